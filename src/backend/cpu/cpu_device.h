@@ -1,0 +1,19 @@
+// The CPU as a Device.
+#pragma once
+
+#include <memory>
+
+#include "backend/backend.h"
+
+namespace halftone::backend::cpu {
+
+struct CpuOptions {
+  int threads = 0;  // 0 = all cores of the process's affinity mask
+  // Instruction sets to leave unused, for tests: "amx", "avx512". Also lowers oneDNN's choice.
+  std::vector<std::string> disabled_features;
+};
+
+// Reads the processor's features; creates the thread pool. Sets OpenMP's thread count for the process.
+[[nodiscard]] std::unique_ptr<Device> create_cpu_device(const CpuOptions& options = {});
+
+}  // namespace halftone::backend::cpu

@@ -1,0 +1,29 @@
+#pragma once
+
+#include "graph/ops/op.h"
+
+namespace halftone::graph {
+
+// Cross-correlation, channels last: x [n, h, w, in], weight [out, kh, kw, in].
+// y = act(conv(x) + bias[o] + row_add[n, o]) + residual. Zero padding, pad_begin before and pad_end
+// after both spatial axes (they differ only in the VAE encoder's downsampler: 0 and 1).
+// Output dtype = x's.
+struct Conv2d {
+  static constexpr std::string_view kName = "conv2d";
+  int64_t stride = 1;
+  int64_t pad_begin = 0;
+  int64_t pad_end = 0;
+  Activation activation = Activation::kNone;
+
+  template <class Self, class F>
+  static void fields(Self& self, F&& f) {
+    f("stride", self.stride);
+    f("pad_begin", self.pad_begin);
+    f("pad_end", self.pad_end);
+    f("activation", self.activation);
+  }
+  bool operator==(const Conv2d&) const = default;
+};
+std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in);
+
+}  // namespace halftone::graph
