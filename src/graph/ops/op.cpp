@@ -1,0 +1,88 @@
+#include "graph/ops/op.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "halftone/error.h"
+
+namespace halftone::graph {
+namespace {
+
+template <class E, size_t N>
+using Names = std::array<std::pair<E, std::string_view>, N>;
+
+constexpr Names<Rate, 4> kRates{{{Rate::kLoad, "load"},
+                                 {Rate::kPrompt, "prompt"},
+                                 {Rate::kSchedule, "schedule"},
+                                 {Rate::kStep, "step"}}};
+constexpr Names<Role, 15> kRoles{{{Role::kX, "x"},
+                                  {Role::kWeight, "weight"},
+                                  {Role::kBias, "bias"},
+                                  {Role::kRowAdd, "row_add"},
+                                  {Role::kResidual, "residual"},
+                                  {Role::kGamma, "gamma"},
+                                  {Role::kBeta, "beta"},
+                                  {Role::kQ, "q"},
+                                  {Role::kK, "k"},
+                                  {Role::kV, "v"},
+                                  {Role::kIndex, "index"},
+                                  {Role::kCoefficients, "coefficients"},
+                                  {Role::kState, "state"},
+                                  {Role::kNoise, "noise"},
+                                  {Role::kY, "y"}}};
+constexpr Names<Activation, 5> kActivations{{{Activation::kNone, "none"},
+                                             {Activation::kSilu, "silu"},
+                                             {Activation::kGelu, "gelu"},
+                                             {Activation::kGeluTanh, "gelu_tanh"},
+                                             {Activation::kQuickGelu, "quick_gelu"}}};
+
+template <class E, size_t N>
+std::string_view name_in(const Names<E, N>& names, E value) {
+  for (const auto& [e, name] : names) {
+    if (e == value) return name;
+  }
+  return "?";
+}
+
+template <class E, size_t N>
+E value_in(const Names<E, N>& names, std::string_view text, std::string_view what) {
+  for (const auto& [e, name] : names) {
+    if (name == text) return e;
+  }
+  throw Error(Errc::kCorruptFile, fmt::format("unknown {} '{}'", what, text));
+}
+
+}  // namespace
+
+const TensorType* find_operand(std::span<const TypedOperand> operands, Role role) {
+  for (const TypedOperand& operand : operands) {
+    if (operand.role == role) return &operand.type;
+  }
+  return nullptr;
+}
+
+const TensorType& need_operand(std::span<const TypedOperand> operands, Role role,
+                               std::string_view op) {
+  const TensorType* type = find_operand(operands, role);
+  if (type == nullptr) {
+    throw Error(Errc::kInvalidArgument, fmt::format("{}: needs an operand '{}'", op, to_string(role)));
+  }
+  return *type;
+}
+
+void require(bool condition, std::string_view op, std::string_view text) {
+  if (!condition) throw Error(Errc::kInvalidArgument, fmt::format("{}: {}", op, text));
+}
+
+std::string_view to_string(Rate rate) { return name_in(kRates, rate); }
+std::string_view to_string(Role role) { return name_in(kRoles, role); }
+std::string_view to_string(Activation activation) { return name_in(kActivations, activation); }
+Rate parse_rate(std::string_view name) { return value_in(kRates, name, "rate"); }
+Role parse_role(std::string_view name) { return value_in(kRoles, name, "role"); }
+Activation parse_activation(std::string_view name) {
+  return value_in(kActivations, name, "activation");
+}
+
+}  // namespace halftone::graph

@@ -1,0 +1,12 @@
+#include "graph/ops/upsample.h"
+
+namespace halftone::graph {
+
+std::vector<TensorType> infer(const Upsample& op, std::span<const TypedOperand> in) {
+  const TensorType& x = need_operand(in, Role::kX, "upsample");
+  require(x.shape.rank() == 4 && op.out_h >= 1 && op.out_w >= 1, "upsample",
+          "wants x [n, h, w, c] and positive output sizes");
+  return {{x.dtype, {x.shape[0], op.out_h, op.out_w, x.shape[3]}}};
+}
+
+}  // namespace halftone::graph
