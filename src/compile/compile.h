@@ -1,0 +1,44 @@
+// From a graph to a plan: passes, kernel selection, split by rate, memory planning.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "graph/graph.h"
+#include "halftone/log.h"
+#include "runtime/plan.h"
+
+namespace halftone::compile {
+
+struct CompileOptions {
+  std::set<std::string> disabled_passes;   // by name; unknown names are kInvalidArgument
+  std::set<std::string> disabled_kernels;  // by exact name or prefix ending in '*'
+  Logger logger;                           // debug: one line a pass (nodes before, after, ms)
+};
+
+struct Pass {
+  std::string_view name;
+  std::string_view what;  // one line for humans
+  bool exact;             // bit-equal on the reference; false = reassociates
+  void (*run)(graph::Graph&);
+};
+// In the order in which they run.
+[[nodiscard]] std::span<const Pass> passes();
+// Runs the enabled passes, verifying the graph after each.
+void run_passes(graph::Graph& graph, const CompileOptions& options);
+
+// Selects kernels and plans memory for one concrete shape. Throws kUnsupported naming the node and every
+// kernel's refusal when nothing serves an op.
+[[nodiscard]] runtime::Profile compile_profile(graph::Graph graph, std::map<std::string, int64_t> shape,
+                                               const backend::DeviceInfo& device,
+                                               std::span<const backend::Kernel* const> kernels,
+                                               const CompileOptions& options = {});
+
+// Fingerprint entries that the compiler adds: pass list, disabled passes and kernels.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> compile_entries(
+    const CompileOptions& options);
+
+}  // namespace halftone::compile

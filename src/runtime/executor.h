@@ -1,0 +1,87 @@
+// Runs one profile of a plan on one device.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "halftone/log.h"
+#include "runtime/plan.h"
+
+namespace halftone::runtime {
+
+// Loaded constants (packed weights), shared between the profiles of a component: equal expressions are
+// loaded once. Must outlive the executors that use it. Not thread-safe.
+class ConstantStore {
+ public:
+  [[nodiscard]] uint64_t num_bytes() const { return num_bytes_; }
+
+ private:
+  friend class ConstantLoader;
+  std::map<std::string, std::shared_ptr<backend::Buffer>> buffers_;
+  uint64_t num_bytes_ = 0;
+};
+
+struct ExecutorOptions {
+  // Memory for Storage::kArena, at least profile.arena_bytes; null = own. Several executors that never
+  // run at the same time may share one.
+  std::shared_ptr<backend::Buffer> arena;
+  std::shared_ptr<ConstantStore> constants;  // null = own
+  bool profile = false;                      // time every call (CPU: wall time)
+  ProgressCallback progress;                 // stage "load"
+};
+
+struct MemoryReport {
+  uint64_t constant_bytes = 0;    // static: weights as the kernels hold them
+  uint64_t persistent_bytes = 0;  // inputs, outputs, prompt and schedule results
+  uint64_t arena_bytes = 0;       // dynamic
+  uint64_t schedule_bytes = 0;    // rows kept by run_schedule
+};
+
+struct CallTime {
+  std::string name, op, kernel;
+  graph::Rate stage;
+  uint64_t runs = 0;
+  double total_ms = 0;
+  double flop = 0;  // floating-point operations of one run (linear, conv2d, attention; else 0)
+};
+
+// Owns the regions and the prepared launches. One caller at a time; the device, the weights (while
+// constructing) and the plan must outlive it.
+class Executor {
+ public:
+  // Loads and packs the constants, then prepares every call. Throws kIncompatiblePlan when a kernel is
+  // unknown to the device or refuses, kNotFound or kCorruptFile for weights that do not fit, kCancelled.
+  Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::Device& device,
+           const WeightSource& weights, ExecutorOptions options = {});
+  ~Executor();
+  Executor(Executor&&) noexcept;
+  Executor& operator=(Executor&&) = delete;
+
+  // Host to device; type must equal the input's exactly (kInvalidArgument).
+  void set_input(std::string_view name, const Tensor& value);
+  [[nodiscard]] Tensor output(std::string_view name) const;
+  [[nodiscard]] const TensorType& input_type(std::string_view name) const;
+  [[nodiscard]] bool has_input(std::string_view name) const;
+  // Device copy of an output into an input of the same type ("state" of the next step).
+  void feed_back(std::string_view output, std::string_view input);
+
+  // Runs stage kPrompt (after the prompt's inputs changed).
+  void run_prompt();
+  // Runs stage kSchedule on the current inputs and keeps what later stages need as row `row`.
+  void run_schedule(int row);
+  // Runs stage kStep with the kept results of schedule row `row` (ignored when nothing crosses).
+  void run_step(int row = 0);
+
+  [[nodiscard]] const Profile& profile() const;
+  [[nodiscard]] MemoryReport memory() const;
+  [[nodiscard]] std::vector<CallTime> times() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace halftone::runtime
