@@ -5,8 +5,8 @@ Command: python scripts/golden/tokenizer.py [BPE_GZ]
           rewritten from it. Without it the committed models/clip-bpe/ is used as it is.
 Writes tests/golden/tokenizer/.
 
-The oracle is transformers' CLIPTokenizer.from_pretrained on a folder whose tokenizer_config.json and
-special_tokens_map.json equal those of the SDXL release.
+The oracle is transformers' CLIPTokenizer.from_pretrained on a folder whose tokenizer_config.json has the
+fields of the SDXL release (tokenizer: OpenAI CLIP-L's file; tokenizer_2: pad token "!").
 """
 
 import gzip
@@ -102,39 +102,38 @@ def released_clip_merges(path):
 
 
 def load(folder, pad):
-    """CLIPTokenizer as SDXL's tokenizer (pad EOS) or tokenizer_2 (pad "!") folder would give it."""
-    special = lambda s, normalized: {
-        "content": s, "lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False,
-    }
-    config = {
-        "add_prefix_space": False,
-        "added_tokens_decoder": {},
-        "bos_token": BOS,
-        "clean_up_tokenization_spaces": True,
-        "do_lower_case": True,
-        "eos_token": EOS,
-        "errors": "replace",
-        "model_max_length": 77,
-        "pad_token": pad,
-        "tokenizer_class": "CLIPTokenizer",
-        "unk_token": EOS,
-    }
+    """CLIPTokenizer from a folder with the tokenizer_config.json of SDXL's tokenizer (pad EOS) or tokenizer_2 (pad "!")."""
     vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    if pad == "!":
-        config["added_tokens_decoder"][str(vocab["!"])] = {**special("!", False), "special": True}
-    for token in (BOS, EOS):
-        config["added_tokens_decoder"][str(vocab[token])] = {**special(token, token == BOS), "special": True}
-    specials = {
-        "bos_token": special(BOS, True), "eos_token": special(EOS, pad != "!"),
-        "pad_token": pad, "unk_token": special(EOS, pad != "!"),
-    }  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         base = pathlib.Path(temporary)
         for name in ("vocab.json", "merges.txt"):
             (base / name).write_bytes((folder / name).read_bytes())
-        (base / "tokenizer_config.json").write_text(json.dumps(config))
-        (base / "special_tokens_map.json").write_text(json.dumps(specials))
+        (base / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(vocab, pad)))
         return CLIPTokenizer.from_pretrained(base)
+
+
+def tokenizer_config(vocab, pad):
+    def added(text, normalized, **more):
+        return {"content": text, "lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False, **more}
+
+    config = {
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": True,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": 77,
+        "pad_token": pad,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    if pad == EOS:
+        old = {"__type": "AddedToken"}
+        return {**config, "bos_token": added(BOS, True, **old), "eos_token": added(EOS, True, **old), "unk_token": added(EOS, True, **old)}
+    decoder = {
+        str(vocab["!"]): added("!", False, special=True),
+        str(vocab[BOS]): added(BOS, True, special=False),
+        str(vocab[EOS]): added(EOS, False, special=False),
+    }
+    return {**config, "added_tokens_decoder": decoder, "additional_special_tokens": [], "bos_token": BOS, "eos_token": EOS, "unk_token": EOS}
 
 
 # --- strings -------------------------------------------------------------------------------------
@@ -283,7 +282,9 @@ def main():
     def encode(name, pad, text):
         return tokenizers[name, pad](text, truncation=False)["input_ids"]
 
-    dump = lambda row: json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+    def dump(row):
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+
     count = 0
     with open(OUT / "strings.jsonl", "w", encoding="utf-8", newline="\n") as f, open(
         OUT / "pad_bang.jsonl", "w", encoding="utf-8", newline="\n"
