@@ -1,5 +1,5 @@
-// Scalar definition of every op: plain loops, double accumulation, one rounding at the end. The oracle
-// of all kernels and the last kernel of every list.
+// Scalar definition of every op: plain loops, double accumulation, one rounding at the end. The
+// oracle of all kernels and the last kernel of every list.
 #pragma once
 
 #include <map>
@@ -9,8 +9,8 @@
 
 namespace halftone::reference {
 
-// Runs one op on host memory. Views are in operand order; any may be pitched. Rounded once per output
-// element to the output's dtype. Throws kInvalidArgument for an index out of range.
+// Runs one op on host memory. Views are in operand order; any may be pitched. Rounded once per
+// output element to the output's dtype. Throws kInvalidArgument for an index out of range.
 void run_op(const graph::OpDesc& desc, std::span<const TensorView> inputs,
             std::span<const TensorView> outputs);
 

@@ -1,0 +1,52 @@
+#include "reference/ops.h"
+
+namespace halftone::reference {
+namespace {
+
+// [out, kh, kw, in] as [kh, kw, in, out].
+std::vector<double> taps_first(const std::vector<float>& weight, size_t out) {
+  const size_t inner = weight.size() / out;
+  std::vector<double> result(weight.size());
+  for (size_t o = 0; o < out; ++o) {
+    for (size_t i = 0; i < inner; ++i)
+      result[i * out + o] = static_cast<double>(weight[o * inner + i]);
+  }
+  return result;
+}
+
+}  // namespace
+
+void run(const graph::Conv2d& op, const Call& call) {
+  const TensorView& x_view = call.need(graph::Role::kX);
+  const Shape& in_shape = x_view.type.shape;
+  const Shape& weight_shape = call.need(graph::Role::kWeight).type.shape;
+  const Shape& out_shape = call.output().type.shape;
+  if (out_shape.num_elements() == 0) return;
+  const size_t in = to_size(in_shape[3]);
+  const size_t out = to_size(out_shape[3]);
+  const std::vector<float> x = load(x_view);
+  const std::vector<double> weight = taps_first(load(call.need(graph::Role::kWeight)), out);
+  const Epilogue epilogue(call);
+  std::vector<double> acc(out);
+  for (int64_t row = 0; row < out_shape.num_rows(); ++row) {
+    const int64_t ow = row % out_shape[2];
+    const int64_t oh = row / out_shape[2] % out_shape[1];
+    const int64_t n = row / (out_shape[1] * out_shape[2]);
+    acc.assign(out, 0.0);
+    for (int64_t kh = 0; kh < weight_shape[1]; ++kh) {
+      const int64_t h = oh * op.stride + kh - op.pad_begin;
+      if (h < 0 || h >= in_shape[1]) continue;
+      for (int64_t kw = 0; kw < weight_shape[2]; ++kw) {
+        const int64_t w = ow * op.stride + kw - op.pad_begin;
+        if (w < 0 || w >= in_shape[2]) continue;
+        const size_t position = to_size((n * in_shape[1] + h) * in_shape[2] + w);
+        const size_t tap = to_size(kh * weight_shape[2] + kw);
+        multiply_add(acc, std::span(x).subspan(position * in, in), weight.data() + tap * in * out);
+      }
+    }
+    epilogue.apply(acc, op.activation, false, n, row);
+    store_row(acc, call.output(), row);
+  }
+}
+
+}  // namespace halftone::reference
