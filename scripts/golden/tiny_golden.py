@@ -236,7 +236,6 @@ def sd15_cases():
         {"name": "euler20_negative", **base, "steps": 20, "negative_prompt": NEGATIVE, "scheduler": euler},
         {"name": "euler4_no_guidance", **base, "steps": 4, "guidance_scale": 1.0, "scheduler": euler},
         {"name": "euler4_seeded", **seeded, "steps": 4, "seed": 42, "scheduler": euler},
-        {"name": "euler4_clip_skip", **base, "steps": 4, "clip_skip": 1, "scheduler": euler},
         {"name": "euler_a4", **base, "steps": 4, "seed": 11, "scheduler": (EulerAncestralDiscreteScheduler, {})},
         {"name": "dpmpp_2m4", **base, "steps": 4, "scheduler": DPMPP_2M},
         {"name": "dpmpp_2m_karras20", **base, "steps": 20, "scheduler": DPMPP_2M_KARRAS},
