@@ -95,10 +95,11 @@ ValueId transformer(Builder& b, const UNetConfig& c, const UNetLevel& level, int
     const Scope scope(b, "transformer_blocks", static_cast<size_t>(i));
     h = transformer_block(b, h, text, level.heads);
   }
-  if (c.use_linear_projection) h = b.linear("proj_out", h, level.channels);
-  h = b.reshape(h, image.dims());
-  if (!c.use_linear_projection) h = b.conv2d("proj_out", h, conv1x1(level.channels));
-  return b.add(h, x);
+  if (c.use_linear_projection) {
+    h = b.add(b.linear("proj_out", h, level.channels), to_tokens(b, x));
+    return b.reshape(h, image.dims());
+  }
+  return b.add(b.conv2d("proj_out", b.reshape(h, image.dims()), conv1x1(level.channels)), x);
 }
 
 ValueId resnet(Builder& b, const UNetConfig& c, const UNetLevel& level, size_t index, ValueId x,

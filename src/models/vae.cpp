@@ -29,7 +29,7 @@ ValueId attention_block(Builder& b, const VaeConfig& c, ValueId x) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(channels));
   const ValueId y =
       b.linear("to_out.0", b.attention(q, k, v, {.heads = 1, .scale = scale}), channels);
-  return b.add(b.reshape(y, image.dims()), x);
+  return b.reshape(b.add(y, to_tokens(b, x)), image.dims());
 }
 
 ValueId resnet(Builder& b, const VaeConfig& c, size_t index, ValueId x, int64_t channels) {
