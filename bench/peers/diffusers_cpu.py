@@ -69,7 +69,12 @@ def materialize(build, dtype):
 
 
 def random_pipeline(dtype):
-    from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        EulerAncestralDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     scheduler = EulerAncestralDiscreteScheduler(
@@ -199,7 +204,9 @@ def measure(args, precision):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", nargs="+", choices=("bf16", "fp32"), default=["bf16", "fp32"])
-    parser.add_argument("--parts", nargs="+", choices=("image", "text", "unet", "vae"), default=["image", "text", "unet", "vae"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=("image", "text", "unet", "vae"), default=["image", "text", "unet", "vae"]
+    )
     parser.add_argument("--model", help="a diffusers SDXL folder instead of random full-size weights")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)

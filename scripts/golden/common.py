@@ -30,6 +30,7 @@ def f32_list(values):
 def write_rows(path, head, key, rows):
     """Writes {**head, key: rows} as JSON with one row a line, so diffs stay readable."""
     path.parent.mkdir(parents=True, exist_ok=True)
+
     def dump(v):
         return json.dumps(v, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

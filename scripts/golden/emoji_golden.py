@@ -56,7 +56,15 @@ def main():
     for part in (pipe.unet, pipe.vae, pipe.text_encoder, pipe.text_encoder_2):
         part.float().eval()
     size = {"width": 256, "height": 256}
-    case = {"name": "cfg20", "prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance_scale": 5.0, **size, "steps": 20, "latents_seed": 7}
+    case = {
+        "name": "cfg20",
+        "prompt": PROMPT,
+        "negative_prompt": NEGATIVE,
+        "guidance_scale": 5.0,
+        **size,
+        "steps": 20,
+        "latents_seed": 7,
+    }
     runs = {}
     rows = [run_case((pipe, None), pipe.scheduler, case, runs)]
     for name, tensors in (("components", components(pipe)), ("pipelines", runs)):
@@ -66,7 +74,8 @@ def main():
         (out / f"{name}.safetensors").chmod(0o644)
     (out / "pipelines.json").write_text('{"cases":[\n' + ",\n".join(json.dumps(r) for r in rows) + "\n]}\n")
     hashes = {
-        str(p.relative_to(model)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(model.rglob("*.safetensors"))
+        str(p.relative_to(model)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(model.rglob("*.safetensors"))
     }
     (out / "weights.json").write_text(json.dumps(hashes, indent=1) + "\n")
     if out == GOLDEN / "emoji-xl":

@@ -56,9 +56,7 @@ def spacings(base, offsets=(0, 1)):
 def sigma_schedules(base, spacing="leading", offset=1):
     """The alternative sigma schedules of diffusers on one spacing."""
     base = {**base, "timestep_spacing": spacing, "steps_offset": offset}
-    return {
-        f"{kind}-{spacing}": {**base, f"use_{kind}_sigmas": True} for kind in ("karras", "exponential", "beta")
-    }
+    return {f"{kind}-{spacing}": {**base, f"use_{kind}_sigmas": True} for kind in ("karras", "exponential", "beta")}
 
 
 def euler():

@@ -76,7 +76,13 @@ def openclip(state, layers):
         "text_projection": state["text_projection.weight"].T.contiguous(),
         "logit_scale": torch.tensor(4.6052, dtype=torch.float16),
     }
-    names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn.out_proj": "attn.out_proj"}
+    names = {
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+        "self_attn.out_proj": "attn.out_proj",
+    }
     for i in range(layers):
         src, dst = f"text_model.encoder.layers.{i}.", f"transformer.resblocks.{i}."
         for kind in ("weight", "bias"):

@@ -282,7 +282,15 @@ def main():
         unet_rows(parts, pipe.unet, unet_sizes, pipe.text_encoder_2.config.projection_dim if xl else None)
         vae_rows(parts, pipe.vae, vae_sizes)
         for key, x in parts.items():
-            if x.is_floating_point() and key.split(".")[-1] in ("out", "image", "mean", "logvar", "penultimate", "text_embeds", "last_hidden_state"):
+            if x.is_floating_point() and key.split(".")[-1] in (
+                "out",
+                "image",
+                "mean",
+                "logvar",
+                "penultimate",
+                "text_embeds",
+                "last_hidden_state",
+            ):
                 print(f"  {key} {tuple(x.shape)} mean {x.mean():.3f} std {x.std():.3f}")
         pipes = (pipe, load(image, folder))
         scheduler = pipe.scheduler

@@ -136,7 +136,16 @@ def sd15():
 
 def save(pipeline, folder, legacy_text_names):
     """Saves fp16 weights in released file names; legacy_text_names adds the `text_model.` prefix of older files."""
-    for part in ("model_index.json", "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"):
+    for part in (
+        "model_index.json",
+        "unet",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "tokenizer",
+        "tokenizer_2",
+        "scheduler",
+    ):
         path = folder / part
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):

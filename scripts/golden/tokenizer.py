@@ -9,6 +9,7 @@ The oracle is transformers' CLIPTokenizer.from_pretrained on a folder whose toke
 fields of the SDXL release (tokenizer: OpenAI CLIP-L's file; tokenizer_2: pad token "!").
 """
 
+import collections
 import gzip
 import json
 import pathlib
@@ -18,9 +19,7 @@ import tempfile
 import unicodedata
 
 from common import GOLDEN, ROOT, update_manifest, versions
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
+from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import CLIPTokenizer
 
 OUT = GOLDEN / "tokenizer"
@@ -61,29 +60,59 @@ def train_small():
     words = [unicodedata.name(chr(c)).lower() for c in range(0x20, 0x2FFF) if unicodedata.name(chr(c), "")]
     words += [unicodedata.name(chr(c)).lower() for c in range(0x1F300, 0x1FAFF) if unicodedata.name(chr(c), "")] * 4
     words += [p.lower() for p in prompts(random.Random(7), 4000)]
-    words += ["日本語 漢字", "привет мир", "été à Noël", "🎉🔥✨", "don't can't we're they've i'm she'll he'd it's"] * 40
-    model = Tokenizer(BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    model.normalizer = clip_normalizer()
-    model.pre_tokenizer = clip_pre_tokenizer()
-    alphabet = byte_alphabet()
-    size = 2 * len(alphabet) + SMALL_MERGES + 200
-    trainer = BpeTrainer(
-        vocab_size=size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False, min_frequency=2
-    )
-    model.train_from_iterator(words, trainer)
-    seen, merges = set(alphabet) | {c + "</w>" for c in alphabet}, []
-    for merge in json.loads(model.to_str())["model"]["merges"]:
-        left, right = merge if isinstance(merge, list) else merge.split(" ")
-        if left in seen and right in seen and left + right not in seen and len(merges) < SMALL_MERGES:
-            seen.add(left + right)
-            merges.append((left, right))
+    words += [
+        "日本語 漢字",
+        "привет мир",
+        "été à Noël",
+        "🎉🔥✨",
+        "don't can't we're they've i'm she'll he'd it's",
+    ] * 40
+    normalizer, splitter = clip_normalizer(), clip_pre_tokenizer()
+    counts = collections.Counter()
+    for text in words:
+        counts.update(piece for piece, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    return learn_merges(counts)
+
+
+def learn_merges(counts):
+    """Plain BPE: merges the most frequent pair, the smallest on a tie, skipping pairs whose text is a token already."""
+    spelled = {word: (*word[:-1], word[-1] + "</w>") for word in sorted(counts)}
+    pairs, holders = collections.Counter(), collections.defaultdict(set)
+
+    def account(word, sign):
+        symbols = spelled[word]
+        for pair in zip(symbols, symbols[1:], strict=False):
+            pairs[pair] += sign * counts[word]
+            (holders[pair].add if sign > 0 else holders[pair].discard)(word)
+
+    for word in spelled:
+        account(word, 1)
+    tokens, merges = {c + end for c in byte_alphabet() for end in ("", "</w>")}, []
+    while len(merges) < SMALL_MERGES:
+        best = min((p for p in pairs if pairs[p] > 0), key=lambda p: (-pairs[p], p))
+        if "".join(best) in tokens:
+            pairs[best] = 0
+            continue
+        tokens.add("".join(best))
+        merges.append(best)
+        for word in sorted(holders[best]):
+            account(word, -1)
+            spelled[word] = merge_pair(spelled[word], best)
+            account(word, 1)
     return merges
 
 
+def merge_pair(symbols, pair):
+    out, i = [], 0
+    while i < len(symbols):
+        width = 2 if symbols[i : i + 2] == pair else 1
+        out.append("".join(symbols[i : i + width]))
+        i += width
+    return tuple(out)
+
+
 def clip_normalizer():
-    return normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
+    return normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
 
 
 def clip_pre_tokenizer():
@@ -114,7 +143,14 @@ def load(folder, pad):
 
 def tokenizer_config(vocab, pad):
     def added(text, normalized, **more):
-        return {"content": text, "lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False, **more}
+        return {
+            "content": text,
+            "lstrip": False,
+            "normalized": normalized,
+            "rstrip": False,
+            "single_word": False,
+            **more,
+        }
 
     config = {
         "add_prefix_space": False,
@@ -127,13 +163,25 @@ def tokenizer_config(vocab, pad):
     }
     if pad == EOS:
         old = {"__type": "AddedToken"}
-        return {**config, "bos_token": added(BOS, True, **old), "eos_token": added(EOS, True, **old), "unk_token": added(EOS, True, **old)}
+        return {
+            **config,
+            "bos_token": added(BOS, True, **old),
+            "eos_token": added(EOS, True, **old),
+            "unk_token": added(EOS, True, **old),
+        }
     decoder = {
         str(vocab["!"]): added("!", False, special=True),
         str(vocab[BOS]): added(BOS, True, special=False),
         str(vocab[EOS]): added(EOS, False, special=False),
     }
-    return {**config, "added_tokens_decoder": decoder, "additional_special_tokens": [], "bos_token": BOS, "eos_token": EOS, "unk_token": EOS}
+    return {
+        **config,
+        "added_tokens_decoder": decoder,
+        "additional_special_tokens": [],
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "unk_token": EOS,
+    }
 
 
 # --- strings -------------------------------------------------------------------------------------
@@ -148,8 +196,13 @@ STYLES = """oil painting|4k, highly detailed|trending on artstation|studio light
 Unreal Engine 5|(masterpiece:1.2), [best quality]|--ar 16:9 --v 5|low-poly 3d render|photo, 35mm film""".replace(
     "\n", "|"
 ).split("|")
-CONTRACTIONS = "don't can't we're they've I'm she'll he'd it's IT'S DON'T y'all o'clock rock'n'roll 'tis l'été ’s don’t".split()
-EMOJI = [chr(c) for c in (*range(0x1F300, 0x1F650), *range(0x1F680, 0x1F6D8), *range(0x1F900, 0x1F9FF), *range(0x2600, 0x27BF))]
+CONTRACTIONS = (
+    "don't can't we're they've I'm she'll he'd it's IT'S DON'T y'all o'clock rock'n'roll 'tis l'été ’s don’t".split()
+)
+EMOJI = [
+    chr(c)
+    for c in (*range(0x1F300, 0x1F650), *range(0x1F680, 0x1F6D8), *range(0x1F900, 0x1F9FF), *range(0x2600, 0x27BF))
+]
 EMOJI = [e for e in EMOJI if unicodedata.category(e) != "Cn"]
 ZWJ = ["👩‍💻", "👨‍👩‍👧‍👦", "🏳️‍🌈", "🧑🏽‍🚀", "❤️‍🔥", "👍🏿", "🇫🇷", "🇯🇵🇩🇪", "1️⃣", "#️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "☺︎", "☺️"]
 SPACES = ["\t", "\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0", "\u1680", *(chr(c) for c in range(0x2000, 0x2010)),
@@ -180,7 +233,12 @@ def settled(cp):
 
 def prompts(rng, count):
     for _ in range(count):
-        parts = [rng.choice(["a", "an", "the", "A", "two", "3"]), rng.choice(ADJECTIVES), rng.choice(SUBJECTS), rng.choice(PLACES)]
+        parts = [
+            rng.choice(["a", "an", "the", "A", "two", "3"]),
+            rng.choice(ADJECTIVES),
+            rng.choice(SUBJECTS),
+            rng.choice(PLACES),
+        ]
         text = " ".join(parts)
         if rng.random() < 0.6:
             text += ", " + rng.choice(STYLES)
@@ -199,7 +257,23 @@ def random_text(rng, ranges, longest=14):
 
 
 def fixed_strings():
-    yield from ("", " ", "a", "A", "!", "!!", "?!", "hello!", "! hello", "hello !", "wow!!! yes!", "0", "2024", "3.14", "1,000,000th")
+    yield from (
+        "",
+        " ",
+        "a",
+        "A",
+        "!",
+        "!!",
+        "?!",
+        "hello!",
+        "! hello",
+        "hello !",
+        "wow!!! yes!",
+        "0",
+        "2024",
+        "3.14",
+        "1,000,000th",
+    )
     yield from CASES
     yield from ZWJ
     yield from CONTRACTIONS
@@ -235,11 +309,15 @@ def strings():
     pool = list(fixed_strings()) + list(prompts(rng, 2200))
     for _ in range(700):
         pool.append(" ".join(rng.choices(EMOJI + ZWJ, k=rng.randint(1, 4))))
-        pool.append(f"{rng.choice(ADJECTIVES)} {rng.choice(SUBJECTS)}{rng.choice(['', ' '])}{''.join(rng.choices(EMOJI + ZWJ, k=2))}")
+        pool.append(
+            f"{rng.choice(ADJECTIVES)} {rng.choice(SUBJECTS)}{rng.choice(['', ' '])}{''.join(rng.choices(EMOJI + ZWJ, k=2))}"
+        )
     for _ in range(400):
         pool.append(rng.choice(CONTRACTIONS) + rng.choice(["", " ", ",", "!"]) + rng.choice(CONTRACTIONS + SUBJECTS))
         pool.append("".join(rng.choices([*SUBJECTS, *SPACES], k=rng.randint(2, 5))))
-        pool.append("".join(rng.choices([*CASES, *SPACES, *ZWJ, *CONTRACTIONS, "!", "'", "<|endoftext|>"], k=rng.randint(2, 3))))
+        pool.append(
+            "".join(rng.choices([*CASES, *SPACES, *ZWJ, *CONTRACTIONS, "!", "'", "<|endoftext|>"], k=rng.randint(2, 3)))
+        )
     per_script = {"bmp": 500, "all": 500, "controls": 300, "hangul_jamo": 200}
     for name, ranges in SCRIPTS.items():
         pool += [random_text(rng, ranges) for _ in range(per_script.get(name, 470))]
@@ -277,7 +355,9 @@ def main():
     if len(sys.argv) > 1:
         write_vocabulary(CLIP, released_clip_merges(sys.argv[1]))
     write_vocabulary(SMALL, train_small())
-    tokenizers = {(name, pad): load(folder, pad) for name, folder in (("small", SMALL), ("clip", CLIP)) for pad in (EOS, "!")}
+    tokenizers = {
+        (name, pad): load(folder, pad) for name, folder in (("small", SMALL), ("clip", CLIP)) for pad in (EOS, "!")
+    }
 
     def encode(name, pad, text):
         return tokenizers[name, pad](text, truncation=False)["input_ids"]
@@ -286,9 +366,10 @@ def main():
         return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     count = 0
-    with open(OUT / "strings.jsonl", "w", encoding="utf-8", newline="\n") as f, open(
-        OUT / "pad_bang.jsonl", "w", encoding="utf-8", newline="\n"
-    ) as bang:
+    with (
+        open(OUT / "strings.jsonl", "w", encoding="utf-8", newline="\n") as f,
+        open(OUT / "pad_bang.jsonl", "w", encoding="utf-8", newline="\n") as bang,
+    ):
         for text in strings():
             row = {"text": text, **{name: encode(name, EOS, text) for name in ("small", "clip")}}
             f.write(dump(row))
@@ -304,7 +385,11 @@ def main():
                     f.write(dump({"vocab": name, "pad": pad, "text": text, "ids": ids}))
     write_unicode_tables()
     print(count, "strings;", {p.name: p.stat().st_size for p in OUT.iterdir()})
-    update_manifest("tokenizer", "tokenizer.py BPE_GZ", {"oracle": f"transformers {versions()['transformers']} CLIPTokenizer", "strings": count})
+    update_manifest(
+        "tokenizer",
+        "tokenizer.py BPE_GZ",
+        {"oracle": f"transformers {versions()['transformers']} CLIPTokenizer", "strings": count},
+    )
 
 
 if __name__ == "__main__":
