@@ -13,7 +13,8 @@ struct CpuOptions {
   std::vector<std::string> disabled_features;
 };
 
-// Reads the processor's features; creates the thread pool. Sets OpenMP's thread count for the process.
+// Reads the processor's features; creates the thread pool. Sets OpenMP's thread count for the
+// process.
 [[nodiscard]] std::unique_ptr<Device> create_cpu_device(const CpuOptions& options = {});
 
 }  // namespace halftone::backend::cpu

@@ -1,0 +1,265 @@
+// Linear on VectorOps' register tiles: y = epilogue(x W^T).
+//
+// Weights are packed into panels of `cols` outputs, [panel][in][cols], in their own element type:
+// bf16 weights stay 2 bytes in memory and are widened a slice at a time. With geglu a panel holds
+// cols/2 values and the cols/2 gates that belong to them, so the product never leaves the register
+// tile's cache lines before it is gated. x is packed once a call into f32 tiles, [tile][in][rows].
+// A task is a block of tiles times a panel:
+//   for each slice of kSlice inputs: widen the panel's slice, multiply every tile, accumulate in
+//   f32 then the epilogue row by row: + bias + row_add, activation or gate, + residual, rounding.
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "backend/cpu/call.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+
+namespace halftone::backend::cpu {
+namespace {
+
+using graph::Role;
+
+constexpr int64_t kSlice = 256;  // inputs: a slice of a panel fits the first level cache
+constexpr int64_t kTilesPerTask = 32;
+constexpr int64_t kMaxCols = 64;
+
+// Sizes that follow from the op and the tile.
+struct LinearPlan {
+  int64_t rows = 0, in = 0, weight_rows = 0, out = 0;
+  int64_t tile_rows = 0, cols = 0, tiles = 0, panels = 0, batch = 0;
+  bool geglu = false;
+  DType weight_dtype = DType::kF32;
+
+  LinearPlan(const graph::OpDesc& desc, const DeviceInfo& info) {
+    const TileProduct& tile = vector_ops(info)->matrix_tile;
+    const TensorType& x = *desc.input(Role::kX);
+    const TensorType& weight = *desc.input(Role::kWeight);
+    geglu = desc.as<graph::Linear>().geglu;
+    rows = x.shape.num_rows();
+    in = weight.shape[1];
+    weight_rows = weight.shape[0];
+    out = desc.output().shape[-1];
+    weight_dtype = weight.dtype;
+    tile_rows = tile.rows;
+    cols = tile.cols;
+    tiles = divide_up(rows, tile_rows);
+    panels = divide_up(weight_rows, cols);
+    if (geglu) panels = divide_up(out, cols / 2);
+    batch = x.shape.rank() < 2 ? 1 : x.shape[0];
+  }
+  // Outputs of a panel.
+  [[nodiscard]] int64_t panel_outputs() const { return geglu ? cols / 2 : cols; }
+  // Weight row of a panel's column, or -1 beyond the last.
+  [[nodiscard]] int64_t weight_row(int64_t panel, int64_t col) const {
+    const int64_t outputs = panel_outputs();
+    const int64_t o = panel * outputs + col % outputs;
+    if (o >= out) return -1;
+    return col < outputs ? o : out + o;
+  }
+  [[nodiscard]] size_t packed_bytes() const {
+    return static_cast<size_t>(panels * in * cols) * size_of(weight_dtype);
+  }
+};
+
+struct LinearScratch {
+  float *x, *bias, *row_add, *tiles, *slices;
+  size_t bytes;
+
+  LinearScratch(const LinearPlan& plan, bool has_row_add, int threads, void* workspace) {
+    Scratch scratch(workspace);
+    const int64_t padded = plan.panels * plan.cols;
+    x = scratch.take<float>(plan.tiles * plan.tile_rows * plan.in);
+    bias = scratch.take<float>(padded);
+    row_add = scratch.take<float>(has_row_add ? plan.batch * padded : 0);
+    tiles = scratch.take<float>(threads * tile_floats(plan));
+    slices = scratch.take<float>(threads * kSlice * plan.cols);
+    bytes = scratch.used_bytes();
+  }
+  // The f32 results of one task.
+  static int64_t tile_floats(const LinearPlan& plan) {
+    return std::min(kTilesPerTask, plan.tiles) * plan.tile_rows * plan.cols;
+  }
+};
+
+class LinearLaunch final : public Launch {
+ public:
+  LinearLaunch(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands)
+      : plan_(desc, info),
+        scratch_(plan_, desc.input(Role::kRowAdd) != nullptr, info.num_units, operands.workspace),
+        ops_(*vector_ops(info)),
+        threads_(info.num_units),
+        activation_(desc.as<graph::Linear>().activation),
+        panels_(find_view(desc, operands, Role::kWeight)->as<std::byte>()),
+        x_(find_rows(desc, operands, Role::kX)),
+        bias_(find_rows(desc, operands, Role::kBias)),
+        row_add_(find_rows(desc, operands, Role::kRowAdd)),
+        residual_(find_rows(desc, operands, Role::kResidual)),
+        y_(operands.outputs[0]) {}
+
+  void enqueue(Stream& /*stream*/) const override {
+    if (plan_.rows == 0) return;
+    spread(bias_, 0, scratch_.bias);
+    for (int64_t n = 0; row_add_ && n < plan_.batch; ++n) {
+      spread(row_add_, n, scratch_.row_add + n * plan_.panels * plan_.cols);
+    }
+    parallel_for(threads_, plan_.tiles, [this](int64_t tile, int) { pack_tile(tile); });
+    const int64_t blocks = divide_up(plan_.tiles, kTilesPerTask);
+    parallel_for(threads_, blocks * plan_.panels, [this, blocks](int64_t task, int thread) {
+      run_task(task % blocks, task / blocks, thread);
+    });
+  }
+
+ private:
+  // A row of per-output values in the panels' column order, 0 where absent.
+  void spread(const Rows& values, int64_t row, float* to) const {
+    std::fill(to, to + plan_.panels * plan_.cols, 0.0F);
+    if (!values) return;
+    for (int64_t panel = 0; panel < plan_.panels; ++panel) {
+      const int64_t outputs = plan_.panel_outputs();
+      for (int64_t col = 0; col < plan_.cols; col += outputs) {
+        const int64_t count = std::min(outputs, plan_.out - panel * outputs);
+        ops_.load(values.dtype, values.at(row, plan_.weight_row(panel, col)),
+                  to + panel * plan_.cols + col, count);
+      }
+    }
+  }
+
+  // tile_rows rows of x side by side; rows beyond the last are 0.
+  void pack_tile(int64_t tile) const {
+    constexpr int64_t kPiece = 512;
+    float* to = scratch_.x + tile * plan_.tile_rows * plan_.in;
+    for (int64_t i = 0; i < plan_.tile_rows; ++i) {
+      const int64_t row = tile * plan_.tile_rows + i;
+      for (int64_t col = 0; col < plan_.in; col += kPiece) {
+        alignas(64) float values[kPiece] = {};
+        const int64_t n = std::min(kPiece, plan_.in - col);
+        if (row < plan_.rows) ops_.load(x_.dtype, x_.at(row, col), values, n);
+        for (int64_t c = 0; c < n; ++c) to[(col + c) * plan_.tile_rows + i] = values[c];
+      }
+    }
+  }
+
+  void run_task(int64_t block, int64_t panel, int thread) const {
+    const int64_t first = block * kTilesPerTask;
+    const int64_t last = std::min(plan_.tiles, first + kTilesPerTask);
+    float* sums = scratch_.tiles + thread * LinearScratch::tile_floats(plan_);
+    const size_t element = size_of(plan_.weight_dtype);
+    for (int64_t k = 0; k < plan_.in; k += kSlice) {
+      const int64_t depth = std::min(kSlice, plan_.in - k);
+      const std::byte* slice =
+          panels_ + static_cast<size_t>((panel * plan_.in + k) * plan_.cols) * element;
+      // Widening pays once a slice serves more than a few tiles.
+      const bool direct = plan_.weight_dtype == DType::kF32 ||
+                          (plan_.weight_dtype == DType::kBF16 && last - first <= 2);
+      float* wide = scratch_.slices + thread * kSlice * plan_.cols;
+      if (!direct) ops_.load(plan_.weight_dtype, slice, wide, depth * plan_.cols);
+      for (int64_t tile = first; tile < last; ++tile) {
+        const float* a = scratch_.x + (tile * plan_.in + k) * plan_.tile_rows;
+        float* c = sums + (tile - first) * plan_.tile_rows * plan_.cols;
+        const int64_t rows = std::min(plan_.tile_rows, plan_.rows - tile * plan_.tile_rows);
+        if (direct && plan_.weight_dtype == DType::kBF16) {
+          ops_.matrix_tile.multiply_bf16(
+              a, plan_.tile_rows, reinterpret_cast<const uint16_t*>(slice), depth, c, rows, k > 0);
+        } else {
+          const float* b = direct ? reinterpret_cast<const float*>(slice) : wide;
+          ops_.matrix_tile.multiply(a, plan_.tile_rows, b, depth, c, rows, k > 0);
+        }
+      }
+    }
+    const int64_t first_row = first * plan_.tile_rows;
+    const int64_t last_row = std::min(plan_.rows, last * plan_.tile_rows);
+    for (int64_t row = first_row; row < last_row; ++row) {
+      finish_row(sums + (row - first_row) * plan_.cols, panel, row);
+    }
+  }
+
+  void finish_row(float* sums, int64_t panel, int64_t row) const {
+    const int64_t outputs = plan_.panel_outputs();
+    const int64_t col = panel * outputs;
+    const int64_t count = std::min(outputs, plan_.out - col);
+    const int64_t padded = plan_.panels * plan_.cols;
+    if (bias_) ops_.add(sums, scratch_.bias + panel * plan_.cols, sums, plan_.cols);
+    if (row_add_) {
+      const int64_t n = row / (plan_.rows / plan_.batch);
+      ops_.add(sums, scratch_.row_add + n * padded + panel * plan_.cols, sums, plan_.cols);
+    }
+    if (plan_.geglu) {
+      ops_.multiply_gelu(sums, sums + outputs, sums, outputs);
+    } else if (activation_ != graph::Activation::kNone) {
+      ops_.activate(activation_, sums, sums, count);
+    }
+    if (residual_) {
+      alignas(64) float values[kMaxCols];
+      ops_.load(residual_.dtype, residual_.at(row, col), values, count);
+      ops_.add(sums, values, sums, count);
+    }
+    ops_.store(sums, y_.dtype, y_.at(row, col), count);
+  }
+
+  LinearPlan plan_;
+  LinearScratch scratch_;
+  const VectorOps& ops_;
+  int threads_;
+  graph::Activation activation_;
+  const std::byte* panels_;
+  Rows x_, bias_, row_add_, residual_, y_;
+};
+
+size_t workspace_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
+  const bool has_row_add = desc.input(Role::kRowAdd) != nullptr;
+  return LinearScratch(LinearPlan(desc, info), has_row_add, info.num_units, nullptr).bytes;
+}
+
+size_t packed_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
+  return LinearPlan(desc, info).packed_bytes();
+}
+
+std::string pack_key(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
+  const LinearPlan plan(desc, info);
+  return fmt::format("panels{}{}", plan.cols, plan.geglu ? ".geglu" : "");
+}
+
+template <class T>
+void pack_panel(const LinearPlan& plan, const Rows& weight, int64_t panel, T* to) {
+  for (int64_t col = 0; col < plan.cols; ++col) {
+    const int64_t row = plan.weight_row(panel, col);
+    const auto* from = row < 0 ? nullptr : reinterpret_cast<const T*>(weight.at(row));
+    for (int64_t k = 0; k < plan.in; ++k)
+      to[k * plan.cols + col] = from == nullptr ? T{0} : from[k];
+  }
+}
+
+void pack(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/,
+          const TensorView& weight, void* packed) {
+  const LinearPlan plan(desc, info);
+  const Rows rows(weight);
+  const int64_t panel_elements = plan.in * plan.cols;
+  parallel_for(info.num_units, plan.panels, [&](int64_t panel, int) {
+    if (size_of(plan.weight_dtype) == 4) {
+      pack_panel(plan, rows, panel, static_cast<uint32_t*>(packed) + panel * panel_elements);
+    } else {
+      pack_panel(plan, rows, panel, static_cast<uint16_t*>(packed) + panel * panel_elements);
+    }
+  });
+}
+
+std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& info,
+                                Config /*config*/, const Operands& operands) {
+  return std::make_unique<LinearLaunch>(desc, info, operands);
+}
+
+}  // namespace
+
+const Kernel linear_panels = {.name = "cpu.linear.panels",
+                              .op = graph::OpKind::kLinear,
+                              .supports = supports_vector_ops,
+                              .configs = nullptr,
+                              .workspace_bytes = workspace_bytes,
+                              .packed_bytes = packed_bytes,
+                              .pack_key = pack_key,
+                              .pack = pack,
+                              .prepare = prepare};
+
+}  // namespace halftone::backend::cpu

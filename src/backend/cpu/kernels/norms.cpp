@@ -1,0 +1,251 @@
+// Group and layer normalisation.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "backend/cpu/call.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+
+namespace halftone::backend::cpu {
+namespace {
+
+// Mean and sum of squared deviations of `count` values.
+struct Moments {
+  double count = 0.0;
+  double mean = 0.0;
+  double squares = 0.0;
+
+  // Chan's pairwise combination.
+  void add(const Moments& other) {
+    if (other.count == 0.0) return;
+    const double total = count + other.count;
+    const double delta = other.mean - mean;
+    mean += delta * other.count / total;
+    squares += other.squares + delta * delta * count * other.count / total;
+    count = total;
+  }
+};
+
+// Group normalisation cuts the positions of a batch row into pieces that stay in the second level
+// cache. Each piece is read twice for its exact moments; pieces are combined in order, so the
+// result does not depend on the number of threads. A last pass normalises.
+struct GroupNormPlan {
+  int64_t batch = 0, positions = 0, channels = 0, groups = 0;
+  int64_t rows_per_piece = 1, pieces = 0;
+
+  explicit GroupNormPlan(const graph::OpDesc& desc) {
+    const Shape& shape = desc.output().shape;
+    batch = shape[0];
+    channels = shape[-1];
+    groups = desc.as<graph::GroupNorm>().groups;
+    positions = batch == 0 ? 0 : shape.num_rows() / batch;
+    constexpr int64_t kPieceElements = 1 << 15;
+    rows_per_piece = std::clamp<int64_t>(kPieceElements / std::max<int64_t>(channels, 1), 1, 256);
+    pieces = divide_up(positions, rows_per_piece);
+  }
+};
+
+// Parts of the workspace. `lanes`: four rows of channels for every thread.
+struct GroupNormScratch {
+  float *gamma, *beta, *mean, *scale, *lanes;
+  Moments* moments;
+  size_t bytes;
+
+  GroupNormScratch(const GroupNormPlan& plan, int threads, void* workspace) {
+    Scratch scratch(workspace);
+    gamma = scratch.take<float>(plan.channels);
+    beta = scratch.take<float>(plan.channels);
+    mean = scratch.take<float>(plan.batch * plan.channels);
+    scale = scratch.take<float>(plan.batch * plan.channels);
+    lanes = scratch.take<float>(threads * 4 * plan.channels);
+    moments = scratch.take<Moments>(plan.batch * plan.pieces * plan.groups);
+    bytes = scratch.used_bytes();
+  }
+};
+
+class GroupNormLaunch final : public Launch {
+ public:
+  GroupNormLaunch(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands)
+      : plan_(desc),
+        scratch_(plan_, info.num_units, operands.workspace),
+        ops_(*vector_ops(info)),
+        threads_(info.num_units),
+        eps_(desc.as<graph::GroupNorm>().eps),
+        activation_(desc.as<graph::GroupNorm>().activation),
+        x_(find_rows(desc, operands, graph::Role::kX)),
+        gamma_(find_rows(desc, operands, graph::Role::kGamma)),
+        beta_(find_rows(desc, operands, graph::Role::kBeta)),
+        y_(operands.outputs[0]) {}
+
+  void enqueue(Stream& /*stream*/) const override {
+    ops_.load(gamma_.dtype, gamma_.data, scratch_.gamma, plan_.channels);
+    ops_.load(beta_.dtype, beta_.data, scratch_.beta, plan_.channels);
+    const int64_t tasks = plan_.batch * plan_.pieces;
+    parallel_for(threads_, tasks, [this](int64_t task, int thread) { measure(task, thread); });
+    for (int64_t n = 0; n < plan_.batch; ++n) combine(n);
+    parallel_for(threads_, tasks, [this](int64_t task, int thread) { normalize(task, thread); });
+  }
+
+ private:
+  // The thread's i-th row of channels.
+  [[nodiscard]] float* lane(int thread, int i) const {
+    return scratch_.lanes + (thread * 4 + i) * plan_.channels;
+  }
+  // f(row) for the rows of x in a piece.
+  template <class F>
+  void for_rows(int64_t task, F f) const {
+    const int64_t first = task % plan_.pieces * plan_.rows_per_piece;
+    const int64_t last = std::min(plan_.positions, first + plan_.rows_per_piece);
+    const int64_t base = task / plan_.pieces * plan_.positions;
+    for (int64_t row = first; row < last; ++row) f(base + row);
+  }
+  [[nodiscard]] const float* load_row(int64_t row, float* buffer) const {
+    if (x_.dtype == DType::kF32) return reinterpret_cast<const float*>(x_.at(row));
+    ops_.load(x_.dtype, x_.at(row), buffer, plan_.channels);
+    return buffer;
+  }
+
+  void measure(int64_t task, int thread) const {
+    float* row_values = lane(thread, 0);
+    float* sums = lane(thread, 1);
+    float* means = lane(thread, 2);
+    std::fill(sums, sums + plan_.channels, 0.0F);
+    int64_t rows = 0;
+    for_rows(task, [&](int64_t row) {
+      ops_.add(sums, load_row(row, row_values), sums, plan_.channels);
+      ++rows;
+    });
+    const int64_t width = plan_.channels / plan_.groups;
+    Moments* moments = scratch_.moments + task * plan_.groups;
+    for (int64_t g = 0; g < plan_.groups; ++g) {
+      moments[g].count = static_cast<double>(rows * width);
+      const auto mean = static_cast<float>(total(sums + g * width, width) / moments[g].count);
+      moments[g].mean = static_cast<double>(mean);
+      std::fill(means + g * width, means + (g + 1) * width, mean);
+    }
+    // Deviations are taken from the mean rounded to f32; what the rounding left corrects both
+    // moments.
+    float* squares = lane(thread, 3);
+    std::fill(squares, squares + plan_.channels, 0.0F);
+    for_rows(task, [&](int64_t row) {
+      ops_.add_squares(load_row(row, row_values), means, squares, plan_.channels);
+    });
+    for (int64_t g = 0; g < plan_.groups; ++g) {
+      const double rest = total(sums + g * width, width) / moments[g].count - moments[g].mean;
+      moments[g].squares = total(squares + g * width, width) - moments[g].count * rest * rest;
+      moments[g].mean += rest;
+    }
+  }
+
+  static double total(const float* x, int64_t n) {
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+    return sum;
+  }
+
+  void combine(int64_t n) const {
+    const int64_t width = plan_.channels / plan_.groups;
+    for (int64_t g = 0; g < plan_.groups; ++g) {
+      Moments all;
+      for (int64_t piece = 0; piece < plan_.pieces; ++piece) {
+        all.add(scratch_.moments[(n * plan_.pieces + piece) * plan_.groups + g]);
+      }
+      const double inverse = 1.0 / std::sqrt(all.squares / std::max(all.count, 1.0) + eps_);
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+        scratch_.mean[n * plan_.channels + c] = static_cast<float>(all.mean);
+        scratch_.scale[n * plan_.channels + c] =
+            static_cast<float>(inverse * static_cast<double>(scratch_.gamma[c]));
+      }
+    }
+  }
+
+  void normalize(int64_t task, int thread) const {
+    const int64_t n = task / plan_.pieces;
+    const float* mean = scratch_.mean + n * plan_.channels;
+    const float* scale = scratch_.scale + n * plan_.channels;
+    float* row_values = lane(thread, 0);
+    float* result = lane(thread, 1);
+    for_rows(task, [&](int64_t row) {
+      float* to = y_.dtype == DType::kF32 ? reinterpret_cast<float*>(y_.at(row)) : result;
+      ops_.normalize_columns(load_row(row, row_values), mean, scale, scratch_.beta, to,
+                             plan_.channels);
+      if (activation_ != graph::Activation::kNone) {
+        ops_.activate(activation_, to, to, plan_.channels);
+      }
+      if (to == result) ops_.store(result, y_.dtype, y_.at(row), plan_.channels);
+    });
+  }
+
+  GroupNormPlan plan_;
+  GroupNormScratch scratch_;
+  const VectorOps& ops_;
+  int threads_;
+  double eps_;
+  graph::Activation activation_;
+  Rows x_, gamma_, beta_, y_;
+};
+
+size_t group_norm_workspace(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
+  return GroupNormScratch(GroupNormPlan(desc), info.num_units, nullptr).bytes;
+}
+
+std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const DeviceInfo& info,
+                                           Config /*config*/, const Operands& operands) {
+  return std::make_unique<GroupNormLaunch>(desc, info, operands);
+}
+
+// gamma and beta as f32, then two rows for every thread.
+size_t layer_norm_workspace(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
+  Scratch scratch(nullptr);
+  scratch.take<float>((2 + 2 * info.num_units) * desc.output().shape.row_size());
+  return scratch.used_bytes();
+}
+
+std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const DeviceInfo& info,
+                                           Config /*config*/, const Operands& operands) {
+  const Rows x = find_rows(desc, operands, graph::Role::kX);
+  const Rows gamma_rows = find_rows(desc, operands, graph::Role::kGamma);
+  const Rows beta_rows = find_rows(desc, operands, graph::Role::kBeta);
+  const Rows y(operands.outputs[0]);
+  const auto eps = static_cast<float>(desc.as<graph::LayerNorm>().eps);
+  const VectorOps* ops = vector_ops(info);
+  const int threads = info.num_units;
+  float* gamma = static_cast<float*>(operands.workspace);
+  return make_launch([=] {
+    float* beta = gamma + y.size;
+    ops->load(gamma_rows.dtype, gamma_rows.data, gamma, y.size);
+    ops->load(beta_rows.dtype, beta_rows.data, beta, y.size);
+    const auto count = static_cast<float>(y.size);
+    constexpr int64_t kRows = 8;  // a task's
+    parallel_for(threads, divide_up(y.count, kRows), [&](int64_t task, int thread) {
+      float* values = gamma + (2 + 2 * thread) * y.size;
+      float* result = values + y.size;
+      for (int64_t row = task * kRows; row < std::min(y.count, (task + 1) * kRows); ++row) {
+        ops->load(x.dtype, x.at(row), values, y.size);
+        const float mean = ops->sum(values, y.size) / count;
+        const float variance = ops->squares(values, mean, y.size) / count;
+        ops->normalize_row(values, mean, 1.0F / std::sqrt(variance + eps), gamma, beta, result,
+                           y.size);
+        ops->store(result, y.dtype, y.at(row), y.size);
+      }
+    });
+  });
+}
+
+constexpr Kernel norm_kernel(std::string_view name, graph::OpKind op,
+                             decltype(Kernel::workspace_bytes) workspace_bytes,
+                             decltype(Kernel::prepare) prepare) {
+  Kernel kernel = plain_kernel(name, op, supports_vector_ops, prepare);
+  kernel.workspace_bytes = workspace_bytes;
+  return kernel;
+}
+
+}  // namespace
+
+const Kernel group_norm_vector = norm_kernel("cpu.group_norm.vector", graph::OpKind::kGroupNorm,
+                                             group_norm_workspace, prepare_group_norm);
+const Kernel layer_norm_vector = norm_kernel("cpu.layer_norm.vector", graph::OpKind::kLayerNorm,
+                                             layer_norm_workspace, prepare_layer_norm);
+
+}  // namespace halftone::backend::cpu

@@ -1,0 +1,115 @@
+// Compiled with AVX2, FMA and F16C. Everything here has internal linkage, so that no inline
+// function compiled for AVX2 can be chosen by the linker for the rest of the program.
+#include <cstring>
+
+#include <immintrin.h>
+
+#include "backend/cpu/simd/vector_ops.h"
+
+namespace halftone::backend::cpu {
+namespace {
+
+struct Vec {
+  static constexpr int64_t kWidth = 8;
+  __m256 v;
+
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec fill(float x) { return {_mm256_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static Vec load(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store(float* p, int64_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+  static Vec load_bf16(const void* p) { return from_bf16(load_half(p)); }
+  static Vec load_bf16(const void* p, int64_t n) { return from_bf16(load_half(p, n)); }
+  void store_bf16(void* p) const { store_half(to_bf16(), p); }
+  void store_bf16(void* p, int64_t n) const { store_half(to_bf16(), p, n); }
+  static Vec load_f16(const void* p) { return {_mm256_cvtph_ps(load_half(p))}; }
+  static Vec load_f16(const void* p, int64_t n) { return {_mm256_cvtph_ps(load_half(p, n))}; }
+  void store_f16(void* p) const { store_half(to_f16(), p); }
+  void store_f16(void* p, int64_t n) const { store_half(to_f16(), p, n); }
+
+  friend Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+  friend Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+  friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+  // a * b + c
+  static Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  // NaN in the second operand passes.
+  static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+  static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+  static Vec round(Vec a) {
+    return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  // a * 2^n for integral n in [-253, 254]: by two factors, so that neither overflows on its own.
+  static Vec scale_by_power(Vec a, Vec n) {
+    const __m256i power = _mm256_cvtps_epi32(n.v);
+    const __m256i half = _mm256_srai_epi32(power, 1);
+    return a * power_of_two(half) * power_of_two(_mm256_sub_epi32(power, half));
+  }
+  // value where x >= limit (or x is NaN), else 0
+  static Vec zero_below(Vec value, Vec x, Vec limit) {
+    return {_mm256_and_ps(value.v, _mm256_cmp_ps(x.v, limit.v, _CMP_NLT_UQ))};
+  }
+  // In a fixed order.
+  [[nodiscard]] float sum() const {
+    alignas(32) float x[kWidth];
+    _mm256_store_ps(x, v);
+    for (int64_t step = kWidth / 2; step > 0; step /= 2) {
+      for (int64_t i = 0; i < step; ++i) x[i] += x[i + step];
+    }
+    return x[0];
+  }
+
+ private:
+  static __m256i first(int64_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+  }
+  static Vec power_of_two(__m256i n) {
+    return {
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23))};
+  }
+  static __m128i load_half(const void* p) {
+    __m128i bits;
+    std::memcpy(&bits, p, sizeof(bits));
+    return bits;
+  }
+  static __m128i load_half(const void* p, int64_t n) {
+    __m128i bits = _mm_setzero_si128();
+    std::memcpy(&bits, p, static_cast<size_t>(n) * 2);
+    return bits;
+  }
+  static void store_half(__m128i bits, void* p) { std::memcpy(p, &bits, sizeof(bits)); }
+  static void store_half(__m128i bits, void* p, int64_t n) {
+    std::memcpy(p, &bits, static_cast<size_t>(n) * 2);
+  }
+  static Vec from_bf16(__m128i bits) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+  }
+  [[nodiscard]] __m128i to_bf16() const {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    const __m256i packed = _mm256_packus_epi32(upper, upper);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+  }
+  [[nodiscard]] __m128i to_f16() const {
+    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+};
+
+// 12 accumulators of the 16 registers.
+constexpr size_t kMatrixRows = 6, kMatrixVecs = 2;
+constexpr size_t kAttentionRows = 4, kAttentionVecs = 3;
+
+#include "backend/cpu/simd/vector_ops.inc"
+
+}  // namespace
+
+const VectorOps& vector_ops_avx2() { return kOps; }
+
+}  // namespace halftone::backend::cpu

@@ -1,0 +1,48 @@
+// One row of a case table: an op, its operands, what they hold and how exact the answer must be.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "graph/ops/ops.h"
+
+namespace halftone::conformance {
+
+using graph::Activation;
+using graph::OpAttrs;
+using graph::Role;
+
+// What an operand holds.
+enum class Fill : uint8_t {
+  kIntegers,  // [-4, 4]: sums of products are exact
+  kNormal,    // standard normal, rounded to the operand's type
+  kWeights,   // normal, divided by the square root of the row size
+  kIndices,   // i32 in [0, 5)
+};
+
+struct Input {
+  Role role;
+  TensorType type;
+  Fill fill;
+};
+
+struct Case {
+  std::string name;
+  OpAttrs attrs;
+  std::vector<Input> inputs;
+  // |y - r| <= roundings * eps(out) * |r| + depth * 2^-23 * magnitude, where magnitude is what the
+  // op makes of absolute values. Both 0: equal.
+  double roundings = 0.0;
+  double depth = 0.0;
+};
+
+// Element types that each table is repeated for.
+inline constexpr DType kFloats[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+inline std::string text(const Shape& shape) { return to_string(shape); }
+
+// All cases; cases.cpp joins the tables.
+[[nodiscard]] std::vector<Case> all_cases();
+
+}  // namespace halftone::conformance

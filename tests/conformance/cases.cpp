@@ -1,0 +1,22 @@
+#include "attention_cases.h"
+#include "conv2d_cases.h"
+#include "denoise_step_cases.h"
+#include "elementwise_cases.h"
+#include "linear_cases.h"
+#include "movement_cases.h"
+#include "norm_cases.h"
+
+namespace halftone::conformance {
+
+std::vector<Case> all_cases() {
+  std::vector<Case> all;
+  for (auto* table : {linear_cases, conv2d_cases, attention_cases, group_norm_cases,
+                      layer_norm_cases, elementwise_cases, movement_cases, denoise_step_cases}) {
+    std::vector<Case> cases = table();
+    all.insert(all.end(), std::make_move_iterator(cases.begin()),
+               std::make_move_iterator(cases.end()));
+  }
+  return all;
+}
+
+}  // namespace halftone::conformance
