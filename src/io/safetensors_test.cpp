@@ -210,7 +210,7 @@ TEST(SafetensorsTest, TooManyTensorsEndQuickly) {
   const std::clock_t start = std::clock();
   EXPECT_THROW((void)scan(bytes), Error);
   // 0.2 s of processor time when optimised; the bound leaves room for sanitizers.
-  EXPECT_LT(std::clock() - start, 20 * CLOCKS_PER_SEC);
+  EXPECT_LT(std::clock() - start, 60 * CLOCKS_PER_SEC);
 }
 
 class SafetensorsFileTest : public ::testing::Test {
