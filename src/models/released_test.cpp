@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "io/released_configs.h"
 #include "models/registry.h"
 
 namespace halftone::models {
@@ -10,47 +11,16 @@ namespace {
 
 using graph::Rate;
 
-constexpr std::string_view kSdxlUNet = R"({
-  "_class_name": "UNet2DConditionModel", "addition_embed_type": "text_time",
-  "addition_time_embed_dim": 256, "attention_head_dim": [5, 10, 20],
-  "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
-  "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-  "in_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 4,
-  "projection_class_embeddings_input_dim": 2816, "sample_size": 128,
-  "transformer_layers_per_block": [1, 2, 10],
-  "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-  "use_linear_projection": true})";
-
-constexpr std::string_view kSd15UNet = R"({
-  "_class_name": "UNet2DConditionModel", "attention_head_dim": 8,
-  "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
-  "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
-                       "DownBlock2D"],
-  "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-  "in_channels": 4, "layers_per_block": 2, "out_channels": 4, "sample_size": 64})";
-
-constexpr std::string_view kVae = R"({
-  "_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512],
-  "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D",
-                       "DownEncoderBlock2D"],
-  "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D",
-                     "UpDecoderBlock2D"],
-  "latent_channels": 4, "layers_per_block": 2, "sample_size": 1024, "scaling_factor": 0.13025})";
-
-constexpr std::string_view kClipL = R"({
-  "architectures": ["CLIPTextModel"], "hidden_size": 768, "intermediate_size": 3072,
-  "num_attention_heads": 12, "num_hidden_layers": 12, "vocab_size": 49408, "eos_token_id": 2})";
-
-constexpr std::string_view kBigG = R"({
-  "architectures": ["CLIPTextModelWithProjection"], "hidden_act": "gelu", "hidden_size": 1280,
-  "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32,
-  "projection_dim": 1280, "vocab_size": 49408, "eos_token_id": 49407})";
-
-graph::Graph build_text(std::string_view component, std::string_view text,
-                        const BuildShape& shape) {
-  const Json config = parse_json(text, "config.json");
-  return build(component, class_name_of(config), JsonView(config, "config.json"), shape,
-               {.compute_dtype = DType::kBF16});
+// The graph of a released model's component, in bf16.
+graph::Graph build_released(std::string_view family, std::string_view component,
+                            const BuildShape& shape) {
+  const std::string_view document = component.starts_with("vae") ? "vae" : component;
+  const Json config = io::released_config(family, document).value();
+  const Logger no_warnings = [](LogLevel, std::string_view, std::string_view text) {
+    ADD_FAILURE() << text;
+  };
+  return build(component, class_name_of(config), JsonView(config, std::string(document)), shape,
+               {.compute_dtype = DType::kBF16}, no_warnings);
 }
 
 // Elements of all checkpoint tensors; expects that each is read by exactly one node.
@@ -73,30 +43,34 @@ int64_t count_parameters(const graph::Graph& graph) {
 
 TEST(Released, SdxlUNet) {
   const BuildShape shape{.batch = 1, .height = 128, .width = 128, .cfg = true};
-  EXPECT_EQ(count_parameters(build_text("unet", kSdxlUNet, shape)), 2'567'463'684);
+  EXPECT_EQ(count_parameters(build_released("sdxl", "unet", shape)), 2'567'463'684);
+  EXPECT_EQ(count_parameters(build_released("sdxl-turbo", "unet", shape)), 2'567'463'684);
 }
 
 TEST(Released, Sd15UNet) {
   const BuildShape shape{.batch = 1, .height = 64, .width = 64, .cfg = true};
-  EXPECT_EQ(count_parameters(build_text("unet", kSd15UNet, shape)), 859'520'964);
+  EXPECT_EQ(count_parameters(build_released("sd15", "unet", shape)), 859'520'964);
 }
 
 TEST(Released, Vae) {
   const BuildShape shape{.batch = 1, .height = 64, .width = 64};
-  EXPECT_EQ(count_parameters(build_text("vae_decoder", kVae, shape)), 49'490'199);
-  EXPECT_EQ(count_parameters(build_text("vae_encoder", kVae, shape)), 34'163'664);
+  for (const std::string_view family : {"sdxl", "sd15"}) {
+    EXPECT_EQ(count_parameters(build_released(family, "vae_decoder", shape)), 49'490'199);
+    EXPECT_EQ(count_parameters(build_released(family, "vae_encoder", shape)), 34'163'664);
+  }
 }
 
 TEST(Released, TextEncoders) {
-  EXPECT_EQ(count_parameters(build_text("text_encoder", kClipL, {})), 123'060'480);
-  EXPECT_EQ(count_parameters(build_text("text_encoder_2", kBigG, {})), 694'659'840);
+  EXPECT_EQ(count_parameters(build_released("sdxl", "text_encoder", {})), 123'060'480);
+  EXPECT_EQ(count_parameters(build_released("sd15", "text_encoder", {})), 123'060'480);
+  EXPECT_EQ(count_parameters(build_released("sdxl", "text_encoder_2", {})), 694'659'840);
 }
 
 // 70 transformer blocks, each with a cross-attention whose keys and values wait for the prompt
 // only; the embedding of the time is the schedule's.
 TEST(Released, SdxlUNetSplitsByRate) {
   const BuildShape shape{.batch = 2, .height = 64, .width = 96, .cfg = true};
-  const graph::Graph graph = build_text("unet", kSdxlUNet, shape);
+  const graph::Graph graph = build_released("sdxl", "unet", shape);
   std::map<Rate, int> num_linears;
   int num_cross_kv = 0;
   int num_time_projections = 0;
@@ -124,7 +98,7 @@ TEST(Released, SdxlUNetSplitsByRate) {
 
 // The convolution weights are turned to [out, kh, kw, in] once, while loading.
 TEST(Released, ConvolutionWeightsTurnWhileLoading) {
-  const graph::Graph graph = build_text("vae_decoder", kVae, {.height = 8, .width = 8});
+  const graph::Graph graph = build_released("sdxl", "vae_decoder", {.height = 8, .width = 8});
   for (const graph::Node& node : graph.nodes()) {
     if (graph::kind_of(node.attrs) == graph::OpKind::kTranspose) {
       EXPECT_EQ(graph.value(node.outputs.front()).rate, Rate::kLoad) << node.name;
@@ -134,8 +108,8 @@ TEST(Released, ConvolutionWeightsTurnWhileLoading) {
 
 TEST(Released, NodeNamesAreUnique) {
   const BuildShape shape{.height = 32, .width = 32, .cfg = true};
-  for (const std::string_view config : {kSdxlUNet, kSd15UNet}) {
-    const graph::Graph graph = build_text("unet", config, shape);
+  for (const std::string_view family : {"sdxl", "sd15"}) {
+    const graph::Graph graph = build_released(family, "unet", shape);
     std::map<std::string, int> uses;
     for (const graph::Node& node : graph.nodes()) EXPECT_EQ(++uses[node.name], 1) << node.name;
   }
@@ -143,7 +117,7 @@ TEST(Released, NodeNamesAreUnique) {
 
 // Sizes that do not halve evenly come back as they went in.
 TEST(Released, OddLatentSizes) {
-  const graph::Graph graph = build_text("unet", kSd15UNet, {.height = 45, .width = 31});
+  const graph::Graph graph = build_released("sd15", "unet", {.height = 45, .width = 31});
   for (const graph::GraphOutput& output : graph.outputs()) {
     if (output.name == "model_output") {
       EXPECT_EQ(to_string(graph.type(output.value)), "f32[1,45,31,4]");
@@ -155,7 +129,7 @@ TEST(Released, OddLatentSizes) {
 // graph's inputs and outputs do not.
 TEST(Released, ComputeType) {
   const graph::Graph graph =
-      build_text("unet", kSdxlUNet, {.height = 32, .width = 32, .cfg = true});
+      build_released("sdxl", "unet", {.height = 32, .width = 32, .cfg = true});
   for (const graph::Node& node : graph.nodes()) {
     for (const graph::Operand& operand : node.inputs) {
       const DType dtype = graph.type(operand.value).dtype;
