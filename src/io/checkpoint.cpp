@@ -117,7 +117,8 @@ std::optional<TokenizerFiles> read_tokenizer(const fs::path& root, const std::st
                         .vocab_json = read("vocab.json", true),
                         .merges_txt = read("merges.txt", true),
                         .special_tokens_map_json = read("special_tokens_map.json", false),
-                        .tokenizer_config_json = read("tokenizer_config.json", false)};
+                        .tokenizer_config_json = read("tokenizer_config.json", false),
+                        .added_tokens_json = read("added_tokens.json", false)};
 }
 
 void add_tensor(CheckpointParts& parts, const std::string& component, const std::string& name,

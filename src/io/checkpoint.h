@@ -36,10 +36,11 @@ struct OpenOptions {
   Logger logger{};  // receives the warnings too
 };
 
-// Text of a tokenizer's files. The last two are empty when the model has none.
+// Text of a tokenizer's files. All but the first two are empty when the model lacks them.
 struct TokenizerFiles {
   std::string where;  // for messages: "MODEL/tokenizer"
-  std::string vocab_json, merges_txt, special_tokens_map_json, tokenizer_config_json;
+  std::string vocab_json, merges_txt, special_tokens_map_json, tokenizer_config_json,
+      added_tokens_json;
 };
 
 struct ComponentInfo {

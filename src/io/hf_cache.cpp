@@ -56,7 +56,7 @@ bool is_model_id(std::string_view text) {
 std::string hf_download_command(std::string_view id) {
   const auto [repository, revision] = split_id(id);
   return fmt::format("hf download {}{} --include '*.json' '*.txt' '*.safetensors'", repository,
-                     revision == "main" ? "" : " --revision " + revision);
+                     revision == "main" ? "" : fmt::format(" --revision {}", revision));
 }
 
 fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations) {
@@ -71,8 +71,9 @@ fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations
                     "are unset); {}",
                     id, remedy));
   }
-  std::string folder = "models--" + repository;
-  folder.replace(folder.find('/'), 1, "--");
+  const size_t slash = repository.find('/');
+  const std::string folder =
+      fmt::format("models--{}--{}", repository.substr(0, slash), repository.substr(slash + 1));
   const fs::path model = root / folder;
   std::error_code error;
   if (!fs::is_directory(model, error)) {
@@ -109,10 +110,10 @@ HfSnapshot hf_snapshot_of(const fs::path& folder) {
     if (!name.starts_with("models--")) continue;
     const fs::path inside = path.lexically_relative(p);
     if (inside.empty() || *inside.begin() != "snapshots") return {};
-    std::string id = name.substr(8);
-    if (const size_t dashes = id.find("--"); dashes != std::string::npos)
-      id.replace(dashes, 2, "/");
-    return {id, p.parent_path()};
+    const size_t dashes = name.find("--", 8);
+    if (dashes == std::string::npos) return {name.substr(8), p.parent_path()};
+    return {fmt::format("{}/{}", name.substr(8, dashes - 8), name.substr(dashes + 2)),
+            p.parent_path()};
   }
   return {};
 }
