@@ -1,0 +1,114 @@
+// What a run tells afterwards.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace halftone {
+
+struct Image {
+  int width = 0, height = 0;
+  std::vector<uint8_t> rgb;  // height * width * 3
+  uint64_t seed = 0;
+  std::string parameters;  // text for the PNG chunk "parameters" (WebUI's grammar)
+  std::string metadata;    // JSON for the PNG chunk "halftone" (schema halftone.image/v1)
+};
+
+struct PlanUse {
+  std::string component;
+  std::string fingerprint;  // 64 hex digits
+  std::string precision;    // "fp32", "bf16"
+  std::string origin;       // "cache", "built" or "file"
+  std::string file;         // empty when the plan lives only in memory
+  double build_ms = 0;
+};
+
+struct ModuleTime {
+  std::string name;  // rows of the summary: "clip", "clip2", "unetxl", "vae", ...
+  int runs = 0;
+  double ms = 0;  // of all runs together
+};
+
+struct MemoryUse {
+  uint64_t static_bytes = 0;   // weights as the kernels hold them
+  uint64_t dynamic_bytes = 0;  // activations: arena, inputs, outputs, kept prompt and schedule results
+  uint64_t peak_rss_bytes = 0;  // of the process, so far
+};
+
+// What a request came to after aliases, the model's configuration and built-in defaults.
+struct ResolvedRequest {
+  std::string model, family, device, precision, vae_precision;
+  std::string prompt, prompt_2;
+  bool has_negative_prompt = false;
+  std::string negative_prompt, negative_prompt_2;
+  int width = 0, height = 0, steps = 0;
+  double guidance = 0;
+  bool cfg = false;  // the denoiser runs [uncond; cond]
+  bool random_seed = false;
+  uint64_t seed = 0;
+  std::string rng;
+  int batch_size = 1, batch_count = 1;
+  std::string scheduler, sigma_schedule;
+  std::string init_image;
+  double strength = 0;
+  std::string output_type;
+};
+
+// One plan that a request would take.
+struct PlanChoice {
+  std::string component, fingerprint, precision, file;
+  bool is_cached = false;
+};
+
+struct DryRun {
+  ResolvedRequest request;
+  std::vector<PlanChoice> plans;
+};
+
+struct GenerateReport {
+  ResolvedRequest request;
+  std::vector<uint64_t> seeds;
+  std::vector<PlanUse> plans;
+  std::vector<ModuleTime> modules;
+  double pipeline_ms = 0;  // text to image, all batches, without load and build
+  double load_ms = 0;      // reading and packing weights
+  double build_ms = 0;     // making plans; 0 when all came from the cache
+  double total_ms = 0;
+  double steps_per_second = 0;  // of the denoising loop
+  int num_images = 0;
+  MemoryUse memory;
+  std::vector<std::string> warnings;
+};
+
+struct BuildReport {
+  std::string model, device;
+  std::vector<PlanUse> plans;
+  std::vector<std::string> files;  // what was written for BuildOptions::save
+  double total_ms = 0;
+};
+
+struct Spread {
+  double median = 0, p10 = 0, p90 = 0, min = 0, max = 0;
+};
+
+struct OpClassTime {
+  std::string op;      // "linear", "conv2d", ...
+  std::string kernel;
+  uint64_t calls = 0;  // of one image
+  double ms = 0;       // of one image
+  double gflop = 0;
+  double gflop_per_second = 0;
+};
+
+struct BenchReport {
+  GenerateReport last;
+  int warmup = 0, iterations = 0;
+  Spread total_ms;
+  std::vector<std::pair<std::string, Spread>> modules;  // milliseconds an iteration
+  double warmup_build_ms = 0;
+  std::vector<OpClassTime> ops;  // slowest first
+};
+
+}  // namespace halftone

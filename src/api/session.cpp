@@ -1,0 +1,58 @@
+#include "halftone/session.h"
+
+#include <memory>
+#include <utility>
+
+#include "api/backends.h"
+#include "io/image.h"
+#include "workflow/generator.h"
+#include "workflow/image_metadata.h"
+
+namespace halftone {
+
+struct Session::Impl {
+  explicit Impl(SessionOptions options)
+      : device(api::create_device(options.device, options.threads)),
+        generator(*device, std::move(options)) {}
+
+  std::unique_ptr<backend::Device> device;
+  workflow::Generator generator;
+};
+
+Session::Session(SessionOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+DryRun Session::dry_run(const GenerateOptions& options) { return impl_->generator.dry_run(options); }
+
+GenerateReport Session::generate(const GenerateOptions& options, const ImageCallback& on_image) {
+  return impl_->generator.generate(options, on_image);
+}
+
+BuildReport Session::build(const BuildOptions& options) { return impl_->generator.build(options); }
+
+BenchReport Session::bench(const BenchOptions& options) { return impl_->generator.bench(options); }
+
+void write_png(const Image& image, const std::string& path, bool with_metadata) {
+  std::vector<io::TextChunk> chunks;
+  if (with_metadata) {
+    chunks.push_back({"parameters", image.parameters});
+    chunks.push_back({"halftone", image.metadata});
+    chunks.push_back({"XML:com.adobe.xmp", workflow::disclosure_xmp()});
+  }
+  io::write_png(path, {.width = image.width, .height = image.height, .rgb = image.rgb}, chunks);
+}
+
+std::string_view to_string(Precision precision) {
+  switch (precision) {
+    case Precision::kAuto: return "auto";
+    case Precision::kF32: return "fp32";
+    case Precision::kBF16: return "bf16";
+  }
+  return "auto";
+}
+
+std::string_view to_string(Rng rng) { return rng == Rng::kCpu ? "cpu" : "cuda"; }
+
+}  // namespace halftone

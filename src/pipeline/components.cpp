@@ -1,0 +1,141 @@
+#include "pipeline/components.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+#include "pipeline/clock.h"
+
+namespace halftone::pipeline {
+
+std::optional<size_t> find_profile(const runtime::Plan& plan, const ShapeKey& shape) {
+  for (size_t i = 0; i < plan.profiles.size(); ++i) {
+    if (plan.profiles[i].shape == shape) return i;
+  }
+  return std::nullopt;
+}
+
+std::string to_string(const ShapeKey& shape) {
+  std::string text;
+  for (const auto& [name, extent] : shape) {
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, extent);
+  }
+  return text;
+}
+
+Components::Components(backend::Device& device, PlanProvider provider, ComponentsOptions options)
+    : device_(device), provider_(std::move(provider)), options_(std::move(options)) {}
+
+Components::Entry& Components::find_or_plan(const Wanted& wanted) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.key.component == wanted.component && entry.key.shape == wanted.shape;
+  });
+  if (found != entries_.end()) {
+    entries_.splice(entries_.begin(), entries_, found);
+    return entries_.front();
+  }
+  Entry entry{.key = wanted,
+              .source = provider_(wanted.component, wanted.shape),
+              .profile = 0,
+              .executor = nullptr};
+  const std::optional<size_t> profile = find_profile(*entry.source.plan, wanted.shape);
+  if (!profile) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{} plan {}: has no profile for {}; build one with 'halftone build'",
+                            wanted.component, entry.source.plan->fingerprint.hash().substr(0, 8),
+                            to_string(wanted.shape)));
+  }
+  entry.profile = *profile;
+  last_build_ms_ += entry.source.build_ms;
+  entries_.push_front(std::move(entry));
+  return entries_.front();
+}
+
+void Components::grow_arena(uint64_t bytes) {
+  if (arena_ && arena_->size() >= bytes) return;
+  // Executors are bound to addresses: drop them all, so that the old arena is free before the new one
+  // is taken. Their constants stay.
+  for (Entry& entry : entries_) entry.executor.reset();
+  arena_.reset();
+  arena_ = device_.allocate(static_cast<size_t>(bytes));
+}
+
+void Components::forget_old(const std::vector<Entry*>& in_use) {
+  std::map<std::string, size_t> kept;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    const bool used = std::find(in_use.begin(), in_use.end(), &*it) != in_use.end();
+    if (++kept[it->key.component] > options_.shapes_kept && !used) {
+      it = entries_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+std::vector<runtime::Executor*> Components::prepare(const std::vector<Wanted>& wanted,
+                                                    const ProgressCallback& progress) {
+  const Stopwatch clock;
+  last_uses_.clear();
+  last_build_ms_ = 0;
+  std::vector<Entry*> in_use;
+  uint64_t arena_bytes = 0;
+  for (const Wanted& item : wanted) {
+    Entry& entry = find_or_plan(item);
+    arena_bytes = std::max(arena_bytes, entry.source.plan->profiles[entry.profile].arena_bytes);
+    in_use.push_back(&entry);
+  }
+  const double plan_ms = clock.ms();
+  forget_old(in_use);
+  grow_arena(arena_bytes);
+
+  std::vector<runtime::Executor*> executors;
+  for (Entry* entry : in_use) {
+    auto& constants = constants_[entry->key.component];
+    if (!constants) constants = std::make_shared<runtime::ConstantStore>();
+    if (!entry->executor) {
+      entry->executor = std::make_unique<runtime::Executor>(
+          entry->source.plan, entry->profile, device_, *entry->source.weights,
+          runtime::ExecutorOptions{.arena = arena_,
+                                   .constants = constants,
+                                   .profile = options_.profile,
+                                   .progress = progress});
+    }
+    executors.push_back(entry->executor.get());
+    last_uses_.push_back({.component = entry->key.component,
+                          .plan = entry->source.plan,
+                          .origin = entry->source.origin,
+                          .file = entry->source.file,
+                          .build_ms = entry->source.build_ms});
+    entry->source.build_ms = 0;  // counted once
+  }
+  last_load_ms_ = clock.ms() - plan_ms;
+  return executors;
+}
+
+runtime::MemoryReport Components::memory() const {
+  runtime::MemoryReport sum;
+  for (const auto& [name, constants] : constants_) sum.constant_bytes += constants->num_bytes();
+  if (arena_) sum.arena_bytes = arena_->size();
+  for (const Entry& entry : entries_) {
+    if (!entry.executor) continue;
+    const runtime::MemoryReport one = entry.executor->memory();
+    sum.persistent_bytes += one.persistent_bytes;
+    sum.schedule_bytes += one.schedule_bytes;
+  }
+  return sum;
+}
+
+std::map<std::string, std::vector<runtime::CallTime>> Components::times() const {
+  std::map<std::string, std::vector<runtime::CallTime>> result;
+  for (const Entry& entry : entries_) {
+    if (!entry.executor) continue;
+    auto times = entry.executor->times();
+    auto& all = result[entry.key.component];
+    all.insert(all.end(), std::make_move_iterator(times.begin()),
+               std::make_move_iterator(times.end()));
+  }
+  return result;
+}
+
+}  // namespace halftone::pipeline

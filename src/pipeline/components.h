@@ -1,0 +1,92 @@
+// The executors of a pipeline's components: made on demand from plans, kept for the last few shapes.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/executor.h"
+
+namespace halftone::pipeline {
+
+using ShapeKey = std::map<std::string, int64_t>;  // as runtime::Profile::shape
+
+// A plan that holds a profile for the wanted shape, and where its weights are.
+struct PlanSource {
+  std::shared_ptr<const runtime::Plan> plan;
+  const WeightSource* weights = nullptr;  // must outlive the pipeline
+  std::string origin;                     // "cache", "built" or "file"
+  std::string file;                       // empty when only in memory
+  double build_ms = 0;
+};
+// Answers for one component and shape; throws when it has none and cannot make one.
+using PlanProvider = std::function<PlanSource(const std::string& component, const ShapeKey& shape)>;
+
+struct ComponentsOptions {
+  size_t shapes_kept = 4;  // executors per component
+  bool profile = false;    // time every call
+  Logger logger;
+};
+
+// Executors share one arena (they never run at the same time), and those of one component share its
+// constants, so that a new shape costs no second copy of the weights. The device must outlive this.
+class Components {
+ public:
+  Components(backend::Device& device, PlanProvider provider, ComponentsOptions options);
+
+  struct Wanted {
+    std::string component;
+    ShapeKey shape;
+  };
+  // Makes executors for all of these; the arena is sized once for the largest. Pointers stay valid
+  // until the next call.
+  [[nodiscard]] std::vector<runtime::Executor*> prepare(const std::vector<Wanted>& wanted,
+                                                        const ProgressCallback& progress);
+
+  struct Use {
+    std::string component;
+    std::shared_ptr<const runtime::Plan> plan;
+    std::string origin, file;
+    double build_ms = 0;
+  };
+  // Of the last prepare().
+  [[nodiscard]] const std::vector<Use>& last_uses() const { return last_uses_; }
+  // Spent in the last prepare().
+  [[nodiscard]] double last_build_ms() const { return last_build_ms_; }
+  [[nodiscard]] double last_load_ms() const { return last_load_ms_; }
+
+  // Over everything that is held.
+  [[nodiscard]] runtime::MemoryReport memory() const;
+  [[nodiscard]] std::map<std::string, std::vector<runtime::CallTime>> times() const;
+
+ private:
+  struct Entry {
+    Wanted key;
+    PlanSource source;
+    size_t profile = 0;
+    std::unique_ptr<runtime::Executor> executor;  // null while the arena is being replaced
+  };
+  Entry& find_or_plan(const Wanted& wanted);
+  void grow_arena(uint64_t bytes);
+  void forget_old(const std::vector<Entry*>& in_use);
+
+  backend::Device& device_;
+  PlanProvider provider_;
+  ComponentsOptions options_;
+  std::list<Entry> entries_;  // most recently used first
+  std::map<std::string, std::shared_ptr<runtime::ConstantStore>> constants_;
+  std::shared_ptr<backend::Buffer> arena_;
+  std::vector<Use> last_uses_;
+  double last_build_ms_ = 0, last_load_ms_ = 0;
+};
+
+// Index of the plan's profile of this shape, or nullopt.
+[[nodiscard]] std::optional<size_t> find_profile(const runtime::Plan& plan, const ShapeKey& shape);
+// "batch=1 height=64 width=64".
+[[nodiscard]] std::string to_string(const ShapeKey& shape);
+
+}  // namespace halftone::pipeline

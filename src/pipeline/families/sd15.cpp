@@ -1,0 +1,42 @@
+// StableDiffusionPipeline and its image-to-image form: one text encoder with its final norm; an absent
+// negative prompt is the empty text.
+#include <array>
+
+#include "pipeline/family.h"
+
+namespace halftone::pipeline {
+
+extern const Family sd15;
+
+namespace {
+
+constexpr std::array<std::string_view, 1> kEncoders = {"text_encoder"};
+constexpr std::array<std::string_view, 1> kLabels = {"clip"};
+
+PromptEmbeds embed(std::span<const TextOutputs> encoders) {
+  return {.context = encoders[0].hidden.clone(), .pooled = {}};
+}
+
+Conditioning condition(std::span<const PromptEmbeds* const> prompts,
+                       std::span<const SizeConditioning>, int64_t batch) {
+  std::vector<const Tensor*> contexts;
+  for (const PromptEmbeds* prompt : prompts) contexts.push_back(&prompt->context);
+  Conditioning inputs;
+  inputs.emplace_back("encoder_hidden_states", stack(contexts, batch));
+  return inputs;
+}
+
+}  // namespace
+
+constexpr Family sd15 = {.name = "sd15",
+                         .text_encoders = kEncoders,
+                         .text_labels = kLabels,
+                         .denoiser_label = "unet",
+                         .default_steps = 50,
+                         .default_guidance = 7.5,
+                         .default_strength = 0.8,
+                         .may_zero_negative = false,
+                         .embed = embed,
+                         .condition = condition};
+
+}  // namespace halftone::pipeline

@@ -1,0 +1,62 @@
+#include "pipeline/latents.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace halftone::pipeline {
+
+Tensor nchw_to_nhwc(const Tensor& x) {
+  const Shape& s = x.shape();
+  Tensor result({DType::kF32, {s[0], s[2], s[3], s[1]}});
+  const auto channels = static_cast<size_t>(s[1]);
+  const auto pixels = static_cast<size_t>(s[2] * s[3]);
+  const auto in = x.values<float>();
+  auto out = result.values<float>();
+  for (size_t n = 0; n < static_cast<size_t>(s[0]); ++n) {
+    for (size_t p = 0; p < pixels; ++p) {
+      for (size_t c = 0; c < channels; ++c) {
+        out[(n * pixels + p) * channels + c] = in[(n * channels + c) * pixels + p];
+      }
+    }
+  }
+  return result;
+}
+
+Tensor nhwc_to_nchw(const Tensor& x) {
+  const Shape& s = x.shape();
+  Tensor result({DType::kF32, {s[0], s[3], s[1], s[2]}});
+  const auto channels = static_cast<size_t>(s[3]);
+  const auto pixels = static_cast<size_t>(s[1] * s[2]);
+  const auto in = x.values<float>();
+  auto out = result.values<float>();
+  for (size_t n = 0; n < static_cast<size_t>(s[0]); ++n) {
+    for (size_t c = 0; c < channels; ++c) {
+      for (size_t p = 0; p < pixels; ++p) {
+        out[(n * channels + c) * pixels + p] = in[(n * pixels + p) * channels + c];
+      }
+    }
+  }
+  return result;
+}
+
+BatchNoise::BatchNoise(Rng rng, std::span<const uint64_t> seeds) {
+  for (const uint64_t seed : seeds) {
+    generators_.push_back(rng == Rng::kCpu ? NoiseGenerator::torch_cpu(seed)
+                                           : NoiseGenerator::torch_cuda(seed));
+  }
+}
+
+Tensor BatchNoise::draw_nchw(int64_t channels, int64_t height, int64_t width) {
+  Tensor result({DType::kF32, {static_cast<int64_t>(generators_.size()), channels, height, width}});
+  const auto count = static_cast<size_t>(channels * height * width);
+  for (size_t i = 0; i < generators_.size(); ++i) {
+    generators_[i].randn(result.values<float>().subspan(i * count, count));
+  }
+  return result;
+}
+
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+}  // namespace halftone::pipeline

@@ -1,0 +1,392 @@
+#include "pipeline/pipeline.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+#include "pipeline/clock.h"
+#include "pipeline/latents.h"
+
+namespace halftone::pipeline {
+namespace {
+
+using runtime::Executor;
+
+class MetadataView {
+ public:
+  MetadataView(std::string component, std::map<std::string, std::string> values)
+      : component_(std::move(component)), values_(std::move(values)) {}
+
+  [[nodiscard]] const std::string& text(const std::string& key) const {
+    const auto found = values_.find(key);
+    if (found == values_.end()) fail(key, "is missing");
+    return found->second;
+  }
+  template <class T>
+  [[nodiscard]] T number(const std::string& key) const {
+    const std::string& value = text(key);
+    T result{};
+    const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), result);
+    if (code != std::errc() || end != value.data() + value.size()) {
+      fail(key, fmt::format("got '{}', wanted a number", value));
+    }
+    return result;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& key, const std::string& text) const {
+    throw Error(Errc::kCorruptFile,
+                fmt::format("{} plan: metadata key '{}' {}; run 'halftone build' again", component_,
+                            key, text));
+  }
+  std::string component_;
+  std::map<std::string, std::string> values_;
+};
+
+void report(const ProgressCallback& progress, std::string_view stage, int done, int total) {
+  if (!progress || progress({.stage = stage, .done = done, .total = total})) return;
+  throw Error(Errc::kCancelled, fmt::format("cancelled ({} {}/{})", stage, done, total));
+}
+
+Tensor f32_scalar(float value) { return Tensor::from({1}, std::span(&value, 1)); }
+
+}  // namespace
+
+ModelFacts read_facts(const std::map<std::string, std::string>& unet_metadata,
+                      const std::map<std::string, std::string>& vae_metadata) {
+  const MetadataView unet("unet", unet_metadata);
+  const MetadataView vae("vae_decoder", vae_metadata);
+  return {.family = unet.text("family"),
+          .force_zeros_for_empty_prompt = unet.text("force_zeros_for_empty_prompt") == "true",
+          .latent_channels = unet.number<int64_t>("latent_channels"),
+          .sample_size = unet.number<int64_t>("sample_size"),
+          .vae_scale_factor = vae.number<int64_t>("vae_scale_factor"),
+          .scaling_factor = vae.number<double>("scaling_factor"),
+          .shift_factor = vae.number<double>("shift_factor")};
+}
+
+void check_size(int64_t width, int64_t height, int64_t factor) {
+  const auto suggest = [&](std::string_view what, int64_t value) {
+    if (value > 0 && value % factor == 0) return;
+    const int64_t below = std::max(factor, value / factor * factor);
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: got {}, wanted a multiple of {}; the nearest are {} and {}", what,
+                            value, factor, below, below + factor));
+  };
+  suggest("width", width);
+  suggest("height", height);
+}
+
+Pipeline::Pipeline(PipelineOptions options)
+    : options_(std::move(options)),
+      family_(find_family(options_.facts.family)),
+      components_(*options_.device, options_.plans,
+                  {.shapes_kept = options_.shapes_kept,
+                   .profile = options_.profile,
+                   .logger = options_.logger}) {
+  check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
+                 "one tokenizer a text encoder");
+  for (const auto& tokenizer : options_.tokenizers) {
+    if (tokenizer->max_length() == options_.tokenizers.front()->max_length()) continue;
+    throw Error(Errc::kUnsupported,
+                fmt::format("tokenizers: got lengths {} and {}, wanted equal ones",
+                            options_.tokenizers.front()->max_length(), tokenizer->max_length()));
+  }
+}
+
+std::vector<Components::Wanted> Pipeline::wanted(int64_t width, int64_t height, int64_t batch,
+                                                 bool cfg, bool decode, bool encode) const {
+  const int64_t h = height / options_.facts.vae_scale_factor;
+  const int64_t w = width / options_.facts.vae_scale_factor;
+  const int64_t tokens = options_.tokenizers.front()->max_length();
+  std::vector<Components::Wanted> list;
+  for (const std::string_view encoder : family_.text_encoders) {
+    list.push_back({std::string(encoder), {{"batch", 1}, {"text_tokens", tokens}}});
+  }
+  list.push_back({"unet",
+                  {{"batch", batch},
+                   {"height", h},
+                   {"width", w},
+                   {"text_tokens", tokens},
+                   {"cfg", cfg ? 1 : 0}}});
+  if (decode) {
+    list.push_back({"vae_decoder", {{"batch", 1}, {"height", h}, {"width", w}}});
+  }
+  if (encode) {
+    list.push_back({"vae_encoder", {{"batch", 1}, {"height", h}, {"width", w}}});
+  }
+  return list;
+}
+
+// The state of one generate() call.
+struct Pipeline::Run {
+  Run(Pipeline& pipeline_, const Request& request_)
+      : pipeline(pipeline_),
+        facts(pipeline_.options_.facts),
+        request(request_),
+        batch(static_cast<int64_t>(request_.seeds.size())),
+        height(request_.height / facts.vae_scale_factor),
+        width(request_.width / facts.vae_scale_factor),
+        cfg(request_.guidance > 1.0),
+        noise(request_.rng, request_.seeds) {}
+
+  void prepare() {
+    check();
+    const auto wanted =
+        pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
+                        request.init_image != nullptr);
+    executors = pipeline.components_.prepare(wanted, request.progress);
+    for (size_t i = 0; i < wanted.size(); ++i) by_name[wanted[i].component] = executors[i];
+    result.plans = pipeline.components_.last_uses();
+    result.load_ms = pipeline.components_.last_load_ms();
+    result.build_ms = pipeline.components_.last_build_ms();
+  }
+
+  Result run() {
+    prepare();
+    const Stopwatch clock;
+    Conditioning conditioning = condition();
+    const Tensor start = request.init_image != nullptr ? encoded_start() : noise_start();
+    result.initial = start.clone();
+    denoise(conditioning, start);
+    if (request.decode) decode();
+    result.total_ms = clock.ms();
+    return std::move(result);
+  }
+
+ private:
+  void check() const {
+    check_size(request.width, request.height, facts.vae_scale_factor);
+    if (request.seeds.empty()) throw Error(Errc::kInvalidArgument, "seeds: at least one is needed");
+    if (request.schedule.rows.empty()) {
+      throw Error(Errc::kInvalidArgument, "schedule: no step is left to run");
+    }
+    if (request.latents != nullptr) {
+      const TensorType want{DType::kF32, {batch, facts.latent_channels, height, width}};
+      if (!(request.latents->type() == want)) {
+        throw Error(Errc::kInvalidArgument,
+                    fmt::format("latents: got {}, wanted {}", to_string(request.latents->type()),
+                                to_string(want)));
+      }
+    }
+  }
+
+  void add_time(std::string_view name, int runs, double ms) {
+    for (StageTime& time : result.times) {
+      if (time.name != name) continue;
+      time.runs += runs;
+      time.ms += ms;
+      return;
+    }
+    result.times.push_back({std::string(name), runs, ms});
+  }
+
+  // --- text
+
+  TextOutputs encode_text(size_t encoder, const std::string& text, std::string_view what) {
+    const Stopwatch clock;
+    const text::ClipTokenizer& tokenizer = *pipeline.options_.tokenizers[encoder];
+    const text::ClipEncoding tokens = tokenizer.encode(text);
+    if (tokens.num_cut > 0) {
+      log(pipeline.options_.logger, LogLevel::kWarning, "text",
+          fmt::format("{}: {} of {} tokens do not fit {} and were cut: \"{}\"", what, tokens.num_cut,
+                      tokens.num_tokens, pipeline.family_.text_encoders[encoder], tokens.cut_text));
+    }
+    Executor& executor = *by_name.at(std::string(pipeline.family_.text_encoders[encoder]));
+    Tensor ids({DType::kI32, {1, tokenizer.max_length()}});
+    std::copy(tokens.ids.begin(), tokens.ids.end(), ids.values<int32_t>().begin());
+    executor.set_input("input_ids", ids);
+    const bool pooled = executor.has_input("eos_index");
+    if (pooled) {
+      Tensor index({DType::kI32, {1}});
+      const auto end = std::find(tokens.ids.begin() + 1, tokens.ids.end(), tokenizer.end_id());
+      index.values<int32_t>()[0] = static_cast<int32_t>(end - tokens.ids.begin());
+      executor.set_input("eos_index", index);
+    }
+    executor.run_step();
+    TextOutputs outputs{.hidden = executor.output("hidden"),
+                        .pooled = pooled ? executor.output("pooled") : Tensor()};
+    add_time(pipeline.family_.text_labels[encoder], 1, clock.ms());
+    return outputs;
+  }
+
+  PromptEmbeds embed(const std::string& text, const std::string& text_2, std::string_view what) {
+    std::vector<TextOutputs> outputs;
+    for (size_t i = 0; i < pipeline.family_.text_encoders.size(); ++i) {
+      outputs.push_back(encode_text(i, i == 0 ? text : text_2, what));
+    }
+    return pipeline.family_.embed(outputs);
+  }
+
+  Conditioning condition() {
+    report(request.progress, "text", 0, cfg ? 2 : 1);
+    const PromptEmbeds cond = embed(request.prompt, request.prompt_2, "prompt");
+    PromptEmbeds uncond;
+    std::vector<const PromptEmbeds*> prompts;
+    if (cfg) {
+      report(request.progress, "text", 1, 2);
+      const bool zeros = !request.negative_prompt && !request.negative_prompt_2 &&
+                         pipeline.family_.may_zero_negative && facts.force_zeros_for_empty_prompt;
+      if (zeros) {
+        uncond.context = Tensor::zeros(cond.context.type());
+        uncond.pooled = Tensor::zeros(cond.pooled.type());
+      } else {
+        const std::string text = request.negative_prompt.value_or("");
+        uncond = embed(text, request.negative_prompt_2.value_or(text), "negative prompt");
+      }
+      prompts.push_back(&uncond);
+    }
+    prompts.push_back(&cond);
+    report(request.progress, "text", cfg ? 2 : 1, cfg ? 2 : 1);
+    const std::array sizes = {request.negative_size, request.size};
+    return pipeline.family_.condition(prompts, std::span(sizes).last(prompts.size()), batch);
+  }
+
+  // --- start
+
+  Tensor draw() {
+    if (request.latents != nullptr) return request.latents->clone();
+    return noise.draw_nchw(facts.latent_channels, height, width);
+  }
+
+  Tensor noise_start() {
+    Tensor x = draw();
+    for (float& v : x.values<float>()) v *= request.schedule.init_noise_sigma;
+    return x;
+  }
+
+  // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw of
+  // the generators), then noised to where the schedule starts.
+  Tensor encoded_start() {
+    const Stopwatch clock;
+    report(request.progress, "encode", 0, 1);
+    Executor& encoder = *by_name.at("vae_encoder");
+    encoder.set_input("image", *request.init_image);
+    encoder.run_step();
+    const Tensor mean = nhwc_to_nchw(encoder.output("mean"));
+    const Tensor logvar = nhwc_to_nchw(encoder.output("logvar"));
+    add_time("vae_encoder", 1, clock.ms());
+    report(request.progress, "encode", 1, 1);
+
+    const Tensor sample = noise.draw_nchw(facts.latent_channels, height, width);
+    Tensor x = draw();
+    const auto row = request.schedule.rows.front();
+    const auto signal = static_cast<float>(row.signal_scale);
+    const auto level = static_cast<float>(row.noise_scale);
+    const auto scale = static_cast<float>(facts.scaling_factor);
+    const auto shift = static_cast<float>(facts.shift_factor);
+    const auto means = mean.values<float>();
+    const auto logvars = logvar.values<float>();
+    const auto draws = sample.values<float>();
+    auto values = x.values<float>();
+    for (size_t i = 0; i < values.size(); ++i) {
+      const size_t j = i % means.size();  // one picture for the whole batch
+      const float deviation = std::exp(0.5F * std::clamp(logvars[j], -30.0F, 20.0F));
+      const float clean = (means[j] + deviation * draws[i] - shift) * scale;
+      values[i] = signal * clean + level * values[i];
+    }
+    return x;
+  }
+
+  // --- steps
+
+  void denoise(const Conditioning& conditioning, const Tensor& start) {
+    const Stopwatch clock;
+    const auto& rows = request.schedule.rows;
+    const auto num_rows = static_cast<int>(rows.size());
+    Executor& unet = *by_name.at("unet");
+    for (const auto& [name, value] : conditioning) unet.set_input(name, value);
+    unet.run_prompt();
+    for (int i = 0; i < num_rows; ++i) {
+      unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(i)].timestep));
+      unet.run_schedule(i);
+    }
+    Tensor state = Tensor::zeros(unet.input_type("state"));
+    const Tensor x = nchw_to_nhwc(start);
+    std::copy(x.values<float>().begin(), x.values<float>().end(), state.values<float>().begin());
+    unet.set_input("state", state);
+    unet.set_input("noise", Tensor::zeros(unet.input_type("noise")));
+    report(request.progress, "denoise", 0, num_rows);
+    for (int i = 0; i < num_rows; ++i) {
+      step(unet, rows[static_cast<size_t>(i)], i);
+      report(request.progress, "denoise", i + 1, num_rows);
+    }
+    const Tensor last = unet.output("state");
+    Tensor latent({DType::kF32, x.shape()});
+    const auto sample = last.values<float>().first(latent.values<float>().size());
+    std::copy(sample.begin(), sample.end(), latent.values<float>().begin());
+    check_finite(sample, "the denoised latent", "unet");
+    result.latents = nhwc_to_nchw(latent);
+    add_time(pipeline.family_.denoiser_label, num_rows, clock.ms());
+  }
+
+  void step(Executor& unet, const diffusion::ScheduleRow& row, int index) {
+    StepCoefficients coefficients = row.coefficients;
+    coefficients.guidance = static_cast<float>(request.guidance);
+    Tensor values({DType::kF32, {kNumStepCoefficients}});
+    std::memcpy(values.data(), &coefficients, sizeof(coefficients));
+    unet.set_input("coefficients", values);
+    if (row.uses_noise) {
+      unet.set_input("noise", nchw_to_nhwc(noise.draw_nchw(facts.latent_channels, height, width)));
+    }
+    unet.run_step(index);
+    unet.feed_back("state", "state");
+  }
+
+  // --- image
+
+  void decode() {
+    Executor& decoder = *by_name.at("vae_decoder");
+    const Tensor latents = nchw_to_nhwc(result.latents);
+    const auto one = static_cast<size_t>(height * width * facts.latent_channels);
+    for (int i = 0; i < static_cast<int>(batch); ++i) {
+      const Stopwatch clock;
+      report(request.progress, "decode", i, static_cast<int>(batch));
+      const auto values = latents.values<float>().subspan(static_cast<size_t>(i) * one, one);
+      decoder.set_input("latent",
+                        Tensor::from({1, height, width, facts.latent_channels}, values));
+      decoder.run_step();
+      const Tensor image = decoder.output("image");
+      check_finite(image.values<float>(), "the decoded image", "vae_decoder");
+      std::vector<uint8_t> rgb;
+      rgb.reserve(image.values<float>().size());
+      for (const float v : image.values<float>()) {
+        rgb.push_back(static_cast<uint8_t>(std::nearbyint(std::clamp(v, 0.0F, 1.0F) * 255.0F)));
+      }
+      result.rgb.push_back(std::move(rgb));
+      add_time("vae", 1, clock.ms());
+    }
+    report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
+  }
+
+  void check_finite(std::span<const float> values, std::string_view what,
+                    std::string_view component) const {
+    if (all_finite(values)) return;
+    const std::string text =
+        fmt::format("numeric: {} has values that are not finite (component {}); try --precision fp32",
+                    what, component);
+    log(pipeline.options_.logger, LogLevel::kWarning, "pipeline", text);
+    throw Error(Errc::kInternal, text);
+  }
+
+  Pipeline& pipeline;
+  const ModelFacts& facts;
+  const Request& request;
+  int64_t batch, height, width;
+  bool cfg;
+  BatchNoise noise;
+  std::vector<Executor*> executors;
+  std::map<std::string, Executor*> by_name;
+  Result result;
+};
+
+Result Pipeline::generate(const Request& request) { return Run(*this, request).run(); }
+
+void Pipeline::prepare(const Request& request) { Run(*this, request).prepare(); }
+
+}  // namespace halftone::pipeline

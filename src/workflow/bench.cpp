@@ -1,0 +1,102 @@
+// Generator::bench: whole images, repeatedly, with the time per operator class.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "workflow/generator.h"
+
+namespace halftone::workflow {
+namespace {
+
+// Linear interpolation between order statistics; `values` is sorted and not empty.
+double quantile(const std::vector<double>& values, double q) {
+  const double position = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(std::floor(position));
+  const size_t above = std::min(below + 1, values.size() - 1);
+  const double weight = position - static_cast<double>(below);
+  return values[below] * (1 - weight) + values[above] * weight;
+}
+
+Spread spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {.median = quantile(values, 0.5),
+          .p10 = quantile(values, 0.1),
+          .p90 = quantile(values, 0.9),
+          .min = values.front(),
+          .max = values.back()};
+}
+
+using OpKey = std::pair<std::string, std::string>;  // op, kernel
+struct OpSum {
+  uint64_t calls = 0;
+  double ms = 0, flop = 0;
+};
+using OpSums = std::map<OpKey, OpSum>;
+
+OpSums sum_ops(const pipeline::Components& components) {
+  OpSums sums;
+  for (const auto& [component, times] : components.times()) {
+    for (const runtime::CallTime& time : times) {
+      if (time.stage == graph::Rate::kLoad) continue;
+      OpSum& sum = sums[{time.op, time.kernel}];
+      sum.calls += time.runs;
+      sum.ms += time.total_ms;
+      sum.flop += time.flop * static_cast<double>(time.runs);
+    }
+  }
+  return sums;
+}
+
+std::vector<OpClassTime> per_iteration(const OpSums& before, const OpSums& after, int iterations) {
+  std::vector<OpClassTime> ops;
+  const double n = iterations;
+  for (const auto& [key, sum] : after) {
+    const auto found = before.find(key);
+    const OpSum base = found == before.end() ? OpSum() : found->second;
+    const double ms = (sum.ms - base.ms) / n;
+    const double gflop = (sum.flop - base.flop) / n * 1e-9;
+    const uint64_t calls = (sum.calls - base.calls) / static_cast<uint64_t>(iterations);
+    if (calls == 0) continue;
+    ops.push_back({.op = key.first,
+                   .kernel = key.second,
+                   .calls = calls,
+                   .ms = ms,
+                   .gflop = gflop,
+                   .gflop_per_second = ms > 0 ? gflop / (ms * 1e-3) : 0});
+  }
+  std::sort(ops.begin(), ops.end(),
+            [](const OpClassTime& a, const OpClassTime& b) { return a.ms > b.ms; });
+  return ops;
+}
+
+}  // namespace
+
+BenchReport Generator::bench(const BenchOptions& options) {
+  BenchReport report;
+  report.warmup = options.warmup;
+  report.iterations = options.iterations;
+  pipeline::Pipeline& pipe = pipeline(options.profile);
+  const ImageSink ignore = [](Image&&) {};
+  for (int i = 0; i < options.warmup; ++i) {
+    const GenerateReport run = generate(options.generate, ignore);
+    report.warmup_build_ms += run.build_ms + run.load_ms;
+  }
+  const OpSums before = sum_ops(pipe.components());
+  std::vector<double> totals;
+  std::map<std::string, std::vector<double>> modules;
+  for (int i = 0; i < options.iterations; ++i) {
+    report.last = generate(options.generate, ignore);
+    totals.push_back(report.last.pipeline_ms);
+    for (const ModuleTime& module : report.last.modules) modules[module.name].push_back(module.ms);
+  }
+  report.total_ms = spread_of(std::move(totals));
+  for (const ModuleTime& module : report.last.modules) {  // in the order of the run
+    report.modules.emplace_back(module.name, spread_of(modules[module.name]));
+  }
+  if (options.profile) {
+    report.ops = per_iteration(before, sum_ops(pipe.components()), options.iterations);
+  }
+  return report;
+}
+
+}  // namespace halftone::workflow

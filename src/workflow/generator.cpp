@@ -1,0 +1,263 @@
+#include "workflow/generator.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+#include "io/safetensors.h"
+#include "pipeline/clock.h"
+#include "runtime/plan_file.h"
+#include "workflow/image_metadata.h"
+
+namespace halftone::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+uint64_t random_seed() {
+  std::random_device device;
+  return device();  // 32 bits, as other tools show and accept
+}
+
+uint64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts KiB
+}
+
+// Initial and final latents of all batches, written when the run is complete.
+class LatentDump {
+ public:
+  explicit LatentDump(std::string path) : path_(std::move(path)) {}
+
+  void add(const pipeline::Result& result) {
+    if (path_.empty()) return;
+    initial_.push_back(result.initial.clone());
+    latents_.push_back(result.latents.clone());
+  }
+
+  void write() const {
+    if (path_.empty()) return;
+    std::vector<int64_t> dims = latents_.front().shape().dims();
+    dims[0] *= static_cast<int64_t>(latents_.size());
+    const TensorType type{DType::kF32, Shape(dims)};
+    io::SafetensorsWriter writer(path_, {{"initial", type}, {"latents", type}});
+    write(writer, 0, initial_);
+    write(writer, 1, latents_);
+    writer.commit();
+  }
+
+ private:
+  static void write(io::SafetensorsWriter& writer, size_t index, const std::vector<Tensor>& parts) {
+    uint64_t offset = 0;
+    for (const Tensor& part : parts) {
+      const size_t size = part.type().num_bytes();
+      writer.write(index, offset, {part.data(), size});
+      offset += size;
+    }
+  }
+
+  std::string path_;
+  std::vector<Tensor> initial_, latents_;
+};
+
+void add_times(const std::vector<pipeline::StageTime>& times, std::vector<ModuleTime>& modules) {
+  for (const pipeline::StageTime& time : times) {
+    const auto found = std::find_if(modules.begin(), modules.end(),
+                                    [&](const ModuleTime& m) { return m.name == time.name; });
+    if (found == modules.end()) {
+      modules.push_back({time.name, time.runs, time.ms});
+    } else {
+      found->runs += time.runs;
+      found->ms += time.ms;
+    }
+  }
+}
+
+}  // namespace
+
+Generator::Generator(backend::Device& device, SessionOptions options)
+    : device_(device),
+      options_(std::move(options)),
+      model_(open_model(options_.model, options_.cache_dir, options_.logger)),
+      plans_(model_, device_,
+             {.precision = options_.precision,
+              .vae_precision = options_.vae_precision,
+              .cache_dir = options_.cache_dir,
+              .plan = options_.plan,
+              .logger = options_.logger}) {}
+
+PreparedRequest Generator::prepare(const GenerateOptions& options) const {
+  PreparedRequest prepared = prepare_request(model_, options);
+  ResolvedRequest& r = prepared.resolved;
+  r.device = device_.info().name;
+  r.precision = std::string(to_string(plans_.precision_of("unet")));
+  r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
+  return prepared;
+}
+
+pipeline::Pipeline& Generator::pipeline(bool profile) {
+  if (!pipeline_ || profile != profiled_) {
+    pipeline_.reset();
+    // Warnings of the library go to the report as well.
+    const Logger keep = [this](LogLevel level, std::string_view component, std::string_view text) {
+      if (level == LogLevel::kWarning) warnings_.emplace_back(text);
+      log(options_.logger, level, component, text);
+    };
+    pipeline_ = std::make_unique<pipeline::Pipeline>(pipeline::PipelineOptions{
+        .device = &device_,
+        .plans = [this](const std::string& component,
+                        const pipeline::ShapeKey& shape) { return plans_.get(component, shape); },
+        .facts = model_.facts,
+        .tokenizers = model_.tokenizers,
+        .profile = profile,
+        .logger = keep});
+    profiled_ = profile;
+  }
+  return *pipeline_;
+}
+
+PlanUse Generator::plan_use(const pipeline::Components::Use& use) const {
+  return {.component = use.component,
+          .fingerprint = use.plan->fingerprint.hash(),
+          .precision = use.plan->fingerprint.entry("precision"),
+          .origin = use.origin,
+          .file = use.file,
+          .build_ms = use.build_ms};
+}
+
+MemoryUse Generator::memory() const {
+  const runtime::MemoryReport report = pipeline_->components().memory();
+  return {.static_bytes = report.constant_bytes,
+          .dynamic_bytes = report.persistent_bytes + report.arena_bytes + report.schedule_bytes,
+          .peak_rss_bytes = peak_rss_bytes()};
+}
+
+DryRun Generator::dry_run(const GenerateOptions& options) const {
+  const PreparedRequest prepared = prepare(options);
+  const ResolvedRequest& r = prepared.resolved;
+  DryRun result{.request = r, .plans = {}};
+  const pipeline::Pipeline shapes({.device = &device_,
+                                   .plans = {},
+                                   .facts = model_.facts,
+                                   .tokenizers = model_.tokenizers,
+                                   .logger = {}});
+  for (const auto& wanted : shapes.wanted(r.width, r.height, r.batch_size, r.cfg,
+                                          options.output_type == OutputType::kImage,
+                                          !r.init_image.empty())) {
+    result.plans.push_back(plans_.choice(wanted.component, wanted.shape));
+  }
+  return result;
+}
+
+GenerateReport Generator::generate(const GenerateOptions& options, const ImageSink& on_image) {
+  const pipeline::Stopwatch clock;
+  warnings_.clear();
+  const PreparedRequest prepared = prepare(options);
+  const ResolvedRequest& r = prepared.resolved;
+  GenerateReport report;
+  report.request = r;
+  const uint64_t seed = r.random_seed ? random_seed() : r.seed;
+  const std::string hash = model_hash(*model_.checkpoint);
+  pipeline::Pipeline& pipe = pipeline(profiled_);
+  LatentDump dump(options.dump_latents);
+  for (int batch = 0; batch < r.batch_count; ++batch) {
+    Tensor latents;
+    pipeline::Request request = batch_request(prepared, options, seed, batch, latents);
+    request.progress = [&](const Progress& progress) {
+      Progress shown = progress;
+      shown.image = batch * r.batch_size;
+      return !options_.progress || options_.progress(shown);
+    };
+    pipeline::Result result = pipe.generate(request);
+    model_.checkpoint->check_unchanged();
+    if (batch == 0) {
+      for (const auto& use : result.plans) report.plans.push_back(plan_use(use));
+    }
+    add_times(result.times, report.modules);
+    report.pipeline_ms += result.total_ms;
+    report.load_ms += result.load_ms;
+    report.build_ms += result.build_ms;
+    dump.add(result);
+    for (int i = 0; i < r.batch_size; ++i) {
+      const uint64_t own_seed = request.seeds[static_cast<size_t>(i)];
+      report.seeds.push_back(own_seed);
+      if (!request.decode) continue;
+      on_image({.width = r.width,
+                .height = r.height,
+                .rgb = std::move(result.rgb[static_cast<size_t>(i)]),
+                .seed = own_seed,
+                .parameters = parameters_text(r, own_seed, hash),
+                .metadata = image_json(r, own_seed, report.plans)});
+    }
+  }
+  dump.write();
+  if (const uint64_t bad = model_.checkpoint->num_non_finite(); bad > 0) {
+    warnings_.push_back(fmt::format("the weights hold {} values that are not finite", bad));
+    log(options_.logger, LogLevel::kWarning, "model", warnings_.back());
+  }
+  for (const ModuleTime& module : report.modules) {
+    if (module.name == pipe.family().denoiser_label && module.ms > 0) {
+      report.steps_per_second = module.runs / (module.ms / 1000.0);
+    }
+  }
+  report.num_images = static_cast<int>(report.seeds.size());
+  report.memory = memory();
+  report.warnings = warnings_;
+  report.total_ms = clock.ms();
+  return report;
+}
+
+BuildReport Generator::build(const BuildOptions& options) {
+  const pipeline::Stopwatch clock;
+  GenerateOptions generate;
+  generate.width = options.width;
+  generate.height = options.height;
+  generate.batch_size = options.batch_size;
+  generate.guidance = options.guidance;
+  const ResolvedRequest r = prepare(generate).resolved;
+  auto wanted = pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg, true,
+                                           options.with_vae_encoder ||
+                                               options.component == "vae_encoder");
+  if (!options.component.empty()) {
+    std::string known;
+    for (const auto& item : wanted) known += (known.empty() ? "" : ", ") + item.component;
+    std::erase_if(wanted, [&](const auto& item) { return item.component != options.component; });
+    if (wanted.empty()) {
+      throw Error(Errc::kInvalidArgument, fmt::format("component: got '{}', wanted one of {}",
+                                                      options.component, known));
+    }
+  }
+  BuildReport report;
+  report.model = r.model;
+  report.device = r.device;
+  const auto total = static_cast<int>(wanted.size());
+  for (int i = 0; i < total; ++i) {
+    if (options_.progress && !options_.progress({.stage = "build", .done = i, .total = total})) {
+      throw Error(Errc::kCancelled, "cancelled while building");
+    }
+    const auto& item = wanted[static_cast<size_t>(i)];
+    const pipeline::PlanSource source = plans_.get(item.component, item.shape);
+    report.plans.push_back(plan_use({.component = item.component,
+                                     .plan = source.plan,
+                                     .origin = source.origin,
+                                     .file = source.file,
+                                     .build_ms = source.build_ms}));
+    if (options.save.empty()) continue;
+    fs::path file = options.save;
+    if (total > 1 || fs::is_directory(file)) {
+      fs::create_directories(file);
+      file /= item.component + ".plan";
+    }
+    runtime::save_plan(*source.plan, file);
+    report.files.push_back(file.string());
+  }
+  report.total_ms = clock.ms();
+  return report;
+}
+
+}  // namespace halftone::workflow

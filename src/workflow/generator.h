@@ -1,0 +1,44 @@
+// Generating, building and measuring with one opened model.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "backend/backend.h"
+#include "halftone/options.h"
+#include "halftone/report.h"
+#include "pipeline/pipeline.h"
+#include "workflow/model.h"
+#include "workflow/plans.h"
+#include "workflow/request.h"
+
+namespace halftone::workflow {
+
+using ImageSink = std::function<void(Image&& image)>;
+
+// One caller at a time; the device must outlive it.
+class Generator {
+ public:
+  Generator(backend::Device& device, SessionOptions options);
+
+  [[nodiscard]] DryRun dry_run(const GenerateOptions& options) const;
+  GenerateReport generate(const GenerateOptions& options, const ImageSink& on_image);
+  BuildReport build(const BuildOptions& options);
+  BenchReport bench(const BenchOptions& options);
+
+ private:
+  [[nodiscard]] PreparedRequest prepare(const GenerateOptions& options) const;
+  pipeline::Pipeline& pipeline(bool profile);
+  [[nodiscard]] PlanUse plan_use(const pipeline::Components::Use& use) const;
+  [[nodiscard]] MemoryUse memory() const;
+
+  backend::Device& device_;
+  SessionOptions options_;
+  Model model_;
+  PlanMaker plans_;
+  std::unique_ptr<pipeline::Pipeline> pipeline_;
+  bool profiled_ = false;
+  std::vector<std::string> warnings_;  // of the current call
+};
+
+}  // namespace halftone::workflow

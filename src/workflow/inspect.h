@@ -1,0 +1,16 @@
+// Descriptions of files, as text and as JSON. Only headers are read.
+#pragma once
+
+#include <string>
+
+#include "halftone/inspect.h"
+#include "runtime/plan.h"
+
+namespace halftone::workflow {
+
+[[nodiscard]] InspectResult inspect(const InspectOptions& options);
+
+[[nodiscard]] InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path,
+                                         bool verbose);
+
+}  // namespace halftone::workflow

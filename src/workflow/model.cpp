@@ -1,0 +1,94 @@
+#include "workflow/model.h"
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+#include "models/registry.h"
+
+namespace halftone::workflow {
+namespace {
+
+text::ClipTokenizerFiles files_of(const io::TokenizerFiles& files) {
+  return {.vocab = files.vocab_json,
+          .merges = files.merges_txt,
+          .tokenizer_config = files.tokenizer_config_json,
+          .special_tokens_map = files.special_tokens_map_json,
+          .added_tokens = {},
+          .folder = files.where};
+}
+
+int64_t integer_of(const std::map<std::string, std::string>& metadata, const std::string& key) {
+  const auto found = metadata.find(key);
+  check_internal(found != metadata.end(), "metadata key of our own models");
+  return std::stoll(found->second);
+}
+
+std::shared_ptr<const text::ClipTokenizer> open_tokenizer(const io::Checkpoint& checkpoint,
+                                                          const std::string& encoder) {
+  const std::string name = "tokenizer" + encoder.substr(std::string_view("text_encoder").size());
+  const auto metadata = plan_metadata(checkpoint, encoder);
+  return std::make_shared<const text::ClipTokenizer>(
+      files_of(checkpoint.tokenizer(name)),
+      text::ClipTokenizerLimits{.max_positions = integer_of(metadata, "max_tokens"),
+                                .embedding_rows = integer_of(metadata, "vocab_size")});
+}
+
+}  // namespace
+
+std::string checkpoint_component(const std::string& component) {
+  return component.starts_with("vae_") ? "vae" : component;
+}
+
+std::map<std::string, std::string> plan_metadata(const io::Checkpoint& checkpoint,
+                                                 const std::string& component) {
+  const JsonView config = checkpoint.config(checkpoint_component(component));
+  auto metadata =
+      models::metadata(component, models::class_name_of(config.value()), config);
+  if (component == "unet") {
+    metadata["family"] = checkpoint.family();
+    // Present in SDXL's index alone; its pipeline takes true when the key is missing.
+    const bool force_zeros = checkpoint.model_index().boolean_or("force_zeros_for_empty_prompt",
+                                                                 checkpoint.family() == "sdxl");
+    metadata["force_zeros_for_empty_prompt"] = force_zeros ? "true" : "false";
+  }
+  return metadata;
+}
+
+void choose_text_layer(const std::string& family, models::BuildOptions& options) {
+  // SDXL reads the penultimate layer without the final norm, SD 1.5 the last one with it.
+  options.text_layers_skipped = family == "sdxl" ? 1 : 0;
+  options.text_final_norm = family != "sdxl";
+}
+
+Model open_model(const ModelOptions& options, const std::string& cache_dir, const Logger& logger) {
+  io::OpenOptions open{.variant = options.variant,
+                       .hf_cache = {.hf_hub_cache = options.hf_cache,
+                                    .hf_home = {},
+                                    .xdg_cache_home = {},
+                                    .home = {}},
+                       .component_folders = {},
+                       .config_folder = options.config_folder,
+                       .clip_vocab = options.clip_vocab,
+                       .hash_cache = cache_dir.empty() ? "" : cache_dir + "/hashes",
+                       .logger = logger};
+  for (const auto& [component, folder] : options.component_folders) {
+    open.component_folders.emplace(component, folder);
+  }
+  Model model;
+  model.checkpoint = io::Checkpoint::open(options.model, open);
+  model.facts = pipeline::read_facts(plan_metadata(*model.checkpoint, "unet"),
+                                     plan_metadata(*model.checkpoint, "vae_decoder"));
+  for (const std::string_view encoder : pipeline::find_family(model.family()).text_encoders) {
+    model.tokenizers.push_back(open_tokenizer(*model.checkpoint, std::string(encoder)));
+  }
+  return model;
+}
+
+std::string model_hash(const io::Checkpoint& checkpoint) {
+  constexpr uint64_t kQuick = uint64_t{512} << 20;  // well under a second
+  uint64_t bytes = 0;
+  for (const io::ComponentInfo& component : checkpoint.components()) bytes += component.bytes;
+  return bytes > kQuick ? std::string() : checkpoint.content_hash();
+}
+
+}  // namespace halftone::workflow

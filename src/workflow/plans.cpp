@@ -1,0 +1,166 @@
+#include "workflow/plans.h"
+
+#include <fmt/format.h>
+
+#include "compile/compile.h"
+#include "halftone/error.h"
+#include "models/registry.h"
+#include "pipeline/clock.h"
+#include "runtime/plan_file.h"
+
+namespace halftone::workflow {
+namespace {
+
+int64_t extent(const pipeline::ShapeKey& shape, const std::string& name, int64_t fallback) {
+  const auto found = shape.find(name);
+  return found == shape.end() ? fallback : found->second;
+}
+
+models::BuildShape build_shape(const pipeline::ShapeKey& shape) {
+  return {.batch = extent(shape, "batch", 1),
+          .height = extent(shape, "height", 0),
+          .width = extent(shape, "width", 0),
+          .text_tokens = extent(shape, "text_tokens", 77),
+          .cfg = extent(shape, "cfg", 0) != 0};
+}
+
+}  // namespace
+
+Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device) {
+  if (wanted != Precision::kAuto) return wanted;
+  const bool native = device.has("amx_bf16") || device.has("avx512_bf16");
+  return native ? Precision::kBF16 : Precision::kF32;
+}
+
+PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOptions options)
+    : model_(model),
+      device_(device),
+      options_(std::move(options)),
+      structure_hash_(model.checkpoint->structure_hash()) {
+  options_.precision = resolve_precision(options_.precision, device.info());
+  if (options_.vae_precision == Precision::kAuto) options_.vae_precision = options_.precision;
+  if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
+  std::error_code ignored;
+  if (!options_.plan.empty() && std::filesystem::is_directory(options_.plan, ignored)) {
+    folder_ = options_.plan;
+    options_.plan.clear();
+  }
+}
+
+Precision PlanMaker::precision_of(const std::string& component) const {
+  return component.starts_with("vae_") ? options_.vae_precision : options_.precision;
+}
+
+runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
+                                            const pipeline::ShapeKey& shape) const {
+  models::BuildOptions layer;
+  choose_text_layer(model_.family(), layer);
+  runtime::Fingerprint result;
+  result.entries = {{"component", component},
+                    {"family", model_.family()},
+                    {"model", structure_hash_},
+                    {"precision", std::string(to_string(precision_of(component)))},
+                    {"shape", pipeline::to_string(shape)},
+                    {"text_layers_skipped", fmt::format("{}", layer.text_layers_skipped)}};
+  const auto append = [&](const std::vector<std::pair<std::string, std::string>>& entries) {
+    result.entries.insert(result.entries.end(), entries.begin(), entries.end());
+  };
+  append(runtime::library_entries(device_.info(), device_.kernels()));
+  append(compile::compile_entries({}));
+  return result;
+}
+
+std::string PlanMaker::readable_name(const std::string& component,
+                                     const pipeline::ShapeKey& shape) const {
+  std::string name = fmt::format("{}-{}", component, to_string(precision_of(component)));
+  for (const auto& [key, value] : shape) name += fmt::format("-{}{}", key.substr(0, 1), value);
+  return name;
+}
+
+runtime::Plan PlanMaker::build(const std::string& component,
+                               const pipeline::ShapeKey& shape) const {
+  const JsonView config = model_.checkpoint->config(checkpoint_component(component));
+  models::BuildOptions options{.compute_dtype = precision_of(component) == Precision::kBF16
+                                                    ? DType::kBF16
+                                                    : DType::kF32};
+  choose_text_layer(model_.family(), options);
+  graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
+                                     build_shape(shape), options, options_.logger);
+  runtime::Plan plan;
+  plan.component = component;
+  plan.fingerprint = fingerprint(component, shape);
+  plan.metadata = plan_metadata(*model_.checkpoint, component);
+  compile::CompileOptions compile_options;
+  compile_options.logger = options_.logger;
+  plan.profiles.push_back(compile::compile_profile(std::move(graph), shape, device_.info(),
+                                                   device_.kernels(), compile_options));
+  return plan;
+}
+
+pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const {
+  auto plan = runtime::load_plan(options_.plan);
+  if (plan->component != "unet") {
+    throw Error(Errc::kIncompatiblePlan, fmt::format("{}: is a plan of {}, wanted one of unet",
+                                                     options_.plan, plan->component));
+  }
+  runtime::check_fits(*plan, device_.info(), device_.kernels(), options_.plan);
+  const std::string built_for = plan->fingerprint.entry("model");
+  if (built_for != structure_hash_) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: built for model {}, this model is {}; run 'halftone build' for it",
+                            options_.plan, built_for.substr(0, 8), structure_hash_.substr(0, 8)));
+  }
+  const std::string precision = plan->fingerprint.entry("precision");
+  if (precision != to_string(options_.precision)) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: computes in {}, asked for {}; give --precision {}", options_.plan,
+                            precision, to_string(options_.precision), precision));
+  }
+  if (!pipeline::find_profile(*plan, shape)) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
+                            options_.plan, plan->fingerprint.entry("shape"),
+                            pipeline::to_string(shape)));
+  }
+  return {.plan = std::move(plan),
+          .weights = model_.checkpoint.get(),
+          .origin = "file",
+          .file = options_.plan};
+}
+
+pipeline::PlanSource PlanMaker::get(const std::string& component,
+                                    const pipeline::ShapeKey& shape) const {
+  if (component == "unet" && !options_.plan.empty()) return from_file(shape);
+  const pipeline::Stopwatch clock;
+  runtime::PlanCache cache(folder_, options_.logger);
+  auto found = cache.get(fingerprint(component, shape), readable_name(component, shape),
+                         [&] { return build(component, shape); });
+  return {.plan = std::move(found.plan),
+          .weights = model_.checkpoint.get(),
+          .origin = found.from_cache ? "cache" : "built",
+          .file = found.file.string(),
+          .build_ms = found.from_cache ? 0 : clock.ms()};
+}
+
+PlanChoice PlanMaker::choice(const std::string& component, const pipeline::ShapeKey& shape) const {
+  const runtime::Fingerprint wanted = fingerprint(component, shape);
+  PlanChoice choice{.component = component,
+                    .fingerprint = wanted.hash(),
+                    .precision = std::string(to_string(precision_of(component))),
+                    .file = {},
+                    .is_cached = false};
+  if (component == "unet" && !options_.plan.empty()) {
+    choice.fingerprint = from_file(shape).plan->fingerprint.hash();
+    choice.file = options_.plan;
+    return choice;
+  }
+  if (folder_.empty()) return choice;
+  const auto file =
+      folder_ / runtime::PlanCache::file_name(wanted, readable_name(component, shape));
+  std::error_code ignored;
+  choice.is_cached = std::filesystem::exists(file, ignored);
+  choice.file = file.string();
+  return choice;
+}
+
+}  // namespace halftone::workflow

@@ -1,0 +1,174 @@
+#include "workflow/report_json.h"
+
+#include <fmt/format.h>
+
+#include "halftone/session.h"
+
+namespace halftone {
+namespace workflow {
+
+Json header(std::string_view verb) {
+  return Json::object({{"schema", fmt::format("halftone.{}/v1", verb)},
+                       {"version", HALFTONE_VERSION},
+                       {"commit", HALFTONE_COMMIT}});
+}
+
+Json to_value(const ResolvedRequest& r) {
+  Json json = Json::object({{"model", r.model},
+                            {"family", r.family},
+                            {"device", r.device},
+                            {"precision", r.precision},
+                            {"vae_precision", r.vae_precision},
+                            {"prompt", r.prompt},
+                            {"prompt_2", r.prompt_2}});
+  json.set("negative_prompt", r.has_negative_prompt ? Json(r.negative_prompt) : Json());
+  json.set("negative_prompt_2", r.has_negative_prompt ? Json(r.negative_prompt_2) : Json());
+  json.set("width", r.width).set("height", r.height).set("steps", r.steps);
+  json.set("guidance", r.guidance).set("cfg", r.cfg);
+  json.set("seed", r.random_seed ? Json() : Json(r.seed)).set("rng", r.rng);
+  json.set("batch_size", r.batch_size).set("batch_count", r.batch_count);
+  json.set("scheduler", r.scheduler).set("sigma_schedule", r.sigma_schedule);
+  json.set("init_image", r.init_image.empty() ? Json() : Json(r.init_image));
+  json.set("strength", r.init_image.empty() ? Json() : Json(r.strength));
+  json.set("output_type", r.output_type);
+  return json;
+}
+
+Json to_value(const PlanUse& plan) {
+  return Json::object({{"component", plan.component},
+                       {"fingerprint", plan.fingerprint},
+                       {"precision", plan.precision},
+                       {"origin", plan.origin},
+                       {"file", plan.file.empty() ? Json() : Json(plan.file)},
+                       {"build_ms", plan.build_ms}});
+}
+
+Json to_value(const MemoryUse& memory) {
+  return Json::object({{"static_bytes", memory.static_bytes},
+                       {"dynamic_bytes", memory.dynamic_bytes},
+                       {"peak_rss_bytes", memory.peak_rss_bytes}});
+}
+
+Json to_value(const Spread& spread) {
+  return Json::object({{"median", spread.median},
+                       {"p10", spread.p10},
+                       {"p90", spread.p90},
+                       {"min", spread.min},
+                       {"max", spread.max}});
+}
+
+namespace {
+
+Json plan_list(const std::vector<PlanUse>& plans) {
+  Json list = Json::array();
+  for (const PlanUse& plan : plans) list.push(to_value(plan));
+  return list;
+}
+
+Json model_value(const ModelEntry& model) {
+  return Json::object({{"name", model.name},
+                       {"path", model.path},
+                       {"family", model.family.empty() ? Json() : Json(model.family)},
+                       {"problem", model.problem.empty() ? Json() : Json(model.problem)},
+                       {"size_bytes", model.num_bytes}});
+}
+
+}  // namespace
+}  // namespace workflow
+
+using workflow::header;
+using workflow::to_value;
+
+std::string to_json(const DryRun& result) {
+  Json json = header("generate");
+  json.set("dry_run", true).set("request", to_value(result.request));
+  Json plans = Json::array();
+  for (const PlanChoice& plan : result.plans) {
+    plans.push(Json::object({{"component", plan.component},
+                             {"fingerprint", plan.fingerprint},
+                             {"precision", plan.precision},
+                             {"file", plan.file.empty() ? Json() : Json(plan.file)},
+                             {"is_cached", plan.is_cached}}));
+  }
+  json.set("plans", std::move(plans));
+  return to_text(json, 2);
+}
+
+std::string to_json(const GenerateReport& report, const std::vector<std::string>& files) {
+  Json json = header("generate");
+  json.set("files", Json::array_of(files)).set("seeds", Json::array_of(report.seeds));
+  json.set("request", to_value(report.request)).set("plans", workflow::plan_list(report.plans));
+  Json modules = Json::array();
+  for (const ModuleTime& module : report.modules) {
+    modules.push(Json::object(
+        {{"name", module.name}, {"runs", module.runs}, {"total_ms", module.ms}}));
+  }
+  json.set("modules", std::move(modules));
+  json.set("pipeline_ms", report.pipeline_ms).set("load_ms", report.load_ms);
+  json.set("build_ms", report.build_ms).set("total_ms", report.total_ms);
+  json.set("steps_per_second", report.steps_per_second).set("num_images", report.num_images);
+  json.set("memory", to_value(report.memory)).set("warnings", Json::array_of(report.warnings));
+  return to_text(json);
+}
+
+std::string to_json(const BuildReport& report) {
+  Json json = header("build");
+  json.set("model", report.model).set("device", report.device);
+  json.set("plans", workflow::plan_list(report.plans));
+  json.set("files", Json::array_of(report.files)).set("total_ms", report.total_ms);
+  return to_text(json);
+}
+
+std::string to_json_lines(const BenchReport& report) {
+  Json first = header("bench");
+  first.set("workload", "e2e").set("request", to_value(report.last.request));
+  first.set("plans", workflow::plan_list(report.last.plans));
+  first.set("n", report.iterations).set("warmup", report.warmup).set("unit", "ms");
+  first.set("total", to_value(report.total_ms));
+  Json modules = Json::object();
+  for (const auto& [name, spread] : report.modules) modules.set(name, to_value(spread));
+  first.set("modules", std::move(modules));
+  first.set("warmup_build_ms", report.warmup_build_ms);
+  first.set("memory", to_value(report.last.memory));
+  std::string text = to_text(first);
+  for (const OpClassTime& op : report.ops) {
+    Json json = header("bench");
+    json.set("workload", "op").set("op", op.op).set("kernel", op.kernel).set("calls", op.calls);
+    json.set("total_ms", op.ms).set("gflop", op.gflop);
+    json.set("gflop_per_second", op.gflop_per_second);
+    text += "\n" + to_text(json);
+  }
+  return text;
+}
+
+std::string to_json(const std::vector<ModelEntry>& models) {
+  Json json = header("models");
+  Json list = Json::array();
+  for (const ModelEntry& model : models) list.push(workflow::model_value(model));
+  json.set("models", std::move(list));
+  return to_text(json, 2);
+}
+
+std::string to_json(const std::vector<DeviceEntry>& devices) {
+  Json json = header("devices");
+  Json list = Json::array();
+  for (const DeviceEntry& device : devices) {
+    list.push(Json::object({{"name", device.name},
+                            {"model", device.model},
+                            {"arch", device.arch},
+                            {"num_units", device.num_units},
+                            {"memory_bytes", device.memory_bytes},
+                            {"features", Json::array_of(device.features)},
+                            {"precisions", Json::array_of(device.precisions)}}));
+  }
+  json.set("devices", std::move(list));
+  return to_text(json, 2);
+}
+
+std::string to_json(const Version& version) {
+  Json json = header("version");
+  json.set("compiler", version.compiler).set("libraries", Json::array_of(version.libraries));
+  return to_text(json, 2);
+}
+
+}  // namespace halftone

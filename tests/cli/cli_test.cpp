@@ -1,0 +1,424 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <thread>
+
+#include "io/image.h"
+#include "process.h"
+
+namespace halftone::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Test;
+using Words = std::vector<std::string>;
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+const Words kTiny = {"generate",     "-m",         golden("tiny-sdxl"), "--size", "64x48", "--steps", "2",
+                     "--precision", "fp32",       "--seed",            "7",      "--threads", "2"};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// --- usage
+
+TEST(Usage, HelpVersionAndUnknownVerb) {
+  const Scratch scratch;
+  EXPECT_EQ(scratch.run({"--help"}).exit_code, 0);
+  EXPECT_EQ(scratch.run({}).exit_code, 2);
+  const Outcome version = scratch.run({"--version", "--json"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_TRUE(contains(version.out, "\"schema\": \"halftone.version/v1\"")) << version.out;
+  const Outcome unknown = scratch.run({"paint"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_TRUE(contains(unknown.err, "unknown verb 'paint'"));
+  EXPECT_EQ(scratch.run({"serve"}).exit_code, 2);
+}
+
+TEST(Usage, EveryVerbHasHelp) {
+  const Scratch scratch;
+  for (const char* verb :
+       {"generate", "build", "inspect", "bench", "devices", "models", "completion"}) {
+    const Outcome help = scratch.run({verb, "--help"});
+    EXPECT_EQ(help.exit_code, 0) << verb;
+    EXPECT_TRUE(contains(help.out, "--json")) << verb;
+  }
+}
+
+TEST(Usage, UnknownOptionNamesTheNearest) {
+  const Scratch scratch;
+  const Outcome got = scratch.run(kTiny + Words{"--stpes", "3", "a cat"});
+  EXPECT_EQ(got.exit_code, 2);
+  EXPECT_TRUE(contains(got.err, "unknown option '--stpes'")) << got.err;
+  EXPECT_TRUE(contains(got.err, "did you mean '--steps'")) << got.err;
+}
+
+struct Refused {
+  Words args;
+  std::string part;
+};
+
+TEST(Usage, WhatCannotBeHonouredIsRefusedByName) {
+  const Scratch scratch;
+  const std::vector<Refused> table = {
+      {{"--int8"}, "8-bit"},
+      {{"--fp8"}, "8-bit"},
+      {{"--quantization_level", "2.5"}, "8-bit"},
+      {{"--lora", "x.safetensors"}, "LoRA"},
+      {{"--torch-inference"}, "no torch"},
+      {{"--hf-token", "x"}, "hf download"},
+      {{"--download-onnx-models"}, "hf download"},
+      {{"--control-net", "x"}, "not part of Halftone"},
+      {{"-M", "convert"}, "quantize"},
+      {{"-M", "metadata"}, "halftone inspect"},
+      {{"--precision", "fp16"}, "CUDA"},
+      {{"--type", "q8_0"}, "fp32 and bf16"},
+      {{"--format", "webp"}, "png only"},
+      {{"--rng", "std_default"}, "torch generator"},
+      {{"--guidance-rescale", "0.7"}, "linear"},
+      {{"--clip-skip", "2"}, "not built"},
+      {{"--sampling-method", "heun"}, "heun"},
+      {{"--size", "big"}, "512x768"},
+      {{"--seed", "x"}, "2^64"},
+      {{"--steps", "0"}, "steps"},
+      {{"--batch-size", "0"}, "batch-size"},
+      {{"--steps"}, "needs a value"},
+      {{"--steps", "--no-metadata"}, "needs a value"},
+      {{"--output", "%s.png"}, "%03d"},
+      {{"--output", "x.jpg"}, "png"},
+      {{"--sigmas", "1,2", "--timesteps", "3"}, "give one"},
+      {{"--strength", "0.5"}, "--init-img"},
+  };
+  const Words base = {"generate", "-m", golden("tiny-sdxl"), "--precision", "fp32", "a cat"};
+  for (const Refused& row : table) {
+    Words args = base;
+    if (std::find(row.args.begin(), row.args.end(), "--precision") != row.args.end() ||
+        std::find(row.args.begin(), row.args.end(), "--type") != row.args.end()) {
+      args = {"generate", "-m", golden("tiny-sdxl"), "a cat"};
+    }
+    const Outcome got = scratch.run(args + row.args);
+    EXPECT_EQ(got.exit_code, 2) << row.args.front() << ": " << got.err;
+    EXPECT_TRUE(contains(got.err, row.part)) << row.args.front() << ": " << got.err;
+  }
+  EXPECT_TRUE(!fs::exists(scratch.path("output.png")));
+}
+
+TEST(Usage, ErrorsAsJson) {
+  const Scratch scratch;
+  const Outcome got = scratch.run({"generate", "--json", "-m", "/nowhere/model", "a cat"});
+  EXPECT_EQ(got.exit_code, 3) << got.err;
+  const Json json = parse_json(got.out, "stdout");
+  EXPECT_EQ(JsonView(json, "stdout").at("error").at("code").string(), "not_found");
+  const Outcome usage = scratch.run({"generate", "--json", "--bogus", "a cat"});
+  EXPECT_EQ(usage.exit_code, 2);
+  EXPECT_TRUE(contains(usage.out, "invalid_argument"));
+}
+
+TEST(Usage, ExitCodes) {
+  const Scratch scratch;
+  EXPECT_EQ(scratch.run(kTiny).exit_code, 2);  // no prompt
+  EXPECT_EQ(scratch.run({"generate", "-m", "nobody/nothing", "a cat"}).exit_code, 3);
+  EXPECT_EQ(scratch.run(kTiny + Words{"--device", "cuda:0", "a cat"}).exit_code, 5);
+  EXPECT_EQ(scratch.run(kTiny + Words{"--device", "abacus", "a cat"}).exit_code, 2);
+  std::ofstream(scratch.path("bad.plan")) << "not a plan";
+  EXPECT_EQ(scratch.run(kTiny + Words{"--plan", "bad.plan", "a cat"}).exit_code, 3);
+  const Outcome odd = scratch.run(
+      {"generate", "-m", golden("tiny-sdxl"), "-W", "100", "-H", "64", "a cat"});
+  EXPECT_EQ(odd.exit_code, 2);
+  EXPECT_TRUE(contains(odd.err, "96 and 104")) << odd.err;
+  EXPECT_EQ(scratch.run(kTiny + Words{"-o", "no/such/folder/x.png", "a cat"}).exit_code, 2);
+}
+
+// --- aliases
+
+Json dry_run(const Scratch& scratch, const Words& args, const Scratch::Environment& environment = {}) {
+  const Outcome got = scratch.run(
+      Words{"generate", "--dry-run", "-m", golden("tiny-sdxl"), "--precision", "fp32"} + args, "",
+      environment);
+  EXPECT_EQ(got.exit_code, 0) << got.err;
+  return parse_json(got.out, "stdout").find("request") == nullptr
+             ? Json()
+             : *parse_json(got.out, "stdout").find("request");
+}
+
+TEST(Aliases, SpellingsOfOtherToolsMeanTheSame) {
+  const Scratch scratch;
+  const Json want = dry_run(
+      scratch, {"a cat", "--negative-prompt", "blurry", "--scheduler", "euler-a", "--steps", "20",
+                "--cfg-scale", "7", "--width", "128", "--height", "64", "--seed", "42",
+                "--batch-count", "2", "--sigma-schedule", "karras"});
+  const std::vector<Words> spellings = {
+      {"-p", "a cat", "-n", "blurry", "--sampling-method", "euler_a", "--scheduler", "karras",
+       "--steps", "20", "--cfg-scale", "7", "-W", "128", "-H", "64", "-s", "42", "-b", "2"},
+      {"a cat", "--negative_prompt=blurry", "--scheduler", "EulerAncestralDiscreteScheduler",
+       "--num_inference_steps=20", "--guidance_scale", "7", "--size", "128x64", "--seed=42",
+       "--batch-count=2", "--sigma_schedule", "karras"},
+      {"a cat", "--negative-prompt", "blurry", "--scheduler", "EulerA", "--denoising-steps", "20",
+       "--guidance-scale", "7", "--width", "128", "--height", "64", "--seed", "42", "-b2",
+       "--sigma-schedule", "karras", "--onnx-dir", "onnx"},
+  };
+  for (const Words& words : spellings) {
+    EXPECT_EQ(to_text(dry_run(scratch, words)), to_text(want)) << words[2];
+  }
+}
+
+TEST(Aliases, AbsentNegativePromptIsNotEmpty) {
+  const Scratch scratch;
+  EXPECT_TRUE(dry_run(scratch, {"a cat"}).find("negative_prompt")->is_null());
+  EXPECT_EQ(*dry_run(scratch, {"a cat", "-n", ""}).find("negative_prompt")->if_string(), "");
+}
+
+TEST(Aliases, FlagBeatsEnvironmentBeatsConfig) {
+  const Scratch scratch;
+  std::ofstream(scratch.path("c.toml")) << "steps = 5\ncfg_scale = 3.0\nseed = 1\n";
+  const Words config = {"a cat", "--config", scratch.path("c.toml").string()};
+  const auto steps = [&](const Json& json) { return json.find("steps")->if_integer().value(); };
+  EXPECT_EQ(steps(dry_run(scratch, config)), 5);
+  EXPECT_EQ(steps(dry_run(scratch, config, {{"HALFTONE_STEPS", "6"}})), 6);
+  EXPECT_EQ(steps(dry_run(scratch, config + Words{"--steps", "7"}, {{"HALFTONE_STEPS", "6"}})), 7);
+  EXPECT_EQ(dry_run(scratch, config).find("guidance")->if_number().value(), 3.0);
+  std::ofstream(scratch.path("bad.toml")) << "stepps = 5\n";
+  const Outcome bad = scratch.run(
+      kTiny + Words{"a cat", "--config", scratch.path("bad.toml").string()});
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_TRUE(contains(bad.err, "did you mean 'steps'")) << bad.err;
+}
+
+// --- pictures
+
+std::string text_chunk(const fs::path& file, const std::string& keyword) {
+  for (const io::TextChunk& chunk : io::read_png_info(file).text) {
+    if (chunk.keyword == keyword) return chunk.text;
+  }
+  return "";
+}
+
+TEST(Generate, SameSeedSameBytesAndPlanFromCache) {
+  const Scratch scratch;
+  const Outcome first = scratch.run(kTiny + Words{"a cat", "-o", "a.png"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.out, "a.png\n");
+  EXPECT_TRUE(contains(first.err, "built")) << first.err;
+  EXPECT_TRUE(contains(first.err, "|    Pipeline     |")) << first.err;
+  EXPECT_TRUE(contains(first.err, "Throughput: ")) << first.err;
+  EXPECT_TRUE(contains(first.err, "Seeds: 7")) << first.err;
+  const Outcome second = scratch.run(kTiny + Words{"a cat", "-o", "b.png"});
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_TRUE(contains(second.err, "cache")) << second.err;
+  EXPECT_FALSE(contains(second.err, "built")) << second.err;
+  EXPECT_EQ(slurp(scratch.path("a.png")), slurp(scratch.path("b.png")));
+  const Outcome other = scratch.run(kTiny + Words{"a dog", "-o", "c.png"});
+  ASSERT_EQ(other.exit_code, 0);
+  EXPECT_NE(slurp(scratch.path("a.png")), slurp(scratch.path("c.png")));
+}
+
+TEST(Generate, ImageOfABatchCanBeMadeAgainAlone) {
+  const Scratch scratch;
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "all.png", "-b", "2"}).exit_code, 0);
+  Words alone = kTiny;
+  *std::find(alone.begin(), alone.end(), "7") = "8";
+  ASSERT_EQ(scratch.run(alone + Words{"a cat", "-o", "second.png"}).exit_code, 0);
+  const auto pixels = [&](const char* name) { return io::read_png(scratch.path(name)).image.rgb; };
+  EXPECT_EQ(pixels("all_2.png"), pixels("second.png"));
+  EXPECT_NE(pixels("all_1.png"), pixels("all_2.png"));
+}
+
+TEST(Generate, MetadataFollowWebUIsGrammar) {
+  const Scratch scratch;
+  const Outcome got = scratch.run(kTiny + Words{"a cat", "-n", "blurry", "-o", "a.png"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  const std::string parameters = text_chunk(scratch.path("a.png"), "parameters");
+  EXPECT_TRUE(contains(parameters, "a cat\nNegative prompt: blurry\nSteps: 2, Sampler: Euler, "))
+      << parameters;
+  EXPECT_TRUE(contains(parameters, "Seed: 7, Size: 64x48, ")) << parameters;
+  const Json json = parse_json(text_chunk(scratch.path("a.png"), "halftone"), "chunk");
+  EXPECT_EQ(JsonView(json, "chunk").at("schema").string(), "halftone.image/v1");
+  EXPECT_EQ(JsonView(json, "chunk").at("request").at("prompt").string(), "a cat");
+  EXPECT_TRUE(contains(text_chunk(scratch.path("a.png"), "XML:com.adobe.xmp"),
+                       "trainedAlgorithmicMedia"));
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "b.png", "--no-metadata"}).exit_code, 0);
+  EXPECT_TRUE(io::read_png_info(scratch.path("b.png")).text.empty());
+  const Outcome inspected = scratch.run({"inspect", "a.png"});
+  EXPECT_EQ(inspected.exit_code, 0);
+  EXPECT_TRUE(contains(inspected.out, "Sampler: Euler")) << inspected.out;
+}
+
+TEST(Generate, PromptsFromStdinFilesAndLists) {
+  const Scratch scratch;
+  std::ofstream(scratch.path("prompts.txt")) << "one\r\n\ntwo\n";
+  EXPECT_EQ(scratch.run(kTiny + Words{"-", "-o", "s.png"}, "from stdin\n").exit_code, 0);
+  EXPECT_EQ(text_chunk(scratch.path("s.png"), "parameters").substr(0, 10), "from stdin");
+  const Outcome list = scratch.run(kTiny + Words{"@prompts.txt", "-o", "l_%02d.png"});
+  EXPECT_EQ(list.exit_code, 0) << list.err;
+  EXPECT_EQ(list.out, "l_00.png\nl_01.png\n");
+}
+
+TEST(Generate, OutputNames) {
+  const Scratch scratch;
+  EXPECT_EQ(scratch.run(kTiny + Words{"a cat"}).out, "output.png\n");
+  EXPECT_EQ(scratch.run(kTiny + Words{"a cat"}).out, "output_1.png\n");
+  const Outcome refused = scratch.run(kTiny + Words{"a cat", "-o", "output.png", "--no-clobber"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_EQ(scratch.run(kTiny + Words{"a cat", "--output-dir", "new", "-o", "x.png"}).out,
+            "new/x.png\n");
+}
+
+TEST(Generate, JsonTwin) {
+  const Scratch scratch;
+  const Outcome got = scratch.run(kTiny + Words{"--json", "a cat", "-o", "a.png"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  const Json json = parse_json(got.out, "stdout");
+  const JsonView view(json, "stdout");
+  EXPECT_EQ(view.at("schema").string(), "halftone.generate/v1");
+  EXPECT_EQ(view.at("files").strings(), Words{"a.png"});
+  EXPECT_EQ(view.at("plans").items().size(), 4U);
+  EXPECT_GT(view.at("memory").at("static_bytes").integer(), 0);
+}
+
+TEST(Generate, ImageToImageAndLatents) {
+  const Scratch scratch;
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "a.png", "--dump-latents", "l.safetensors"})
+                .exit_code,
+            0);
+  Words i2i = {"generate", "-m", golden("tiny-sdxl"), "--precision", "fp32", "--seed", "3",
+               "--steps",  "4",  "a dog"};
+  const Outcome got = scratch.run(i2i + Words{"-i", "a.png", "--strength", "0.5", "-o", "b.png"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  EXPECT_EQ(io::read_png_info(scratch.path("b.png")).width, 64);
+  EXPECT_EQ(scratch.run(i2i + Words{"-i", "a.png", "--size", "96x96", "-o", "c.png"}).exit_code, 2);
+  const Outcome latent =
+      scratch.run(kTiny + Words{"a cat", "--output-type", "latent", "-o", "z.safetensors"});
+  ASSERT_EQ(latent.exit_code, 0) << latent.err;
+  EXPECT_TRUE(fs::exists(scratch.path("z.safetensors")));
+  EXPECT_EQ(slurp(scratch.path("z.safetensors")), slurp(scratch.path("l.safetensors")));
+}
+
+// --- interruption
+
+TEST(Signals, StopWithinOneStepWithoutAFile) {
+  for (const auto& [signal, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+    const Scratch scratch;
+    const Words args = {"generate", "-m",    golden("tiny-sdxl"), "--size",     "256x256", "--precision",
+                        "fp32",     "--steps", "1000",            "--progress", "json",    "a cat",
+                        "-o",       "a.png"};
+    const Outcome got = scratch.run_with(args, [signal = signal](pid_t process, const fs::path& err) {
+      for (int i = 0; i < 600 && !contains(slurp(err), "\"event\":\"step\",\"stage\":\"denoise\""); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+      ::kill(process, signal);
+    });
+    EXPECT_EQ(got.exit_code, code) << got.err;
+    EXPECT_TRUE(contains(got.err, "cancelled")) << got.err;
+    for (const auto& entry : fs::directory_iterator(scratch.folder())) {
+      EXPECT_FALSE(contains(entry.path().filename().string(), "a.png")) << entry.path();
+    }
+  }
+}
+
+// --- plans
+
+std::vector<fs::path> plans_in(const Scratch& scratch) {
+  std::vector<fs::path> plans;
+  const fs::path folder = scratch.path("cache/halftone/plans");
+  if (!fs::exists(folder)) return plans;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".plan") plans.push_back(entry.path());
+  }
+  return plans;
+}
+
+TEST(Plans, CorruptEntriesAreSetAsideAndRebuilt) {
+  const Scratch scratch;
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "a.png"}).exit_code, 0);
+  const std::vector<fs::path> plans = plans_in(scratch);
+  ASSERT_EQ(plans.size(), 4U);
+  for (const fs::path& plan : plans) {
+    std::fstream file(plan, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(200);
+    file.put('\x7f').put('\x13').put('\x55');
+  }
+  const Outcome again = scratch.run(kTiny + Words{"a cat", "-o", "b.png"});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_TRUE(contains(again.err, "built")) << again.err;
+  EXPECT_EQ(slurp(scratch.path("a.png")), slurp(scratch.path("b.png")));
+  EXPECT_EQ(plans_in(scratch).size(), 4U);
+}
+
+TEST(Plans, ConcurrentProcessesShareTheCache) {
+  const Scratch scratch;
+  std::vector<std::thread> threads;
+  std::vector<Outcome> outcomes(3);
+  std::vector<std::unique_ptr<Scratch>> folders;
+  for (size_t i = 0; i < outcomes.size(); ++i) folders.push_back(std::make_unique<Scratch>());
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    threads.emplace_back([&, i] {
+      outcomes[i] = folders[i]->run(
+          kTiny + Words{"a cat", "-o", "a.png", "--cache-dir", scratch.path("shared").string()});
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    EXPECT_EQ(outcomes[i].exit_code, 0) << outcomes[i].err;
+    EXPECT_EQ(slurp(folders[i]->path("a.png")), slurp(folders[0]->path("a.png")));
+  }
+}
+
+TEST(Plans, ExplicitPlanMustFit) {
+  const Scratch scratch;
+  const Outcome built =
+      scratch.run({"build", "-m", golden("tiny-sdxl"), "--size", "64x48", "--precision", "fp32",
+                   "--threads", "2", "--component", "unet", "--save", "unet.plan"});
+  ASSERT_EQ(built.exit_code, 0) << built.err;
+  EXPECT_EQ(built.out, "unet.plan\n");
+  const Outcome fits = scratch.run(kTiny + Words{"--plan", "unet.plan", "a cat", "-o", "a.png"});
+  EXPECT_EQ(fits.exit_code, 0) << fits.err;
+  Words larger = kTiny;
+  *std::find(larger.begin(), larger.end(), "64x48") = "96x96";
+  const Outcome refused = scratch.run(larger + Words{"--plan", "unet.plan", "a cat"});
+  EXPECT_EQ(refused.exit_code, 6) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "halftone build")) << refused.err;
+  const Outcome shown = scratch.run({"inspect", "unet.plan", "-v"});
+  EXPECT_EQ(shown.exit_code, 0);
+  for (const char* part : {"encoder_hidden_states", "stage prompt", "stage schedule", "stage step",
+                           "fingerprint", "arena", "not "}) {
+    EXPECT_TRUE(contains(shown.out, part)) << part;
+  }
+  const Outcome json = scratch.run({"inspect", "unet.plan", "--json"});
+  EXPECT_EQ(JsonView(parse_json(json.out, "stdout"), "stdout").at("kind").string(), "plan");
+}
+
+// --- other verbs
+
+TEST(Verbs, ModelsDevicesCompletionBench) {
+  const Scratch scratch;
+  const Outcome random = scratch.run(
+      {"models", "random", "--family", "sdxl", "--tiny", "--out", "m/random-xl"});
+  ASSERT_EQ(random.exit_code, 0) << random.err;
+  const Outcome list = scratch.run({"models", "list", "--models-dir", "m"});
+  EXPECT_TRUE(contains(list.out, "random-xl")) << list.out;
+  EXPECT_EQ(scratch.run({"models", "path", "m/random-xl"}).exit_code, 0);
+  EXPECT_EQ(scratch.run({"models", "path", "nobody/nothing"}).exit_code, 3);
+  EXPECT_TRUE(contains(scratch.run({"models", "show", "m/random-xl"}).out, "unet"));
+  const Outcome devices = scratch.run({"devices", "--json"});
+  EXPECT_EQ(devices.exit_code, 0);
+  EXPECT_TRUE(contains(devices.out, "\"arch\""));
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_TRUE(contains(scratch.run({"completion", shell}).out, "generate")) << shell;
+  }
+  const Outcome bench = scratch.run({"bench", "e2e", "-m", golden("tiny-sdxl"), "--size", "64x64",
+                                     "--steps", "2", "--precision", "fp32", "--iterations", "2"});
+  EXPECT_EQ(bench.exit_code, 0) << bench.err;
+  for (const char* part : {"Pipeline", "linear", "conv2d", "GFLOP/s"}) {
+    EXPECT_TRUE(contains(bench.out, part)) << part;
+  }
+}
+
+}  // namespace
+}  // namespace halftone::cli_test

@@ -1,0 +1,50 @@
+// Runs the halftone binary in a scratch folder and keeps what it said.
+#pragma once
+
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+
+namespace halftone::cli_test {
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+// A folder of its own per test, removed afterwards; also the working directory and cache of the runs.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  [[nodiscard]] std::filesystem::path path(const std::string& name) const { return folder_ / name; }
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+  using Environment = std::map<std::string, std::string>;
+  [[nodiscard]] Outcome run(const std::vector<std::string>& args, const std::string& input = "",
+                            const Environment& environment = {}) const;
+  // Starts, calls `meanwhile` with the process id and the file that stderr goes to, then waits.
+  [[nodiscard]] Outcome run_with(
+      const std::vector<std::string>& args,
+      const std::function<void(pid_t, const std::filesystem::path&)>& meanwhile) const;
+
+ private:
+  [[nodiscard]] pid_t start(const std::vector<std::string>& args, const std::string& input,
+                            const Environment& environment) const;
+  [[nodiscard]] Outcome finish(pid_t process) const;
+
+  std::filesystem::path folder_;
+};
+
+[[nodiscard]] std::string slurp(const std::filesystem::path& path);
+[[nodiscard]] std::string golden(const std::string& name);  // tests/golden/<name>
+
+}  // namespace halftone::cli_test

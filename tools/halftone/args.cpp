@@ -1,0 +1,281 @@
+#include "args.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace halftone::cli {
+namespace {
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_option(const CLI::App& app, std::string_view name) {
+  std::string best;
+  size_t best_distance = std::max<size_t>(3, name.size() / 2);
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& candidate : option->get_lnames()) {
+      const size_t distance = edit_distance(name, candidate);
+      if (distance < best_distance) {
+        best_distance = distance;
+        best = candidate;
+      }
+    }
+  }
+  return best;
+}
+
+bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
+
+bool is_boolean(std::string_view text) {
+  return text == "true" || text == "false" || text == "1" || text == "0";
+}
+
+bool looks_like_option(std::string_view token) {
+  if (token.size() < 2 || token[0] != '-') return false;
+  return token[1] == '-' ? token.size() > 2
+                         : std::isalpha(static_cast<unsigned char>(token[1])) != 0;
+}
+
+std::string environment_name(const std::string& option) {
+  std::string name = "HALFTONE_";
+  for (const char c : option) {
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+template <class Entry>
+const Entry* find_flag(std::span<const Entry> table, std::string_view name) {
+  const auto found = std::find_if(table.begin(), table.end(),
+                                  [&](const Entry& entry) { return entry.flag == name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+class Preparer {
+ public:
+  Preparer(const CLI::App& app, std::string_view verb, std::span<const std::string> typed,
+           const Spelling& spelling)
+      : app_(app), verb_(verb), typed_(typed), spelling_(spelling) {}
+
+  ParsedArgs run() {
+    while (next_ < typed_.size()) {
+      const std::string& token = typed_[next_++];
+      if (token == "--") {
+        positionals_.insert(positionals_.end(), typed_.begin() + static_cast<std::ptrdiff_t>(next_),
+                            typed_.end());
+        break;
+      }
+      if (token.size() > 2 && token.starts_with("--")) {
+        long_option(token);
+      } else if (looks_like_option(token)) {
+        short_options(token);
+      } else {
+        positionals_.push_back(token);
+      }
+    }
+    add_environment();
+    add_config();
+    result_.args.push_back("--");
+    result_.args.insert(result_.args.end(), positionals_.begin(), positionals_.end());
+    return std::move(result_);
+  }
+
+ private:
+  void long_option(const std::string& token) {
+    const size_t equals = token.find('=');
+    const std::string name = normalise_name(token.substr(2, equals == std::string::npos ? equals : equals - 2));
+    std::optional<std::string> value;
+    if (equals != std::string::npos) value = token.substr(equals + 1);
+    const std::string flag = "--" + name;
+
+    if (const FixedAlias* alias = find_flag(spelling_.fixed, flag)) {
+      take_boolean(value);
+      if (value && (*value == "false" || *value == "0")) return;
+      give(option_of(std::string(alias->option).substr(2)), std::string(alias->value));
+      return;
+    }
+    if (const NotedFlag* noted = find_flag(spelling_.noted, flag)) {
+      if (noted->has_value && !value) value = need_value(flag);
+      if (!noted->has_value) take_boolean(value);
+      result_.notes.push_back(fmt::format("{}: {}", flag, noted->note));
+      return;
+    }
+    if (const RefusedFlag* refused = find_flag(spelling_.refused, flag)) {
+      throw UsageError(fmt::format("not supported: {}: {}", flag, refused->reason));
+    }
+    const CLI::Option& option = option_of(name);
+    if (name == "json" && !value) value = "-";
+    if (is_flag(option)) {
+      take_boolean(value);
+      give_flag(option, name, value.value_or("true"));
+    } else {
+      give(option, value ? *value : need_value(flag));
+    }
+  }
+
+  // "-m x", "-mx", "-vv".
+  void short_options(const std::string& token) {
+    for (size_t i = 1; i < token.size(); ++i) {
+      const std::string letter(1, token[i]);
+      const CLI::Option* option = app_.get_option_no_throw("-" + letter);
+      if (option == nullptr) {
+        throw UsageError(fmt::format("unknown option '-{}' in '{}'; 'halftone {} --help' lists them",
+                                     letter, token, verb_));
+      }
+      if (is_flag(*option)) {
+        given_.insert(option);
+        result_.args.push_back("-" + letter);
+        continue;
+      }
+      give(*option, i + 1 < token.size() ? token.substr(i + 1) : need_value("-" + letter));
+      return;
+    }
+  }
+
+  const CLI::Option& option_of(const std::string& name) const {
+    if (const CLI::Option* option = app_.get_option_no_throw("--" + name)) return *option;
+    const std::string nearest = nearest_option(app_, name);
+    const std::string hint =
+        nearest.empty() ? fmt::format("'halftone {} --help' lists the options", verb_)
+                        : fmt::format("did you mean '--{}'?", nearest);
+    throw UsageError(fmt::format("unknown option '--{}' for {}; {}", name, verb_, hint));
+  }
+
+  std::string need_value(const std::string& flag) {
+    if (next_ >= typed_.size()) throw UsageError(fmt::format("{} needs a value", flag));
+    const std::string& token = typed_[next_];
+    if (token.size() > 2 && token.starts_with("--") &&
+        app_.get_option_no_throw("--" + normalise_name(token.substr(2))) != nullptr) {
+      throw UsageError(fmt::format("{} needs a value, got the option '{}'", flag, token));
+    }
+    return typed_[next_++];
+  }
+
+  // "--flag 1" as other tools write it.
+  void take_boolean(std::optional<std::string>& value) {
+    if (!value && next_ < typed_.size() && is_boolean(typed_[next_])) value = typed_[next_++];
+  }
+
+  void give(const CLI::Option& option, const std::string& value) {
+    given_.insert(&option);
+    result_.args.push_back("--" + option.get_lnames().front());
+    result_.args.push_back(value);
+  }
+
+  void give_flag(const CLI::Option& option, const std::string& name, const std::string& value) {
+    if (!is_boolean(value)) {
+      throw UsageError(fmt::format("--{}: got '{}', wanted true, false, 1 or 0", name, value));
+    }
+    given_.insert(&option);
+    const bool on = value == "true" || value == "1";
+    result_.args.push_back(fmt::format("--{}={}", name, on ? "true" : "false"));
+  }
+
+  void give_any(const CLI::Option& option, const std::string& name, const std::string& value) {
+    if (is_flag(option)) {
+      give_flag(option, name, value);
+    } else {
+      give(option, value);
+    }
+  }
+
+  void add_environment() {
+    for (const CLI::Option* option : app_.get_options()) {
+      if (option->get_lnames().empty() || given_.contains(option)) continue;
+      const std::string& name = option->get_lnames().front();
+      if (name == "help") continue;
+      const char* value = std::getenv(environment_name(name).c_str());
+      if (value != nullptr && *value != '\0') give_any(*option, name, value);
+    }
+  }
+
+  void add_config() {
+    const auto at = std::find(result_.args.begin(), result_.args.end(), "--config");
+    if (at == result_.args.end() || at + 1 == result_.args.end()) return;
+    const std::string path = *(at + 1);
+    std::ifstream file(path);
+    if (!file) throw UsageError(fmt::format("--config {}: cannot be read", path));
+    std::vector<CLI::ConfigItem> items;
+    try {
+      items = CLI::ConfigTOML().from_config(file);
+    } catch (const CLI::Error& error) {
+      throw UsageError(fmt::format("--config {}: {}", path, error.what()));
+    }
+    std::set<const CLI::Option*> from_file;
+    for (const CLI::ConfigItem& item : items) {
+      if (item.name == "++" || item.name == "--") continue;  // section marks of CLI11
+      if (!item.parents.empty() && item.parents.front() != verb_) continue;
+      const std::string name = normalise_name(item.name);
+      const CLI::Option* option = app_.get_option_no_throw("--" + name);
+      if (option == nullptr) {
+        throw UsageError(fmt::format("--config {}: unknown key '{}'; did you mean '{}'?", path,
+                                     item.name, nearest_option(app_, name)));
+      }
+      if (given_.contains(option) && !from_file.contains(option)) continue;
+      from_file.insert(option);
+      for (const std::string& value : item.inputs) give_any(*option, name, value);
+    }
+  }
+
+  const CLI::App& app_;
+  std::string_view verb_;
+  std::span<const std::string> typed_;
+  const Spelling& spelling_;
+  size_t next_ = 0;
+  std::set<const CLI::Option*> given_;
+  std::vector<std::string> positionals_;
+  ParsedArgs result_;
+};
+
+}  // namespace
+
+std::string normalise_name(std::string_view name) {
+  std::string result(name);
+  std::replace(result.begin(), result.end(), '_', '-');
+  return result;
+}
+
+ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,
+                        std::span<const std::string> typed, const Spelling& spelling) {
+  return Preparer(app, verb, typed, spelling).run();
+}
+
+bool parse(CLI::App& app, std::string_view verb, std::span<const std::string> typed,
+           const Spelling& spelling, std::vector<std::string>& notes) {
+  for (const std::string& token : typed) {
+    if (token == "--") break;
+    if (token == "--help" || token == "-h") {
+      fmt::print("{}", app.help());
+      return false;
+    }
+  }
+  ParsedArgs prepared = prepare_args(app, verb, typed, spelling);
+  notes = std::move(prepared.notes);
+  std::reverse(prepared.args.begin(), prepared.args.end());  // CLI11 takes them from the back
+  try {
+    app.parse(prepared.args);
+  } catch (const CLI::ParseError& error) {
+    throw UsageError(error.what());
+  }
+  return true;
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,60 @@
+// From what a user typed to what CLI11 parses: spellings of other tools, environment, configuration
+// file. CLI11 then converts values, checks ranges and prints help.
+#pragma once
+
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+namespace halftone::cli {
+
+// A wrong command line: exit code 2.
+class UsageError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A flag of another tool that stands for an option with a fixed value: "--bf16" = "--precision bf16".
+struct FixedAlias {
+  std::string_view flag, option, value;
+};
+// A flag of another tool, or of a later version, that cannot be honoured.
+struct RefusedFlag {
+  std::string_view flag;
+  std::string_view reason;  // ends with what to do instead
+};
+// A flag that changes nothing here; the note is logged once. Takes a value when `has_value`.
+struct NotedFlag {
+  std::string_view flag;
+  bool has_value;
+  std::string_view note;
+};
+
+struct Spelling {
+  std::span<const FixedAlias> fixed;
+  std::span<const RefusedFlag> refused;
+  std::span<const NotedFlag> noted;
+};
+
+// `_` becomes `-` in the name of a long option.
+[[nodiscard]] std::string normalise_name(std::string_view name);
+
+// Arguments in the order CLI11 wants them: "--name", "value", ..., "--", positionals. Options that the
+// user did not give are taken from the environment (HALFTONE_<NAME>), then from --config FILE, whose
+// section [verb] belongs to `verb`. Unknown options throw UsageError naming the nearest one.
+struct ParsedArgs {
+  std::vector<std::string> args;
+  std::vector<std::string> notes;
+};
+[[nodiscard]] ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,
+                                      std::span<const std::string> typed, const Spelling& spelling);
+
+// Parses; help is printed to stdout. Returns false when the verb has nothing left to do (help).
+// Throws UsageError.
+[[nodiscard]] bool parse(CLI::App& app, std::string_view verb, std::span<const std::string> typed,
+                         const Spelling& spelling, std::vector<std::string>& notes);
+
+}  // namespace halftone::cli

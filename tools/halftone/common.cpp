@@ -1,0 +1,246 @@
+#include "common.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace halftone::cli {
+namespace {
+
+volatile std::sig_atomic_t g_stop_signal = 0;
+
+extern "C" void on_signal(int signal) {
+  if (g_stop_signal != 0) _exit(128 + signal);
+  g_stop_signal = signal;
+}
+
+bool is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+std::string_view level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug: return "debug";
+    case LogLevel::kInfo: return "info";
+    case LogLevel::kWarning: return "warning";
+    case LogLevel::kError: return "error";
+  }
+  return "error";
+}
+
+std::string_view level_color(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug: return "\033[2m";
+    case LogLevel::kInfo: return "";
+    case LogLevel::kWarning: return "\033[33m";
+    case LogLevel::kError: return "\033[31m";
+  }
+  return "";
+}
+
+LogLevel threshold(const CommonOptions& common) {
+  if (common.quiet) return LogLevel::kError;
+  if (common.verbose > 0 || common.log_level == "debug") return LogLevel::kDebug;
+  if (common.log_level == "warning") return LogLevel::kWarning;
+  if (common.log_level == "error") return LogLevel::kError;
+  return LogLevel::kInfo;
+}
+
+bool use_colors(const CommonOptions& common) {
+  if (common.log_colors != "auto") return common.log_colors == "on";
+  return common.log_file.empty() && is_terminal() && environment("NO_COLOR").empty();
+}
+
+}  // namespace
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+void add_common(CLI::App& app, CommonOptions& common) {
+  app.set_help_flag("--help,-h", "Show this help");
+  constexpr const char* kGroup = "Common";
+  app.add_option("--device", common.device, "auto or cpu")->group(kGroup);
+  app.add_option("--threads,-t", common.threads, "Threads; 0 = all cores of this process")
+      ->check(CLI::Range(0, 4096))
+      ->group(kGroup);
+  app.add_option("--cache-dir", common.cache_dir,
+                 "Plan cache (default $XDG_CACHE_HOME/halftone or ~/.cache/halftone; 'none' = off)")
+      ->group(kGroup);
+  app.add_option("--json", common.json, "Results as JSON on stdout, or into FILE (--json=FILE)")
+      ->group(kGroup);
+  app.add_option("--progress", common.progress, "auto, bar, plain, json or none")
+      ->check(CLI::IsMember({"auto", "bar", "plain", "json", "none"}))
+      ->group(kGroup);
+  app.add_option("--config", common.config, "TOML or INI file with option values")->group(kGroup);
+  app.add_flag("--verbose,-v", common.verbose, "More messages")->group(kGroup);
+  app.add_flag("--quiet,-q", common.quiet, "Errors only")->group(kGroup);
+  app.add_option("--log-level", common.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->group(kGroup);
+  app.add_option("--log-file", common.log_file, "Append messages to a file")->group(kGroup);
+  app.add_flag("--log-jsonl", common.log_jsonl, "Messages as one JSON object a line")->group(kGroup);
+  app.add_option("--log-colors", common.log_colors, "auto, on or off")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->group(kGroup);
+  app.add_option("--models-dir", common.models_dir, "Folder searched for models by name")
+      ->group(kGroup);
+}
+
+void finish_common(CommonOptions& common) {
+  const std::string home = environment("HOME");
+  std::string xdg = environment("XDG_CACHE_HOME");
+  if (xdg.empty() && !home.empty()) xdg = home + "/.cache";
+  if (common.cache_dir.empty() && !xdg.empty()) common.cache_dir = xdg + "/halftone";
+  if (common.cache_dir == "none") common.cache_dir.clear();
+
+  common.hf_cache = environment("HF_HUB_CACHE");
+  const std::string hf_home = environment("HF_HOME");
+  if (common.hf_cache.empty() && !hf_home.empty()) common.hf_cache = hf_home + "/hub";
+  if (common.hf_cache.empty() && !xdg.empty()) common.hf_cache = xdg + "/huggingface/hub";
+}
+
+Logger make_logger(const CommonOptions& common) {
+  std::shared_ptr<std::FILE> file;
+  if (!common.log_file.empty()) {
+    file = std::shared_ptr<std::FILE>(std::fopen(common.log_file.c_str(), "a"), [](std::FILE* f) {
+      if (f != nullptr) std::fclose(f);
+    });
+    if (!file) throw UsageError(fmt::format("--log-file {}: cannot be opened", common.log_file));
+  }
+  const LogLevel least = threshold(common);
+  const bool colors = use_colors(common);
+  const bool jsonl = common.log_jsonl;
+  return [=](LogLevel level, std::string_view component, std::string_view text) {
+    if (level < least) return;
+    std::FILE* out = file ? file.get() : stderr;
+    if (jsonl) {
+      fmt::print(out, "{{\"level\":\"{}\",\"component\":{},\"text\":{}}}\n", level_name(level),
+                 json_string(component), json_string(text));
+    } else if (level == LogLevel::kInfo) {
+      fmt::print(out, "{}\n", text);
+    } else {
+      fmt::print(out, "{}{}: {}{}\n", colors ? level_color(level) : "", level_name(level), text,
+                 colors ? "\033[0m" : "");
+    }
+    std::fflush(out);
+  };
+}
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+int stop_signal() { return g_stop_signal; }
+
+void write_json(const CommonOptions& common, const std::string& json) {
+  if (json_on_stdout(common)) {
+    fmt::print("{}\n", json);
+    std::fflush(stdout);
+    return;
+  }
+  const std::string temporary = fmt::format("{}.tmp-{}", common.json, getpid());
+  {
+    std::ofstream file(temporary, std::ios::trunc);
+    file << json << '\n';
+    file.close();
+    if (!file) {
+      std::remove(temporary.c_str());
+      throw Error(Errc::kIo, fmt::format("{}: cannot be written", common.json));
+    }
+  }
+  std::filesystem::rename(temporary, common.json);
+}
+
+namespace {
+
+int report(const CommonOptions& common, std::string_view code, std::string_view message, int exit) {
+  if (common.log_jsonl) {
+    fmt::print(stderr, "{{\"level\":\"error\",\"component\":\"cli\",\"text\":{}}}\n",
+               json_string(message));
+  } else {
+    fmt::print(stderr, "error: {}\n", message);
+  }
+  if (common.json.empty()) return exit;
+  try {
+    write_json(common,
+               fmt::format("{{\"error\":{{\"code\":\"{}\",\"message\":{},\"exit_code\":{}}}}}",
+                           code, json_string(message), exit));
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+  }
+  return exit;
+}
+
+int report(const CommonOptions& common, const Error& error) {
+  int exit = exit_code(error.code());
+  if (error.code() == Errc::kCancelled) {
+    exit = stop_signal() == SIGTERM ? kExitTerminated : kExitInterrupted;
+  }
+  return report(common, to_string(error.code()), error.what(), exit);
+}
+
+// --json decides how a failure of parsing is told, so it is looked for before.
+std::string early_json(std::span<const std::string> args) {
+  constexpr std::string_view kFlag = "--json";
+  for (const std::string& arg : args) {
+    if (arg == kFlag) return "-";
+    if (arg.starts_with("--json=")) return arg.substr(kFlag.size() + 1);
+  }
+  return "";
+}
+
+}  // namespace
+
+int run_verb(const VerbCall& call, CommonOptions& common, const std::function<void()>& work) {
+  common.json = early_json(call.args);
+  try {
+    std::vector<std::string> notes;
+    if (!parse(call.app, call.name, call.args, call.spelling, notes)) return 0;
+    finish_common(common);
+    const Logger logger = make_logger(common);
+    for (const std::string& note : notes) log(logger, LogLevel::kInfo, "cli", note);
+    install_signal_handlers();
+    work();
+    return 0;
+  } catch (const UsageError& error) {
+    return report(common, "invalid_argument", error.what(), kExitUsage);
+  } catch (const Error& error) {
+    return report(common, error);
+  } catch (const std::bad_alloc&) {
+    return report(common, Error(Errc::kOutOfMemory, "out of memory on the host"));
+  } catch (const std::exception& error) {
+    return report(common, Error(Errc::kInternal, error.what()));
+  }
+}
+
+std::string json_string(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    switch (c) {
+      case '"': result += "\\\""; break;
+      case '\\': result += "\\\\"; break;
+      case '\n': result += "\\n"; break;
+      case '\r': result += "\\r"; break;
+      case '\t': result += "\\t"; break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          result += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+        } else {
+          result += c;
+        }
+    }
+  }
+  return result + '"';
+}
+
+}  // namespace halftone::cli

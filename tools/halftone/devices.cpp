@@ -1,0 +1,34 @@
+// halftone devices: what plans can run on.
+#include <fmt/format.h>
+
+#include "halftone/device.h"
+
+#include "verbs.h"
+
+namespace halftone::cli {
+
+void print_devices(const CommonOptions& common) {
+  const std::vector<DeviceEntry> devices = list_devices();
+  if (!common.json.empty()) {
+    write_json(common, to_json(devices));
+    if (json_on_stdout(common)) return;
+  }
+  for (const DeviceEntry& device : devices) {
+    fmt::print("{}: {}\n  arch        {}\n  threads     {}\n  memory      {:.1f} GiB\n  features    {}\n"
+               "  precisions  {}\n",
+               device.name, device.model, device.arch, device.num_units,
+               static_cast<double>(device.memory_bytes) / (1024.0 * 1024.0 * 1024.0),
+               fmt::join(device.features, " "), fmt::join(device.precisions, " "));
+  }
+}
+
+int run_devices(Args args) {
+  CommonOptions common;
+  bool list = false;
+  CLI::App app("Lists the devices plans can run on.", "halftone devices");
+  app.add_flag("--list-devices", list, "Accepted; always so");
+  add_common(app, common);
+  return run_verb({"devices", app, args, {}}, common, [&] { print_devices(common); });
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,144 @@
+// halftone generate: prompts to images.
+#include <fmt/format.h>
+
+#include "halftone/session.h"
+
+#include "outputs.h"
+#include "request_options.h"
+#include "summary.h"
+#include "verbs.h"
+
+namespace halftone::cli {
+namespace {
+
+struct GenerateArgs {
+  CommonOptions common;
+  ModelArgs model;
+  RequestArgs request;
+  OutputArgs output;
+  std::string format = "png", save_report, mode;
+  bool no_metadata = false, dry_run = false, list_devices = false;
+  int warmup_runs = 0;
+};
+
+void add_options(CLI::App& app, GenerateArgs& a) {
+  add_model_options(app, a.model);
+  add_request_options(app, a.request);
+  app.add_option("--output,-o,--saved-image,--output-image", a.output.output,
+                 "File; %03d counts from 0; several images get _1, _2 (default output.png)")
+      ->group("Output");
+  app.add_option("--output-dir", a.output.output_dir, "Folder for relative outputs")
+      ->group("Output");
+  app.add_option("--format", a.format, "png")->group("Output");
+  app.add_flag("--no-clobber", a.output.no_clobber, "Refuse to replace a file")->group("Output");
+  app.add_flag("--no-metadata,--disable-image-metadata", a.no_metadata,
+               "Leave the request out of the PNG")
+      ->group("Output");
+  app.add_option("--save-report", a.save_report, "Write the JSON report to a file")->group("Output");
+  app.add_option("--num-warmup-runs", a.warmup_runs, "Runs before the measured one")
+      ->check(CLI::Range(0, 1000))
+      ->group("Output");
+  app.add_flag("--dry-run", a.dry_run, "Print the resolved request and plans as JSON and stop")
+      ->group("Output");
+  app.add_option("--mode,-M", a.mode, "sd.cpp's mode; only img_gen")->group("Output");
+  app.add_flag("--list-devices", a.list_devices, "As 'halftone devices'")->group("Output");
+  add_common(app, a.common);
+}
+
+void check_foreign(const GenerateArgs& a) {
+  if (a.format != "png") {
+    throw UsageError(
+        fmt::format("not supported: --format {}: this version writes png only", a.format));
+  }
+  if (a.mode.empty() || a.mode == "img_gen" || a.mode == "txt2img" || a.mode == "img2img") return;
+  if (a.mode == "convert") throw UsageError("not supported: -M convert: quantize is not built yet");
+  if (a.mode == "metadata") throw UsageError("not supported: -M metadata: use 'halftone inspect FILE'");
+  throw UsageError(fmt::format("not supported: -M {}: Halftone makes images only", a.mode));
+}
+
+// Writes the pictures of all prompts as they come.
+class Runner {
+ public:
+  Runner(const GenerateArgs& args, Session& session, OutputNames& names)
+      : args_(args), session_(session), names_(names) {}
+
+  void run(const GenerateOptions& options) {
+    std::vector<std::string> files;
+    const GenerateReport report = session_.generate(options, [&](Image&& image) {
+      if (options.output_type == OutputType::kLatent) return;  // --dump-latents has them
+      const std::string path = names_.next();
+      write_png(image, path, !args_.no_metadata);
+      if (!json_on_stdout(args_.common)) {
+        fmt::print("{}\n", path);
+        std::fflush(stdout);
+      }
+      files.push_back(path);
+    });
+    if (!args_.common.quiet) fmt::print(stderr, "{}", summary(report));
+    if (!args_.common.json.empty()) write_json(args_.common, to_json(report, files));
+    if (!args_.save_report.empty()) {
+      CommonOptions to_file = args_.common;
+      to_file.json = args_.save_report;
+      write_json(to_file, to_json(report, files));
+    }
+  }
+
+ private:
+  const GenerateArgs& args_;
+  Session& session_;
+  OutputNames& names_;
+};
+
+void generate(const CLI::App& app, const GenerateArgs& a) {
+  check_foreign(a);
+  GenerateOptions options = generate_options(app, a.request);
+  const std::vector<std::string> prompts = read_prompts(a.request);
+  if (prompts.empty()) {
+    throw UsageError("a prompt is needed: halftone generate \"a red apple\" (or -p, @FILE, -)");
+  }
+  const bool latent = options.output_type == OutputType::kLatent;
+  if (latent && options.dump_latents.empty()) {
+    options.dump_latents = a.output.output.empty() ? "latents.safetensors" : a.output.output;
+  }
+  const int per_prompt = options.batch_size * options.batch_count;
+  OutputNames names(latent ? OutputArgs{} : a.output, per_prompt * static_cast<int>(prompts.size()),
+                    ".png");
+  if (!a.dry_run) names.check();
+
+  Session session(session_options(a.model, a.common));
+  if (a.dry_run) {
+    options.prompt = prompts.front();
+    fmt::print("{}\n", to_json(session.dry_run(options)));
+    return;
+  }
+  for (int i = 0; i < a.warmup_runs; ++i) {
+    options.prompt = prompts.front();
+    GenerateOptions warmup = options;
+    warmup.dump_latents.clear();
+    warmup.batch_count = 1;
+    session.generate(warmup, [](Image&&) {});
+  }
+  Runner runner(a, session, names);
+  for (const std::string& prompt : prompts) {
+    options.prompt = prompt;
+    runner.run(options);
+    if (options.seed) *options.seed += static_cast<uint64_t>(per_prompt);
+  }
+}
+
+}  // namespace
+
+int run_generate(Args args) {
+  GenerateArgs a;
+  CLI::App app("Makes images from prompts.", "halftone generate");
+  add_options(app, a);
+  return run_verb({"generate", app, args, request_spelling()}, a.common, [&] {
+    if (a.list_devices) {
+      print_devices(a.common);
+    } else {
+      generate(app, a);
+    }
+  });
+}
+
+}  // namespace halftone::cli

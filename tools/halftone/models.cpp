@@ -1,0 +1,97 @@
+// halftone models: list, show, path, random.
+#include <fmt/format.h>
+
+#include "halftone/inspect.h"
+#include "halftone/models.h"
+
+#include "request_options.h"
+#include "verbs.h"
+
+namespace halftone::cli {
+namespace {
+
+struct ModelsArgs {
+  CommonOptions common;
+  std::vector<std::string> words;
+  RandomModelOptions random;
+};
+
+double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
+
+void list(const ModelsArgs& a) {
+  const std::vector<ModelEntry> models = list_models(a.common.models_dir, a.common.hf_cache);
+  if (!a.common.json.empty()) write_json(a.common, to_json(models));
+  if (json_on_stdout(a.common)) return;
+  for (const ModelEntry& model : models) {
+    fmt::print("{:<40} {:<6} {:>10.1f} MB  {}\n", model.name,
+               model.family.empty() ? "?" : model.family, mib(model.num_bytes),
+               model.problem.empty() ? model.path : model.problem);
+  }
+}
+
+const std::string& need_name(const ModelsArgs& a) {
+  if (a.words.size() != 2) {
+    throw UsageError(fmt::format("models {}: wanted one model name", a.words.front()));
+  }
+  return a.words[1];
+}
+
+void path(const ModelsArgs& a) {
+  const ModelEntry entry = find_model(resolve_model(need_name(a), a.common), a.common.hf_cache);
+  if (!a.common.json.empty()) write_json(a.common, to_json(std::vector{entry}));
+  if (!json_on_stdout(a.common)) fmt::print("{}\n", entry.path);
+}
+
+void show(const ModelsArgs& a) {
+  const InspectResult result = inspect(
+      {.path = resolve_model(need_name(a), a.common), .hf_cache = a.common.hf_cache});
+  if (!a.common.json.empty()) write_json(a.common, result.json);
+  if (!json_on_stdout(a.common)) fmt::print("{}", result.text);
+}
+
+void random(ModelsArgs& a) {
+  if (a.random.family.empty()) throw UsageError("models random: --family sdxl|sdxl-turbo|sd15 is needed");
+  if (a.random.out.empty()) throw UsageError("models random: --out DIR is needed");
+  a.random.threads = a.common.threads;
+  a.random.clip_vocab = bundled_folder("clip-bpe", "vocab.json");
+  a.random.progress = make_progress(a.common);
+  write_random_model(a.random);
+  fmt::print("{}\n", a.random.out);
+}
+
+void run(ModelsArgs& a) {
+  if (a.words.empty()) a.words.emplace_back("list");
+  const std::string& what = a.words.front();
+  if (what == "list" || what == "ls") {
+    list(a);
+  } else if (what == "show") {
+    show(a);
+  } else if (what == "path") {
+    path(a);
+  } else if (what == "random") {
+    random(a);
+  } else if (what == "rm" || what == "verify") {
+    throw UsageError(fmt::format("not supported: models {}: not built into this version", what));
+  } else {
+    throw UsageError(fmt::format("models: got '{}', wanted list, show, path or random", what));
+  }
+}
+
+}  // namespace
+
+int run_models(Args args) {
+  ModelsArgs a;
+  CLI::App app("Lists, finds and makes models.", "halftone models");
+  app.add_option("what", a.words, "list | show NAME | path NAME | random");
+  app.add_option("--family", a.random.family, "random: sdxl, sdxl-turbo or sd15")
+      ->check(CLI::IsMember({"sdxl", "sdxl-turbo", "sd15"}));
+  app.add_option("--out", a.random.out, "random: folder to create");
+  app.add_flag("--tiny", a.random.tiny, "random: a few MB instead of the true shapes");
+  app.add_option("--dtype", a.random.dtype, "random: f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  app.add_option("--seed", a.random.seed, "random: seed of the weights");
+  add_common(app, a.common);
+  return run_verb({"models", app, args, {}}, a.common, [&] { run(a); });
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,135 @@
+// Flags of TensorRT's demo, trtexec, MixDQ, OneDiff, stable-diffusion.cpp and diffusers that are no
+// options of ours: what they stand for, or why they are refused.
+#include <array>
+
+#include "request_options.h"
+
+namespace halftone::cli {
+namespace {
+
+constexpr std::string_view kNoQuantization =
+    "8-bit precision is not built into this version; use --precision fp32 or bf16";
+constexpr std::string_view kNoFp16 =
+    "fp16 needs a CUDA device; on the CPU use --precision bf16 or fp32";
+constexpr std::string_view kNoLora = "LoRA is not built into this version; merge it into the checkpoint";
+constexpr std::string_view kNoCuda =
+    "there is no CUDA device in this version; leave it out, the CPU always runs the plan as built";
+constexpr std::string_view kNoTiling =
+    "memory options are not built into this version; use a smaller size or batch";
+constexpr std::string_view kNoPreview = "previews are not built into this version; use --progress";
+constexpr std::string_view kNoOverride =
+    "components are replaced by diffusers folders: --unet, --vae, --text-encoder, --text-encoder-2";
+constexpr std::string_view kNoControl = "not part of Halftone; use a text-to-image model";
+constexpr std::string_view kNoVideo = "Halftone makes images only";
+
+constexpr std::array kFixed = {
+    FixedAlias{"--fp32", "--precision", "fp32"},
+    FixedAlias{"--bf16", "--precision", "bf16"},
+};
+
+constexpr std::array kNoted = {
+    NotedFlag{"--offline", false, "always so: Halftone has no network code"},
+    NotedFlag{"--onnx-dir", true, "no ONNX is made or needed; the plan is built from the checkpoint"},
+    NotedFlag{"--run-pipeline", false, "always so"},
+    NotedFlag{"--no-cuda-graph", false, "the CPU runs without CUDA graphs"},
+    NotedFlag{"--build-enable-refit", false, "always so: weights live outside the plan"},
+    NotedFlag{"--build-static-batch", false, "always so: each shape has its own profile"},
+    NotedFlag{"--mmap", false, "weights are read in place by position"},
+};
+
+constexpr std::array kRefused = {
+    RefusedFlag{"--fp16", kNoFp16},
+    RefusedFlag{"--int8", kNoQuantization},
+    RefusedFlag{"--fp8", kNoQuantization},
+    RefusedFlag{"--fp4", kNoQuantization},
+    RefusedFlag{"--quantize", kNoQuantization},
+    RefusedFlag{"--quant-type", kNoQuantization},
+    RefusedFlag{"--quantize-config", kNoQuantization},
+    RefusedFlag{"--quantization-level", kNoQuantization},
+    RefusedFlag{"--quant-level", kNoQuantization},
+    RefusedFlag{"--quant-algo", kNoQuantization},
+    RefusedFlag{"--quantization-percentile", kNoQuantization},
+    RefusedFlag{"--quantization-alpha", kNoQuantization},
+    RefusedFlag{"--calibration-size", kNoQuantization},
+    RefusedFlag{"--calib-size", kNoQuantization},
+    RefusedFlag{"--w-config", kNoQuantization},
+    RefusedFlag{"--a-config", kNoQuantization},
+    RefusedFlag{"--act-protect", kNoQuantization},
+    RefusedFlag{"--ckpt", kNoQuantization},
+    RefusedFlag{"--bos", kNoQuantization},
+    RefusedFlag{"--recipe", kNoQuantization},
+    RefusedFlag{"--tensor-type-rules",
+                "types per tensor are not built into this version; use --precision and --vae-precision"},
+    RefusedFlag{"--compiler-config",
+                "OneDiff's compiler words are not built into this version; leave it out"},
+    RefusedFlag{"--lora", kNoLora},
+    RefusedFlag{"--lora-dir", kNoLora},
+    RefusedFlag{"--lora-path", kNoLora},
+    RefusedFlag{"--lora-weight", kNoLora},
+    RefusedFlag{"--lora-scale", kNoLora},
+    RefusedFlag{"--lora-model-dir", kNoLora},
+    RefusedFlag{"--lora-apply-mode", kNoLora},
+    RefusedFlag{"--transformer", kNoOverride},
+    RefusedFlag{"--diffusion-model", kNoOverride},
+    RefusedFlag{"--text-encoder-3", kNoOverride},
+    RefusedFlag{"--clip-l", kNoOverride},
+    RefusedFlag{"--clip-g", kNoOverride},
+    RefusedFlag{"--t5xxl", "T5 belongs to SD3 and FLUX, which this version does not run"},
+    RefusedFlag{"--tiny-vae", kNoOverride},
+    RefusedFlag{"--taesd", kNoOverride},
+    RefusedFlag{"--tae", kNoOverride},
+    RefusedFlag{"--prompt-3", "a third text encoder belongs to SD3; use --prompt-2 with SDXL"},
+    RefusedFlag{"--negative-prompt-3",
+                "a third text encoder belongs to SD3; use --negative-prompt-2 with SDXL"},
+    RefusedFlag{"--max-sequence-length", "belongs to T5; CLIP's length is fixed by the model"},
+    RefusedFlag{"--guidance-rescale", "it is no linear update; lower --cfg-scale instead"},
+    RefusedFlag{"--slg-scale", "skip-layer guidance belongs to SD3.5; leave it out"},
+    RefusedFlag{"--guidance",
+                "distilled guidance belongs to FLUX; use --cfg-scale for classifier-free guidance"},
+    RefusedFlag{"--clip-skip", "not built into this version; leave it out for the model's own layer"},
+    RefusedFlag{"--mask", "inpainting is not built into this version; use --init-img with --strength"},
+    RefusedFlag{"--preview", kNoPreview},
+    RefusedFlag{"--preview-interval", kNoPreview},
+    RefusedFlag{"--preview-path", kNoPreview},
+    RefusedFlag{"--vae-tiling", kNoTiling},
+    RefusedFlag{"--vae-tile-size", kNoTiling},
+    RefusedFlag{"--vae-tile-overlap", kNoTiling},
+    RefusedFlag{"--max-vram", kNoTiling},
+    RefusedFlag{"--offload", kNoTiling},
+    RefusedFlag{"--offload-to-cpu", kNoTiling},
+    RefusedFlag{"--low-vram", kNoTiling},
+    RefusedFlag{"--ws", kNoTiling},
+    RefusedFlag{"--clip-on-cpu", "everything runs on the CPU in this version; leave it out"},
+    RefusedFlag{"--vae-on-cpu", "everything runs on the CPU in this version; leave it out"},
+    RefusedFlag{"--cuda-graph", kNoCuda},
+    RefusedFlag{"--use-cuda-graph", kNoCuda},
+    RefusedFlag{"--useCudaGraph", kNoCuda},
+    RefusedFlag{"--cuda-graph-only", kNoCuda},
+    RefusedFlag{"--nvtx-profile", kNoCuda},
+    RefusedFlag{"--profile-tool", "use 'halftone bench e2e', which times every operator class"},
+    RefusedFlag{"--profile", "use 'halftone bench e2e', which times every operator class"},
+    RefusedFlag{"--quality", "applies to jpeg and webp, which this version does not write; use png"},
+    RefusedFlag{"--torch-inference", "there is no torch inside; compare with diffusers by hand"},
+    RefusedFlag{"--torch-fallback", "there is no torch inside; leave it out"},
+    RefusedFlag{"--hf-token", "Halftone never downloads; use 'hf download', then -m ORG/NAME"},
+    RefusedFlag{"--download-onnx-models", "Halftone never downloads; use 'hf download ORG/NAME'"},
+    RefusedFlag{"--onnx", "plans are built from checkpoints, not from ONNX; use -m"},
+    RefusedFlag{"--run-multiple-resolutions", "not built into this version; repeat with --size WxH"},
+    RefusedFlag{"--run-multiple-prompts", "give several prompts with -p or --prompt-file"},
+    RefusedFlag{"--control-net", kNoControl},
+    RefusedFlag{"--control-image", kNoControl},
+    RefusedFlag{"--photo-maker", kNoControl},
+    RefusedFlag{"--upscale-model", kNoControl},
+    RefusedFlag{"--video-frames", kNoVideo},
+    RefusedFlag{"--fps", kNoVideo},
+    RefusedFlag{"--api-key", "belongs to 'serve', which this version does not have"},
+};
+
+}  // namespace
+
+const Spelling& request_spelling() {
+  static constexpr Spelling kSpelling{kFixed, kRefused, kNoted};
+  return kSpelling;
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,83 @@
+#include "summary.h"
+
+#include <iterator>
+
+#include <fmt/format.h>
+
+namespace halftone::cli {
+namespace {
+
+double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
+
+std::string row(std::string_view name, double ms) {
+  return fmt::format("| {:^15} | {:>9.2f} ms |\n", name, ms);
+}
+constexpr std::string_view kRule = "|-----------------|--------------|\n";
+
+}  // namespace
+
+std::string plan_lines(const std::vector<PlanUse>& plans) {
+  std::string text;
+  for (const PlanUse& plan : plans) {
+    text += fmt::format("plan {:<15} {} {} ({}{})\n", plan.component, plan.precision,
+                        plan.fingerprint.substr(0, 8), plan.origin,
+                        plan.build_ms > 0 ? fmt::format(", {:.0f} ms", plan.build_ms) : "");
+  }
+  return text;
+}
+
+std::string summary(const GenerateReport& report) {
+  std::string text = plan_lines(report.plans);
+  text += fmt::format("| {:^15} | {:^12} |\n", "Module", "Latency");
+  text += kRule;
+  for (const ModuleTime& module : report.modules) {
+    text += row(module.runs > 1 ? fmt::format("{} x {}", module.name, module.runs) : module.name,
+                module.ms);
+  }
+  text += kRule;
+  text += row("Pipeline", report.pipeline_ms);
+  text += kRule;
+  const double seconds = report.pipeline_ms / 1000.0;
+  text += fmt::format("Throughput: {:.5f} image/s\n",
+                      seconds > 0 ? report.num_images / seconds : 0.0);
+  text += fmt::format("Iteration speed: {:.3f} it/s\n", report.steps_per_second);
+  text += fmt::format("E2E: {:.3f} s (load {:.3f} s, build {:.3f} s)\n", report.total_ms / 1000.0,
+                      report.load_ms / 1000.0, report.build_ms / 1000.0);
+  text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
+                      mib(report.memory.static_bytes), mib(report.memory.dynamic_bytes),
+                      mib(report.memory.peak_rss_bytes));
+  text += "Seeds:";
+  for (const uint64_t seed : report.seeds) text += fmt::format(" {}", seed);
+  return text + "\n";
+}
+
+std::string bench_table(const BenchReport& report) {
+  std::string text = plan_lines(report.last.plans);
+  text += fmt::format("{} x {}, {} steps, batch {}, {} iterations after {} warm-up\n",
+                      report.last.request.width, report.last.request.height,
+                      report.last.request.steps, report.last.request.batch_size, report.iterations,
+                      report.warmup);
+  const auto line = [&](std::string_view name, const Spread& spread) {
+    text += fmt::format("| {:^15} | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms |\n", name, spread.median,
+                        spread.p10, spread.p90);
+  };
+  text += fmt::format("| {:^15} | {:^12} | {:^12} | {:^12} |\n", "Module", "median", "p10", "p90");
+  text += "|-----------------|--------------|--------------|--------------|\n";
+  for (const auto& [name, spread] : report.modules) line(name, spread);
+  line("Pipeline", report.total_ms);
+  if (!report.ops.empty()) {
+    text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10}\n", "op", "kernel", "calls", "ms",
+                        "GFLOP", "GFLOP/s");
+    for (const OpClassTime& op : report.ops) {
+      text += fmt::format("{:<14} {:<34} {:>7} {:>11.2f} {:>10.2f} {:>10.1f}\n", op.op, op.kernel,
+                          op.calls, op.ms, op.gflop, op.gflop_per_second);
+    }
+  }
+  text += fmt::format("\nWarm-up with build: {:.3f} s\n", report.warmup_build_ms / 1000.0);
+  text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
+                      mib(report.last.memory.static_bytes), mib(report.last.memory.dynamic_bytes),
+                      mib(report.last.memory.peak_rss_bytes));
+  return text;
+}
+
+}  // namespace halftone::cli
