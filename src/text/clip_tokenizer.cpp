@@ -67,19 +67,16 @@ std::string read_optional(const std::filesystem::path& path) {
 
 ClipTokenizer ClipTokenizer::load(const std::filesystem::path& folder,
                                   const ClipTokenizerLimits& limits) {
+  ClipTokenizerFiles files;
+  files.folder = folder.string();
   std::error_code error;
   if (!std::filesystem::exists(folder / "vocab.json", error) &&
       std::filesystem::exists(folder / "tokenizer.json", error)) {
-    throw Error(
-        Errc::kUnsupported,
-        fmt::format("{}: only tokenizer.json is there; wanted vocab.json and merges.txt, as "
-                    "CLIPTokenizer's released folders have them",
-                    folder.string()));
+    files.tokenizer_json = read_text_file(folder / "tokenizer.json");
+  } else {
+    files.vocab = read_text_file(folder / "vocab.json");
+    files.merges = read_text_file(folder / "merges.txt");
   }
-  ClipTokenizerFiles files;
-  files.folder = folder.string();
-  files.vocab = read_text_file(folder / "vocab.json");
-  files.merges = read_text_file(folder / "merges.txt");
   files.tokenizer_config = read_optional(folder / "tokenizer_config.json");
   files.special_tokens_map = read_optional(folder / "special_tokens_map.json");
   files.added_tokens = read_optional(folder / "added_tokens.json");
@@ -87,25 +84,26 @@ ClipTokenizer ClipTokenizer::load(const std::filesystem::path& folder,
 }
 
 ClipTokenizer::ClipTokenizer(const ClipTokenizerFiles& files, const ClipTokenizerLimits& limits)
-    : ClipTokenizer(read_clip_tokenizer_config(files), files, limits) {}
+    : ClipTokenizer(read_clip_tokenizer(files), limits) {}
 
-ClipTokenizer::ClipTokenizer(const ClipTokenizerConfig& config, const ClipTokenizerFiles& files,
-                             const ClipTokenizerLimits& limits)
-    : bpe_(read_vocabulary(files), parse_merges(files.merges, files.folder + "/merges.txt"),
-           contents(config), files.folder + "/vocab.json"),
+ClipTokenizer::ClipTokenizer(ClipTokenizerParts parts, const ClipTokenizerLimits& limits)
+    : bpe_(std::move(parts.vocabulary), parts.merges, contents(parts.config),
+           parts.vocabulary_file),
       max_length_(kDefaultMaxLength),
       vocabulary_size_(bpe_.size()) {
+  const ClipTokenizerConfig& config = parts.config;
+  const std::string& folder = parts.folder;
   const auto num_added = static_cast<int64_t>(config.added.size());
   std::set<int32_t> behind;  // ids behind the vocabulary
   for (const auto& token : config.added) {
-    const int32_t id = added_id(config, token.content, files.folder);
+    const int32_t id = added_id(config, token.content, folder);
     if (id >= bpe_.size()) {
       if (id >= bpe_.size() + num_added || !behind.insert(id).second) {
         throw Error(
             Errc::kCorruptFile,
             fmt::format("{}: added token '{}' has id {}, which is taken or leaves a gap behind "
                         "the {} tokens of the vocabulary",
-                        files.folder, token.content, id, bpe_.size()));
+                        folder, token.content, id, bpe_.size()));
       }
       vocabulary_size_ = std::max<int64_t>(vocabulary_size_, id + 1);
     }
@@ -116,15 +114,15 @@ ClipTokenizer::ClipTokenizer(const ClipTokenizerConfig& config, const ClipTokeni
       raw_tokens_.push_back({text, id});
     }
   }
-  begin_id_ = added_id(config, config.begin_token, files.folder);
-  end_id_ = added_id(config, config.end_token, files.folder);
-  pad_id_ = added_id(config, config.pad_token, files.folder);
+  begin_id_ = added_id(config, config.begin_token, folder);
+  end_id_ = added_id(config, config.end_token, folder);
+  pad_id_ = added_id(config, config.pad_token, folder);
   if (limits.embedding_rows > 0 && vocabulary_size_ > limits.embedding_rows) {
     throw Error(
         Errc::kCorruptFile,
         fmt::format("{}: {} tokens, but the text encoder has {} token embeddings; the tokenizer "
                     "belongs to another model",
-                    files.folder, vocabulary_size_, limits.embedding_rows));
+                    folder, vocabulary_size_, limits.embedding_rows));
   }
   if (config.max_length) max_length_ = *config.max_length;
   if (limits.max_positions > 0) {

@@ -32,8 +32,8 @@ class ClipTokenizer {
   // Longest prompt that encode() takes, in code points.
   static constexpr size_t kMaxPromptLength = 32000;
 
-  // Reads vocab.json, merges.txt and the optional files of `folder`. Throws kNotFound, kCorruptFile
-  // or kUnsupported, naming the file.
+  // Reads vocab.json and merges.txt, or else tokenizer.json, and the optional files of `folder`.
+  // Throws kNotFound, kCorruptFile or kUnsupported, naming the file.
   static ClipTokenizer load(const std::filesystem::path& folder,
                             const ClipTokenizerLimits& limits = {});
   explicit ClipTokenizer(const ClipTokenizerFiles& files, const ClipTokenizerLimits& limits = {});
@@ -60,8 +60,7 @@ class ClipTokenizer {
     std::u32string content;
     int32_t id = 0;
   };
-  ClipTokenizer(const ClipTokenizerConfig& config, const ClipTokenizerFiles& files,
-                const ClipTokenizerLimits& limits);
+  ClipTokenizer(ClipTokenizerParts parts, const ClipTokenizerLimits& limits);
   // Id of an added token, in or behind the vocabulary.
   [[nodiscard]] int32_t added_id(const ClipTokenizerConfig& config, const std::string& content,
                                  const std::string& where) const;

@@ -39,6 +39,16 @@ std::string token_content(const JsonView& view) {
   return content;
 }
 
+ClipTokenizerConfig::AddedToken read_added_token(const JsonView& token, int32_t id) {
+  const std::string content = token_content(token);
+  for (std::string_view flag : {"lstrip", "rstrip", "single_word"}) {
+    if (!token.boolean_or(flag, false)) continue;
+    throw Error(Errc::kUnsupported, fmt::format("{}: added token '{}': {} is not supported",
+                                                token.file(), content, flag));
+  }
+  return {content, id, token.boolean_or("normalized", false)};
+}
+
 class Reader {
  public:
   explicit Reader(const ClipTokenizerFiles& files) : files_(files) {
@@ -48,7 +58,8 @@ class Reader {
         parse_optional(files.special_tokens_map, files.folder + "/special_tokens_map.json");
   }
 
-  ClipTokenizerConfig read() {
+  // `tokens` are those of tokenizer.json.
+  ClipTokenizerConfig read(const std::vector<ClipTokenizerConfig::AddedToken>& tokens) {
     check_class();
     config_.begin_token = special("bos_token", config_.begin_token);
     config_.end_token = special("eos_token", config_.end_token);
@@ -60,6 +71,7 @@ class Reader {
     add({special("unk_token", config_.end_token), std::nullopt, false});
     read_added_tokens_decoder();
     read_added_tokens();
+    for (const auto& token : tokens) add(token);
     read_max_length();
     return config_;
   }
@@ -149,18 +161,8 @@ class Reader {
   ClipTokenizerConfig config_;
 };
 
-}  // namespace
-
-ClipTokenizerConfig read_clip_tokenizer_config(const ClipTokenizerFiles& files) {
-  return Reader(files).read();
-}
-
-std::unordered_map<std::string, int32_t> read_vocabulary(const ClipTokenizerFiles& files) {
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  const std::string where = files.folder + "/vocab.json";
-  std::string_view text = files.vocab;
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  const Json json = parse_json(text, where);
+std::unordered_map<std::string, int32_t> read_vocabulary(const Json& json,
+                                                         const std::string& where) {
   if (!json.is_object()) {
     throw Error(Errc::kCorruptFile,
                 fmt::format("{}: got {}, wanted an object of token: id", where, json.kind_name()));
@@ -176,6 +178,73 @@ std::unordered_map<std::string, int32_t> read_vocabulary(const ClipTokenizerFile
     vocabulary.emplace(token, static_cast<int32_t>(*value));
   }
   return vocabulary;
+}
+
+// The parts of tokenizer.json that this tokenizer builds in: refuses a file that says otherwise.
+void check_pipeline(const JsonView& file) {
+  const JsonView model = file.at("model");
+  if (model.string_or("type", "BPE") != "BPE" ||
+      model.string_or("end_of_word_suffix", "") != "</w>") {
+    throw Error(Errc::kUnsupported,
+                fmt::format("{}: wanted a BPE model with end_of_word_suffix '</w>'", file.file()));
+  }
+  constexpr std::string_view kPattern =
+      R"('s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
+  const auto steps = file.at("pre_tokenizer").at("pretokenizers").items();
+  if (steps.empty() || !steps[0].at("pattern").at("Regex").string().ends_with(kPattern)) {
+    throw Error(Errc::kUnsupported,
+                fmt::format("{}: wanted CLIP's pattern in pre_tokenizer", file.file()));
+  }
+}
+
+std::vector<Bpe::Merge> read_merge_list(const JsonView& list) {
+  std::string lines;
+  for (const JsonView& merge : list.items()) {
+    if (merge.value().is_array()) {
+      const auto parts = merge.strings();
+      for (const std::string& part : parts) lines += part + (&part == &parts.back() ? "" : " ");
+    } else {
+      lines += merge.string();
+    }
+    lines += '\n';
+  }
+  return parse_merges(lines, list.file());
+}
+
+void read_tokenizer_json(const ClipTokenizerFiles& files, ClipTokenizerParts& parts,
+                         std::vector<ClipTokenizerConfig::AddedToken>& tokens) {
+  parts.vocabulary_file = files.folder + "/tokenizer.json";
+  const Json json = parse_json(files.tokenizer_json, parts.vocabulary_file);
+  const JsonView file(json, parts.vocabulary_file);
+  check_pipeline(file);
+  const JsonView model = file.at("model");
+  parts.vocabulary = read_vocabulary(model.at("vocab").value(), parts.vocabulary_file);
+  parts.merges = read_merge_list(model.at("merges"));
+  for (const JsonView& token : file.at("added_tokens").items()) {
+    tokens.push_back(
+        read_added_token(token, static_cast<int32_t>(token.at("id").integer(0, kMaxId))));
+  }
+}
+
+}  // namespace
+
+ClipTokenizerParts read_clip_tokenizer(const ClipTokenizerFiles& files) {
+  ClipTokenizerParts parts;
+  parts.folder = files.folder;
+  std::vector<ClipTokenizerConfig::AddedToken> tokens;
+  if (files.vocab.empty() && !files.tokenizer_json.empty()) {
+    read_tokenizer_json(files, parts, tokens);
+  } else {
+    constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+    std::string_view text = files.vocab;
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    parts.vocabulary_file = files.folder + "/vocab.json";
+    parts.vocabulary =
+        read_vocabulary(parse_json(text, parts.vocabulary_file), parts.vocabulary_file);
+    parts.merges = parse_merges(files.merges, files.folder + "/merges.txt");
+  }
+  parts.config = Reader(files).read(tokens);
+  return parts;
 }
 
 }  // namespace halftone::text

@@ -7,12 +7,15 @@
 #include <unordered_map>
 #include <vector>
 
+#include "text/bpe.h"
+
 namespace halftone::text {
 
 // Contents of the files of a tokenizer folder.
 struct ClipTokenizerFiles {
-  std::string vocab;               // vocab.json
-  std::string merges;              // merges.txt
+  std::string vocab;           // vocab.json
+  std::string merges;          // merges.txt
+  std::string tokenizer_json;  // tokenizer.json, used instead of the two above when vocab is empty
   std::string tokenizer_config;    // tokenizer_config.json; may be empty
   std::string special_tokens_map;  // special_tokens_map.json; may be empty
   std::string added_tokens;        // added_tokens.json; may be empty
@@ -33,12 +36,17 @@ struct ClipTokenizerConfig {
   std::optional<int64_t> max_length;  // absent: no limit given
 };
 
-// tokenizer_config.json wins over special_tokens_map.json, which wins over CLIP's defaults. Throws
-// kCorruptFile or kUnsupported, naming file and key.
-[[nodiscard]] ClipTokenizerConfig read_clip_tokenizer_config(const ClipTokenizerFiles& files);
+// Everything a tokenizer is made of.
+struct ClipTokenizerParts {
+  ClipTokenizerConfig config;
+  std::unordered_map<std::string, int32_t> vocabulary;  // token -> id
+  std::vector<Bpe::Merge> merges;
+  std::string folder;
+  std::string vocabulary_file;  // for errors
+};
 
-// vocab.json: token -> id.
-[[nodiscard]] std::unordered_map<std::string, int32_t> read_vocabulary(
-    const ClipTokenizerFiles& files);
+// Of the special tokens tokenizer_config.json wins over special_tokens_map.json, which wins over
+// CLIP's defaults. Throws kCorruptFile or kUnsupported, naming file and key.
+[[nodiscard]] ClipTokenizerParts read_clip_tokenizer(const ClipTokenizerFiles& files);
 
 }  // namespace halftone::text

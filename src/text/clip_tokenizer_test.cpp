@@ -362,9 +362,50 @@ TEST_F(TokenizerFolder, WithoutVocabularyIsNotFound) {
   expect_error(Errc::kNotFound, "vocab.json");
 }
 
-TEST_F(TokenizerFolder, WithOnlyTokenizerJsonSaysWhatIsWanted) {
+// transformers 5 saves vocabulary, merges and special tokens in this one file.
+std::string tokenizer_json(const std::string& pattern_end, bool has_pairs) {
+  const ClipTokenizerFiles files = golden_files("small", kEnd);
+  Json merge_list = Json::array();
+  for (const auto& [left, right] : parse_merges(files.merges, "merges.txt")) {
+    merge_list.push(has_pairs ? Json::array({left, right}) : Json(left + " " + right));
+  }
+  Json model = Json::object({{"type", "BPE"}, {"end_of_word_suffix", "</w>"}});
+  model.set("vocab", parse_json(files.vocab, "vocab.json")).set("merges", merge_list);
+  const Json split = Json::object(
+      {{"type", "Split"},
+       {"pattern",
+        Json::object({{"Regex", R"(<\|startoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|)" +
+                                    pattern_end}})}});
+  Json json = Json::object({{"model", model}});
+  json.set("pre_tokenizer", Json::object({{"pretokenizers", Json::array({split})}}));
+  json.set("added_tokens",
+           Json::array({Json::object({{"id", 0}, {"content", "!"}, {"normalized", false}}),
+                        Json::object({{"id", 2012}, {"content", "<|startoftext|>"}})}));
+  return to_text(json);
+}
+
+TEST_F(TokenizerFolder, WithOnlyTokenizerJsonIsRead) {
+  for (const bool has_pairs : {true, false}) {
+    write_file_atomically(folder_ / "tokenizer.json",
+                          tokenizer_json(R"([^\s\p{L}\p{N}]+)", has_pairs));
+    write_file_atomically(folder_ / "tokenizer_config.json", R"({"pad_token":"!"})");
+    const ClipTokenizer tokenizer = ClipTokenizer::load(folder_);
+    EXPECT_EQ(tokenizer.pad_id(), 0);
+    const ClipTokenizer plain(golden_files("small", "!"));
+    for (const char* text : {"a small robot's hat!", "wow!!! yes!", "<|startoftext|> Ünïcode 42"}) {
+      EXPECT_EQ(tokenizer.tokenize(text), plain.tokenize(text)) << text;
+    }
+  }
+}
+
+TEST_F(TokenizerFolder, WithAnotherSplitPatternIsRefused) {
+  write_file_atomically(folder_ / "tokenizer.json", tokenizer_json(R"(\S+)", true));
+  expect_error(Errc::kUnsupported, "wanted CLIP's pattern");
+}
+
+TEST_F(TokenizerFolder, WithAnEmptyTokenizerJsonIsCorrupt) {
   write_file_atomically(folder_ / "tokenizer.json", "{}");
-  expect_error(Errc::kUnsupported, "wanted vocab.json and merges.txt");
+  expect_error(Errc::kCorruptFile, "tokenizer.json: key 'model'");
 }
 
 TEST_F(TokenizerFolder, WithoutMergesIsNotFound) {
