@@ -26,6 +26,7 @@ using graph::Role;
 
 constexpr int64_t kKeys = 64;   // of a tile; a multiple of every register tile's rows
 constexpr int64_t kGroups = 4;  // groups of queries that share a packed tile
+constexpr int64_t kRows = 8;    // transposed at a time
 constexpr float kMasked = -std::numeric_limits<float>::max();
 
 struct AttentionPlan {
@@ -54,13 +55,13 @@ struct AttentionPlan {
 
 // Buffers of one thread; those of queries have one part a group.
 struct AttentionScratch {
-  float *row, *queries, *keys, *values, *scores, *outputs, *maximum, *sum, *shrink;
+  float *rows, *queries, *keys, *values, *scores, *outputs, *maximum, *sum, *shrink;
   size_t bytes;
 
   AttentionScratch(const AttentionPlan& plan, std::byte* base) {
     Scratch scratch(base);
     const int64_t square = plan.width * plan.cols;
-    row = scratch.take<float>(plan.width);
+    rows = scratch.take<float>(kRows * plan.width);
     queries = scratch.take<float>(plan.groups * square);
     keys = scratch.take<float>(kKeys * plan.width);
     values = scratch.take<float>(kKeys * plan.width);
@@ -116,33 +117,40 @@ class AttentionLaunch final : public Launch {
       load_values(t, key, count);
       for (int64_t group = 0; group < num_groups; ++group) add_tile(t, group, key, count);
     }
-    for (int64_t i = 0; i < t.num_queries; ++i) store_output(t, i);
+    for (int64_t group = 0; group < num_groups; ++group) store_group(t, group);
+  }
+
+  // Up to kRows rows of a head from `first` as f32, [row][d]; rows beyond `count` are 0.
+  void load_rows(const Task& t, const Rows& from, int64_t first, int64_t count) const {
+    for (int64_t i = 0; i < kRows; ++i) {
+      float* to = t.scratch.rows + i * plan_.width;
+      if (i < count) {
+        ops_.load(from.dtype, from.at(first + i, t.first_col), to, plan_.width);
+      } else {
+        std::fill(to, to + plan_.width, 0.0F);
+      }
+    }
   }
 
   // Q^T of every group, times the scale; columns beyond the last query are 0.
   void load_queries(const Task& t) const {
     const int64_t square = plan_.width * plan_.cols;
-    for (int64_t i = 0; i < plan_.groups * plan_.cols; ++i) {
-      float* to = t.scratch.queries + i / plan_.cols * square + i % plan_.cols;
-      const int64_t row = t.n * plan_.queries + t.first_query + i;
-      if (i < t.num_queries) {
-        ops_.load(q_.dtype, q_.at(row, t.first_col), t.scratch.row, plan_.width);
-      } else {
-        std::fill(t.scratch.row, t.scratch.row + plan_.width, 0.0F);
-      }
-      for (int64_t d = 0; d < plan_.width; ++d) to[d * plan_.cols] = t.scratch.row[d] * plan_.scale;
+    const int64_t row = t.n * plan_.queries + t.first_query;
+    for (int64_t i = 0; i < plan_.groups * plan_.cols; i += kRows) {
+      load_rows(t, q_, row + i, t.num_queries - i);
+      ops_.affine(t.scratch.rows, plan_.scale, 0.0F, kMasked, -kMasked, t.scratch.rows,
+                  kRows * plan_.width);
+      ops_.transpose(t.scratch.rows, plan_.width, kRows, plan_.width,
+                     t.scratch.queries + i / plan_.cols * square + i % plan_.cols, plan_.cols);
     }
   }
 
   void load_keys(const Task& t, int64_t key, int64_t count) const {
     const int64_t rows = plan_.tile_rows;
-    for (int64_t i = 0; i < divide_up(count, rows) * rows; ++i) {
-      float* to = t.scratch.keys + i / rows * rows * plan_.width + i % rows;
-      if (i < count) {
-        ops_.load(k_.dtype, k_.at(t.n * plan_.keys + key + i, t.first_col), t.scratch.row,
-                  plan_.width);
-      }
-      for (int64_t d = 0; d < plan_.width; ++d) to[d * rows] = i < count ? t.scratch.row[d] : 0.0F;
+    for (int64_t i = 0; i < count; i += rows) {
+      load_rows(t, k_, t.n * plan_.keys + key + i, std::min(rows, count - i));
+      ops_.transpose(t.scratch.rows, plan_.width, rows, plan_.width,
+                     t.scratch.keys + i * plan_.width, rows);
     }
   }
 
@@ -183,14 +191,21 @@ class AttentionLaunch final : public Launch {
     }
   }
 
-  void store_output(const Task& t, int64_t i) const {
-    const int64_t group = i / plan_.cols;
-    const float sum = t.scratch.sum[i];
-    const float inverse = sum > 0.0F ? 1.0F / sum : 0.0F;
-    const float* from = t.scratch.outputs + group * plan_.width * plan_.cols + i % plan_.cols;
-    for (int64_t d = 0; d < plan_.width; ++d) t.scratch.row[d] = from[d * plan_.cols] * inverse;
-    ops_.store(t.scratch.row, y_.dtype, y_.at(t.n * plan_.queries + t.first_query + i, t.first_col),
-               plan_.width);
+  void store_group(const Task& t, int64_t group) const {
+    float* outputs = t.scratch.outputs + group * plan_.width * plan_.cols;
+    float* sum = t.scratch.sum + group * plan_.cols;
+    for (int64_t col = 0; col < plan_.cols; ++col)
+      sum[col] = sum[col] > 0.0F ? 1.0F / sum[col] : 0.0F;
+    ops_.scale_columns(outputs, plan_.width, sum);
+    const int64_t count = std::min(plan_.cols, t.num_queries - group * plan_.cols);
+    const int64_t row = t.n * plan_.queries + t.first_query + group * plan_.cols;
+    for (int64_t i = 0; i < count; i += kRows) {
+      ops_.transpose(outputs + i, plan_.cols, plan_.width, kRows, t.scratch.rows, plan_.width);
+      for (int64_t r = 0; r < std::min(kRows, count - i); ++r) {
+        ops_.store(t.scratch.rows + r * plan_.width, y_.dtype, y_.at(row + i + r, t.first_col),
+                   plan_.width);
+      }
+    }
   }
 
   AttentionPlan plan_;

@@ -21,9 +21,11 @@ namespace {
 
 using graph::Role;
 
-constexpr int64_t kSlice = 256;  // inputs: a slice of a panel fits the first level cache
+constexpr int64_t kSlice =
+    128;  // inputs: a slice of a panel stays in half of the first level cache
 constexpr int64_t kTilesPerTask = 32;
 constexpr int64_t kMaxCols = 64;
+constexpr int64_t kMaxTileRows = 16;
 
 // Sizes that follow from the op and the tile.
 struct LinearPlan {
@@ -128,16 +130,21 @@ class LinearLaunch final : public Launch {
 
   // tile_rows rows of x side by side; rows beyond the last are 0.
   void pack_tile(int64_t tile) const {
-    constexpr int64_t kPiece = 512;
+    constexpr int64_t kPiece = 256;
+    alignas(64) float values[kMaxTileRows * kPiece];
     float* to = scratch_.x + tile * plan_.tile_rows * plan_.in;
-    for (int64_t i = 0; i < plan_.tile_rows; ++i) {
-      const int64_t row = tile * plan_.tile_rows + i;
-      for (int64_t col = 0; col < plan_.in; col += kPiece) {
-        alignas(64) float values[kPiece] = {};
-        const int64_t n = std::min(kPiece, plan_.in - col);
-        if (row < plan_.rows) ops_.load(x_.dtype, x_.at(row, col), values, n);
-        for (int64_t c = 0; c < n; ++c) to[(col + c) * plan_.tile_rows + i] = values[c];
+    for (int64_t col = 0; col < plan_.in; col += kPiece) {
+      const int64_t n = std::min(kPiece, plan_.in - col);
+      for (int64_t i = 0; i < plan_.tile_rows; ++i) {
+        const int64_t row = tile * plan_.tile_rows + i;
+        if (row < plan_.rows) {
+          ops_.load(x_.dtype, x_.at(row, col), values + i * kPiece, n);
+        } else {
+          std::fill(values + i * kPiece, values + i * kPiece + n, 0.0F);
+        }
       }
+      ops_.transpose(values, kPiece, plan_.tile_rows, n, to + col * plan_.tile_rows,
+                     plan_.tile_rows);
     }
   }
 

@@ -24,7 +24,7 @@ bool is_generated_code(const std::string& implementation) {
 // A dense stand-in in `storage` for a pitched operand, or the operand itself.
 Rows make_dense(const Rows& rows, Tensor& storage) {
   if (!rows || rows.is_dense()) return rows;
-  storage = Tensor({rows.dtype, {rows.count, rows.size}});
+  storage = Tensor(TensorType{rows.dtype, {rows.count, rows.size}});
   return Rows(storage.view());
 }
 

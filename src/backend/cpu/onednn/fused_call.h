@@ -100,8 +100,8 @@ class FusedCall {
   int threads_;
   FusedOperands operands_;
   ResidualMode residual_mode_;
-  Rows x_, residual_, y_;  // dense
-  Tensor x_storage_, residual_storage_, y_storage_;
+  Tensor x_storage_, residual_storage_, y_storage_;  // made before the rows that lie in them
+  Rows x_, residual_, y_;                            // dense
   float* bias_;
   dnnl::primitive primitive_;
   mutable dnnl::stream stream_;

@@ -35,18 +35,18 @@ Described describe(const graph::OpDesc& desc, const DeviceInfo& info) {
 }
 
 Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
+  const DType dtype = desc.output().dtype;
   if (const Support vector = supports_vector_ops(desc, info); !vector.ok) return vector;
-  if (desc.output().dtype != DType::kBF16)
-    return Support::no("only bf16; own panels serve the rest");
-  if (!info.has("avx512_bf16") && !info.has("amx_bf16")) {
+  if (dtype == DType::kF16) return Support::no("f16 is not oneDNN's on this processor");
+  if (dtype == DType::kF32 && !info.has("avx512"))
+    return Support::no("f32 is fast on AVX-512 only");
+  if (dtype == DType::kBF16 && !info.has("avx512_bf16") && !info.has("amx_bf16")) {
     return Support::no("bf16 needs AVX512_BF16 or AMX");
   }
-  if (desc.input(Role::kWeight)->dtype != DType::kBF16)
-    return Support::no("weights of another type");
+  if (desc.input(Role::kWeight)->dtype != dtype) return Support::no("weights of another type");
   const TensorType* residual = desc.input(Role::kResidual);
-  if (residual != nullptr && residual->dtype != DType::kBF16) {
+  if (residual != nullptr && residual->dtype != dtype)
     return Support::no("residual of another type");
-  }
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("empty operand");
   }
@@ -130,14 +130,14 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
 
 }  // namespace
 
-const Kernel linear_onednn_bf16 = {.name = "cpu.linear.bf16.onednn",
-                                   .op = graph::OpKind::kLinear,
-                                   .supports = supports,
-                                   .configs = nullptr,
-                                   .workspace_bytes = workspace_bytes,
-                                   .packed_bytes = packed_bytes,
-                                   .pack_key = pack_key,
-                                   .pack = pack,
-                                   .prepare = prepare};
+const Kernel linear_onednn = {.name = "cpu.linear.onednn",
+                              .op = graph::OpKind::kLinear,
+                              .supports = supports,
+                              .configs = nullptr,
+                              .workspace_bytes = workspace_bytes,
+                              .packed_bytes = packed_bytes,
+                              .pack_key = pack_key,
+                              .pack = pack,
+                              .prepare = prepare};
 
 }  // namespace halftone::backend::cpu

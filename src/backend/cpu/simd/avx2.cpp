@@ -37,14 +37,11 @@ struct Vec {
   // NaN in the second operand passes.
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
-  static Vec round(Vec a) {
-    return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-  }
-  // a * 2^n for integral n in [-253, 254]: by two factors, so that neither overflows on its own.
-  static Vec scale_by_power(Vec a, Vec n) {
-    const __m256i power = _mm256_cvtps_epi32(n.v);
-    const __m256i half = _mm256_srai_epi32(power, 1);
-    return a * power_of_two(half) * power_of_two(_mm256_sub_epi32(power, half));
+  // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
+  // number.
+  static Vec add_to_exponent(Vec a, Vec n) {
+    const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n.v), 23);
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v), power))};
   }
   // value where x >= limit (or x is NaN), else 0
   static Vec zero_below(Vec value, Vec x, Vec limit) {
@@ -64,10 +61,6 @@ struct Vec {
   static __m256i first(int64_t n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
-  }
-  static Vec power_of_two(__m256i n) {
-    return {
-        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23))};
   }
   static __m128i load_half(const void* p) {
     __m128i bits;

@@ -40,11 +40,12 @@ struct Vec {
   // NaN in the second operand passes.
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
-  static Vec round(Vec a) {
-    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
+  // number.
+  static Vec add_to_exponent(Vec a, Vec n) {
+    const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(n.v), 23);
+    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a.v), power))};
   }
-  // a * 2^n for integral n
-  static Vec scale_by_power(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
   // value where x >= limit (or x is NaN), else 0
   static Vec zero_below(Vec value, Vec x, Vec limit) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ), value.v)};

@@ -54,6 +54,10 @@ struct VectorOps {
   void (*normalize_row)(const float* x, float mean, float inverse, const float* gamma,
                         const float* beta, float* y, int64_t n);
 
+  // y[c * y_step + r] = x[r * x_step + c]
+  void (*transpose)(const float* x, int64_t x_step, int64_t rows, int64_t cols, float* y,
+                    int64_t y_step);
+
   TileProduct matrix_tile;     // for linear: wide in rows
   TileProduct attention_tile;  // its rows divide every usual head width
 
