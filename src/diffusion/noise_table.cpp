@@ -174,11 +174,13 @@ std::vector<double> spaced_timesteps(const SchedulerConfig& config, int64_t n,
                                                    : round_half_even(t);
       }
       break;
-    case TimestepSpacing::kLeading:
+    case TimestepSpacing::kLeading: {
+      const int64_t stride = train / points;
       for (int64_t i = 0; i < points; ++i) {
-        ascending.push_back(static_cast<double>(i * (train / points) + config.steps_offset));
+        ascending.push_back(static_cast<double>(i * stride + config.steps_offset));
       }
       break;
+    }
     case TimestepSpacing::kTrailing: {
       // numpy's arange(train, 0, -step): the difference of its first two values is the real step,
       // which decides the values halfway between integers.

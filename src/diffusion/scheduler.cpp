@@ -9,7 +9,7 @@
 
 namespace halftone::diffusion {
 
-#define HALFTONE_SCHEDULER(name) extern const Scheduler name;
+#define HALFTONE_SCHEDULER(name) extern const Scheduler name;  // NOLINT(bugprone-macro-parentheses)
 #include "diffusion/schedulers/schedulers.inc"
 #undef HALFTONE_SCHEDULER
 

@@ -33,8 +33,7 @@ Json parse_optional(const std::string& text, const std::string& where) {
 
 // A token is a string, or an object with its text as "content".
 std::string token_content(const JsonView& view) {
-  const std::string content =
-      view.value().is_object() ? view.at("content").string() : view.string();
+  std::string content = view.value().is_object() ? view.at("content").string() : view.string();
   if (content.empty()) view.fail("the token is empty");
   return content;
 }
