@@ -1,6 +1,7 @@
 // Whole pipelines against diffusers in fp32 on the tiny checkpoints (scripts/golden/README.md).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -49,7 +50,7 @@ class Golden {
                    .tokenizers = model_.tokenizers,
                    .logger = {}}),
         tensors_(folder_ + "/golden/pipelines.safetensors"),
-        document_(parse_json(read_text_file(folder_ + "/golden/pipelines.json"), "pipelines.json")) {}
+        document_(read_cases(folder_ + "/golden/pipelines.json")) {}
 
   [[nodiscard]] std::vector<JsonView> cases() const {
     return JsonView(document_, "pipelines.json").at("cases").items();
@@ -80,8 +81,11 @@ class Golden {
       request.latents = &latents;
     }
     if (tensors_.find(name + ".init_image") != nullptr) {
-      init = tensor(name + ".init_image", DType::kU8).to(DType::kF32);
-      for (float& v : init.values<float>()) v /= 255.0F;
+      const Tensor bytes = tensor(name + ".init_image", DType::kU8);
+      init = Tensor({DType::kF32, {1, bytes.shape()[-3], bytes.shape()[-2], 3}});
+      std::transform(bytes.values<uint8_t>().begin(), bytes.values<uint8_t>().end(),
+                     init.values<float>().begin(),
+                     [](uint8_t v) { return static_cast<float>(v) / 255.0F; });
       request.init_image = &init;
     }
     compare(name, pipeline_.generate(request));
@@ -93,6 +97,16 @@ class Golden {
     ModelOptions options;
     options.model = folder_;
     return options;
+  }
+
+  // Python writes DPM++'s default lambda_min_clipped as -Infinity, which is no JSON; null is the default.
+  [[nodiscard]] static Json read_cases(const std::string& path) {
+    std::string text = read_text_file(path);
+    constexpr std::string_view kInfinity = "-Infinity";
+    for (size_t at = text.find(kInfinity); at != std::string::npos; at = text.find(kInfinity, at)) {
+      text.replace(at, kInfinity.size(), "null");
+    }
+    return parse_json(text, path);
   }
 
   [[nodiscard]] Tensor tensor(const std::string& name, DType dtype = DType::kF32) const {

@@ -74,7 +74,11 @@ std::string parameters_text(const ResolvedRequest& request, uint64_t seed,
 std::string image_json(const ResolvedRequest& request, uint64_t seed,
                        const std::vector<PlanUse>& plans) {
   Json json = Json::object({{"schema", "halftone.image/v1"}, {"version", kVersion}, {"seed", seed}});
-  json.set("request", to_value(request));
+  ResolvedRequest own = request;  // makes this picture alone
+  own.random_seed = false;
+  own.seed = seed;
+  own.batch_size = own.batch_count = 1;
+  json.set("request", to_value(own));
   Json list = Json::array();
   for (const PlanUse& plan : plans) {
     list.push(Json::object({{"component", plan.component},

@@ -20,6 +20,7 @@ std::shared_ptr<const text::ClipTokenizer> tokenizer(const io::Checkpoint& check
   return std::make_shared<const text::ClipTokenizer>(
       text::ClipTokenizerFiles{.vocab = files.vocab_json,
                                .merges = files.merges_txt,
+                               .tokenizer_json = {},
                                .tokenizer_config = files.tokenizer_config_json,
                                .special_tokens_map = files.special_tokens_map_json,
                                .added_tokens = {},
