@@ -51,16 +51,21 @@ ClipTokenizerFiles fixed_files() {
 }
 
 void run(std::string_view input) {
-  if (!input.starts_with('f')) {
+  if (!input.starts_with('f') && !input.starts_with('j')) {
     static const ClipTokenizer kTokenizer(fixed_files());
     (void)kTokenizer.encode(input);
     return;
   }
+  const bool is_one_file = input.starts_with('j');
   input.remove_prefix(1);
   ClipTokenizerFiles files;
-  files.vocab = next_part(input);
-  files.merges = next_part(input);
-  files.tokenizer_config = next_part(input);
+  if (is_one_file) {
+    files.tokenizer_json = next_part(input);
+  } else {
+    files.vocab = next_part(input);
+    files.merges = next_part(input);
+    files.tokenizer_config = next_part(input);
+  }
   const ClipTokenizer tokenizer(files, {.max_positions = 77});
   (void)tokenizer.encode(input);
 }
