@@ -18,4 +18,11 @@ void parallel_for(int threads, int64_t n, F f) {
   for (int64_t i = 0; i < n; ++i) f(i, omp_get_thread_num());
 }
 
+// Starting and joining threads costs a few microseconds: work below about twenty stays on one
+// thread. Depends on sizes alone. `operations`: multiply-adds, or elements times 32 for what memory
+// bounds.
+[[nodiscard]] inline int useful_threads(int threads, int64_t operations) {
+  return operations < (int64_t{1} << 20) ? 1 : threads;
+}
+
 }  // namespace halftone::backend::cpu

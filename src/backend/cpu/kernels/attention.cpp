@@ -79,7 +79,8 @@ class AttentionLaunch final : public Launch {
   AttentionLaunch(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands)
       : plan_(desc, info),
         ops_(*vector_ops(info)),
-        threads_(info.num_units),
+        threads_(useful_threads(info.num_units, 2 * plan_.batch * plan_.heads * plan_.queries *
+                                                    plan_.keys * plan_.width)),
         workspace_(static_cast<std::byte*>(operands.workspace)),
         thread_bytes_(AttentionScratch(plan_, nullptr).bytes),
         q_(find_rows(desc, operands, Role::kQ)),

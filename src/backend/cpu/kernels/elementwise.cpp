@@ -9,8 +9,8 @@
 namespace halftone::backend::cpu {
 namespace {
 
-constexpr int64_t kPiece = 2048;       // elements converted at a time
-constexpr int64_t kTask = 8 * kPiece;  // elements a thread takes at least
+constexpr int64_t kPiece = 2048;        // elements converted at a time
+constexpr int64_t kTask = 16 * kPiece;  // elements a thread takes at least
 
 // Calls f(row, first column, count) for every piece of `count` rows of `size` elements.
 template <class F>

@@ -91,7 +91,7 @@ class LinearLaunch final : public Launch {
       : plan_(desc, info),
         scratch_(plan_, desc.input(Role::kRowAdd) != nullptr, info.num_units, operands.workspace),
         ops_(*vector_ops(info)),
-        threads_(info.num_units),
+        threads_(useful_threads(info.num_units, plan_.rows * plan_.in * plan_.weight_rows)),
         activation_(desc.as<graph::Linear>().activation),
         panels_(find_view(desc, operands, Role::kWeight)->as<std::byte>()),
         x_(find_rows(desc, operands, Role::kX)),

@@ -14,7 +14,7 @@
 namespace halftone::backend::cpu {
 namespace {
 
-constexpr int64_t kTaskBytes = 1 << 16;
+constexpr int64_t kTaskBytes = 1 << 18;
 
 // f(row) for every row of `row_bytes` bytes, many rows a task when they are short.
 template <class F>

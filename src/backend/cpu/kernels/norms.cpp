@@ -70,7 +70,7 @@ class GroupNormLaunch final : public Launch {
       : plan_(desc),
         scratch_(plan_, info.num_units, operands.workspace),
         ops_(*vector_ops(info)),
-        threads_(info.num_units),
+        threads_(useful_threads(info.num_units, 32 * desc.output().shape.num_elements())),
         eps_(desc.as<graph::GroupNorm>().eps),
         activation_(desc.as<graph::GroupNorm>().activation),
         x_(find_rows(desc, operands, graph::Role::kX)),
@@ -210,7 +210,7 @@ std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const Devi
   const Rows y(operands.outputs[0]);
   const auto eps = static_cast<float>(desc.as<graph::LayerNorm>().eps);
   const VectorOps* ops = vector_ops(info);
-  const int threads = info.num_units;
+  const int threads = useful_threads(info.num_units, 32 * y.count * y.size);
   float* gamma = static_cast<float*>(operands.workspace);
   return make_launch([=] {
     float* beta = gamma + y.size;

@@ -18,9 +18,14 @@ dnnl::memory::desc channels_last(const Shape& shape, int64_t batch, DType dtype)
   return onednn::dense({batch, shape[1], shape[2], shape[3]}, dtype).permute_axes({0, 2, 3, 1});
 }
 
-// `images` is the batch of one run; `fused`: activation and residual are the primitive's.
+int64_t multiply_adds(const graph::OpDesc& desc) {
+  const Shape& weight = desc.input(Role::kWeight)->shape;
+  return desc.output().shape.num_elements() * weight[1] * weight[2] * weight[3];
+}
+
+// `fused`: bias, row add, activation and residual are the primitive's, else bias alone.
 Described describe(const graph::OpDesc& desc, const DeviceInfo& info, DType dtype, bool fused) {
-  onednn::use_threads(info.num_units);
+  onednn::use_threads(info.num_units, multiply_adds(desc));
   const auto& op = desc.as<graph::Conv2d>();
   const Shape& x = desc.input(Role::kX)->shape;
   const Shape& weight = desc.input(Role::kWeight)->shape;
@@ -68,6 +73,7 @@ onednn::FusedOperands fused_operands(const graph::OpDesc& desc, const Operands& 
           .residual = find_rows(desc, operands, Role::kResidual),
           .y = Rows(operands.outputs[0]),
           .weight = find_view(desc, operands, Role::kWeight)->data,
+          .multiply_adds = multiply_adds(desc),
           .batch = desc.input(Role::kX)->shape[0]};
 }
 

@@ -61,8 +61,10 @@ void limit_instruction_set(const DeviceInfo& info) {
   static_cast<void>(dnnl_set_max_cpu_isa(static_cast<dnnl_cpu_isa_t>(isa)));
 }
 
-void use_threads(int threads) {
-  if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
+int use_threads(int threads, int64_t multiply_adds) {
+  const int useful = useful_threads(threads, multiply_adds);
+  if (omp_get_max_threads() != useful) omp_set_num_threads(useful);
+  return useful;
 }
 
 const dnnl::engine& engine() {
@@ -196,7 +198,7 @@ FusedCall::FusedCall(const Described& described, const FusedOperands& operands,
 }
 
 void FusedCall::run() const {
-  use_threads(threads_);
+  use_threads(threads_, operands_.multiply_adds);
   if (x_.data != operands_.x.data) copy_rows(*ops_, threads_, operands_.x, x_);
   if (residual_mode_ == ResidualMode::kSum) {
     copy_rows(*ops_, threads_, operands_.residual, y_);

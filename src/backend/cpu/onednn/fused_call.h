@@ -16,8 +16,9 @@ namespace halftone::backend::cpu::onednn {
 [[nodiscard]] const dnnl::engine& engine();
 [[nodiscard]] dnnl::memory::data_type data_type(DType dtype);
 
-// oneDNN counts its threads when it describes a primitive and again when it runs one.
-void use_threads(int threads);
+// oneDNN counts its threads when it describes a primitive and again when it runs one. Returns
+// `threads`, or 1 where the multiply-adds are too few to share.
+int use_threads(int threads, int64_t multiply_adds);
 
 // Dense layout of dimensions given in memory order.
 [[nodiscard]] dnnl::memory::desc dense(dnnl::memory::dims dims, DType dtype);
@@ -84,6 +85,7 @@ struct FusedScratch {
 struct FusedOperands {
   Rows x, bias, row_add, residual, y;
   void* weight = nullptr;
+  int64_t multiply_adds = 0;
   int64_t batch = 1;  // batch rows that share the primitive's weights
 };
 

@@ -13,8 +13,12 @@ using graph::Role;
 using onednn::Described;
 using onednn::ResidualMode;
 
+int64_t multiply_adds(const graph::OpDesc& desc) {
+  return desc.input(Role::kX)->shape.num_elements() * desc.input(Role::kWeight)->shape[0];
+}
+
 Described describe(const graph::OpDesc& desc, const DeviceInfo& info) {
-  onednn::use_threads(info.num_units);
+  onednn::use_threads(info.num_units, multiply_adds(desc));
   const auto& op = desc.as<graph::Linear>();
   const TensorType& x = *desc.input(Role::kX);
   const Shape& weight = desc.input(Role::kWeight)->shape;
@@ -112,6 +116,7 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
                               .residual = find_rows(desc, operands, Role::kResidual),
                               .y = Rows(operands.outputs[0]),
                               .weight = find_view(desc, operands, Role::kWeight)->data,
+                              .multiply_adds = multiply_adds(desc),
                               .batch = x_shape.rank() > 1 ? x_shape[0] : 1};
   const Rows y = fused.y;
   if (!desc.as<graph::Linear>().geglu) {
@@ -124,7 +129,11 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
   const auto call = std::make_shared<onednn::FusedCall>(described, fused, scratch, info);
   return make_launch([call, gate, ops = vector_ops(info), threads = info.num_units] {
     call->run();
-    parallel_for(threads, gate.y.count, [&](int64_t r, int) { gate.row(*ops, r); });
+    constexpr int64_t kRows = 8;  // a task's
+    parallel_for(threads, divide_up(gate.y.count, kRows), [&](int64_t task, int) {
+      const int64_t last = std::min(gate.y.count, (task + 1) * kRows);
+      for (int64_t r = task * kRows; r < last; ++r) gate.row(*ops, r);
+    });
   });
 }
 
