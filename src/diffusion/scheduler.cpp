@@ -75,7 +75,8 @@ void apply_sigma_word(SchedulerConfig& config, const Scheduler& scheduler, std::
     throw Error(Errc::kInvalidArgument,
                 fmt::format("sigma schedule: got '{}', wanted one of {}", name, names));
   }
-  if (word->is_spacing ? scheduler.is_flow : !scheduler.has_sigma_schedules) {
+  const bool respaces = scheduler.has_sigma_schedules || scheduler.can_respace_sigmas;
+  if (word->is_spacing ? scheduler.is_flow : !respaces) {
     throw Error(
         Errc::kUnsupported,
         fmt::format("sigma schedule: {} is not available for scheduler {}", name, scheduler.name));

@@ -42,6 +42,7 @@ const Scheduler kEulerAncestral = {
     .name = "euler-a",
     .class_name = "EulerAncestralDiscreteScheduler",
     .aliases = kAliases,
+    .can_respace_sigmas = true,
     .defaults = [] { return SchedulerConfig{}; },
     .schedule = schedule,
 };
