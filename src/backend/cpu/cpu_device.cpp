@@ -53,7 +53,10 @@ class CpuBuffer final : public Buffer {
   static constexpr std::align_val_t kAlignment{64};
 
   explicit CpuBuffer(size_t bytes) : size_(bytes) {
-    data_ = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+    // More than the machine has is refused at once, as the system would grant it and fail later.
+    if (bytes <= pages(_SC_PHYS_PAGES)) {
+      data_ = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+    }
     if (data_ == nullptr) {
       throw Error(Errc::kOutOfMemory,
                   fmt::format("cpu: needed {} bytes, {} are free", bytes, pages(_SC_AVPHYS_PAGES)));
