@@ -152,6 +152,8 @@ TEST(PngTest, DamagedFilesSayWhy) {
       {"bad depth", header(1, 1, 3, 2) + end, Errc::kCorruptFile, "damaged PNG"},
       {"IDAT of 2^31", header(1, 1, 8, 2) + "\x80" + std::string("\0\0\0IDAT", 7),
        Errc::kCorruptFile, "damaged PNG"},
+      {"text of 1.7 GB", header(1, 1, 8, 2) + "ep`atEXtk", Errc::kCorruptFile,
+       "of 1701863521 bytes"},
       {"IHDR CRC", wrong_crc(good, "IHDR"), Errc::kCorruptFile, "CRC"},
       {"IDAT CRC", wrong_crc(good, "IDAT"), Errc::kCorruptFile, "damaged PNG"},
       {"palette missing", one_row(8, 1, 3, "x"), Errc::kCorruptFile, "PLTE"},

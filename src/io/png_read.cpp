@@ -182,10 +182,33 @@ void check_signature(std::span<const std::byte> bytes, std::string_view where) {
   throw Error(Errc::kCorruptFile, fmt::format("{}: no PNG signature at byte 0", where));
 }
 
+// Every chunk up to IEND must lie in the file: libpng allocates what a chunk claims before it reads
+// it.
+void check_chunks(std::span<const std::byte> bytes, std::string_view where) {
+  for (size_t position = 8;;) {
+    const size_t remaining = bytes.size() - position;
+    std::array<unsigned char, 8> head{};
+    std::memcpy(head.data(), bytes.data() + position, std::min(remaining, head.size()));
+    const uint64_t length = png_get_uint_32(head.data());
+    const std::string_view type(reinterpret_cast<const char*>(head.data()) + 4, 4);
+    if (remaining < 12 || length > remaining - 12) {
+      throw Error(
+          Errc::kCorruptFile,
+          fmt::format(
+              "{}: damaged PNG near byte {}: the file ends early (a chunk '{}' of {} bytes, "
+              "{} bytes follow)",
+              where, position, printable(type), length, remaining));
+    }
+    if (type == "IEND") return;
+    position += 12 + static_cast<size_t>(length);
+  }
+}
+
 }  // namespace
 
 PngImage decode_png(std::span<const std::byte> bytes, std::string_view where) {
   check_signature(bytes, where);
+  check_chunks(bytes, where);
   return Reader(bytes, where).read();
 }
 

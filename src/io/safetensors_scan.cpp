@@ -1,6 +1,7 @@
 // Header of a safetensors file: JSON events into checked entries.
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -294,8 +295,8 @@ class HeaderReader final : public JsonHandler {
 // Sorts the entries by position and checks that they tile the data section of `data_bytes` exactly.
 void check_layout(std::vector<SafetensorsEntry>& tensors, uint64_t data_bytes,
                   const HeaderReader& reader) {
-  std::ranges::stable_sort(tensors, [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  std::ranges::sort(tensors, [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
   uint64_t position = 0;
   for (const SafetensorsEntry& entry : tensors) {
