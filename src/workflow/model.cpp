@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+#include "models/check_weights.h"
 #include "models/registry.h"
 
 namespace halftone::workflow {
@@ -32,6 +33,12 @@ std::shared_ptr<const text::ClipTokenizer> open_tokenizer(const io::Checkpoint& 
       files_of(checkpoint.tokenizer(name)),
       text::ClipTokenizerLimits{.max_positions = integer_of(metadata, "max_tokens"),
                                 .embedding_rows = integer_of(metadata, "vocab_size")});
+}
+
+void check_component(const io::Checkpoint& checkpoint, const std::string& component) {
+  const JsonView config = checkpoint.config(component);
+  models::check_weights(component, models::class_name_of(config.value()), config, checkpoint,
+                        checkpoint.tensor_names(component));
 }
 
 }  // namespace
@@ -80,8 +87,11 @@ Model open_model(const ModelOptions& options, const std::string& cache_dir, cons
   model.facts = pipeline::read_facts(plan_metadata(*model.checkpoint, "unet"),
                                      plan_metadata(*model.checkpoint, "vae_decoder"));
   for (const std::string_view encoder : pipeline::find_family(model.family()).text_encoders) {
+    check_component(*model.checkpoint, std::string(encoder));
     model.tokenizers.push_back(open_tokenizer(*model.checkpoint, std::string(encoder)));
   }
+  check_component(*model.checkpoint, "unet");
+  check_component(*model.checkpoint, "vae");
   return model;
 }
 

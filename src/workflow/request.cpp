@@ -17,9 +17,20 @@ namespace {
 constexpr int kMaxImages = 100000;
 
 // SDXL-Turbo and its kind: ancestral Euler with trailing timesteps is how they are published.
-bool is_turbo(const diffusion::SchedulerConfig& config) {
-  return config.class_name == "EulerAncestralDiscreteScheduler" &&
-         config.timestep_spacing == diffusion::TimestepSpacing::kTrailing;
+bool is_turbo(const JsonView& scheduler_config) {
+  return scheduler_config.string_or("_class_name", "") == "EulerAncestralDiscreteScheduler" &&
+         scheduler_config.string_or("timestep_spacing", "") == "trailing";
+}
+
+// What a user asked for and cannot have is a wrong parameter, not a wrong model.
+template <class F>
+auto as_parameter(bool asked, F&& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (!asked || error.code() != Errc::kUnsupported) throw;
+    refuse(fmt::format("not supported: {}", error.what()));
+  }
 }
 
 std::string_view sigma_schedule_name(const diffusion::SchedulerConfig& config) {
@@ -136,15 +147,18 @@ class Resolver {
   void sampling() {
     ResolvedRequest& r = result_.resolved;
     const JsonView stored = model_.checkpoint->scheduler_config();
-    diffusion::SchedulerConfig config = diffusion::choose_scheduler(
-        stored, {.scheduler = options_.scheduler, .sigma_schedule = options_.sigma_schedule});
+    const bool asked = !options_.scheduler.empty() || !options_.sigma_schedule.empty();
+    diffusion::SchedulerConfig config = as_parameter(asked, [&] {
+      return diffusion::choose_scheduler(
+          stored, {.scheduler = options_.scheduler, .sigma_schedule = options_.sigma_schedule});
+    });
     const diffusion::Scheduler* scheduler = diffusion::find_scheduler(config.class_name);
     check_internal(scheduler != nullptr, "a chosen scheduler is a known one");
     if (options_.flow_shift) {
       if (!scheduler->is_flow) refuse(fmt::format("flow-shift: {} is no flow scheduler", scheduler->name));
       config.shift = *options_.flow_shift;
     }
-    const bool turbo = is_turbo(diffusion::choose_scheduler(stored, {}));
+    const bool turbo = is_turbo(stored);
     r.steps = options_.steps > 0 ? options_.steps : turbo ? 1 : family_.default_steps;
     r.guidance = options_.guidance.value_or(turbo ? 0.0 : family_.default_guidance);
     if (!std::isfinite(r.guidance)) refuse("guidance: got a number that is not finite");
@@ -152,13 +166,16 @@ class Resolver {
     r.strength = options_.strength.value_or(family_.default_strength);
     r.scheduler = std::string(scheduler->name);
     r.sigma_schedule = std::string(sigma_schedule_name(config));
-    result_.schedule = diffusion::make_schedule(
-        config, {.num_steps = r.steps,
-                 .strength = options_.init_image.empty() ? 1.0 : r.strength,
-                 .eta = options_.eta.value_or(0.0),
-                 .timesteps = options_.timesteps,
-                 .sigmas = options_.sigmas});
-    if (!options_.timesteps.empty() || !options_.sigmas.empty()) {
+    const bool custom = !options_.timesteps.empty() || !options_.sigmas.empty();
+    result_.schedule = as_parameter(asked || custom || options_.eta, [&] {
+      return diffusion::make_schedule(config,
+                                      {.num_steps = r.steps,
+                                       .strength = options_.init_image.empty() ? 1.0 : r.strength,
+                                       .eta = options_.eta.value_or(0.0),
+                                       .timesteps = options_.timesteps,
+                                       .sigmas = options_.sigmas});
+    });
+    if (custom) {
       r.steps = static_cast<int>(result_.schedule.rows.size());
     }
     r.random_seed = !options_.seed;

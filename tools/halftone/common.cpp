@@ -1,5 +1,7 @@
 #include "common.h"
 
+#include "verbs.h"
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -88,6 +90,7 @@ void add_common(CLI::App& app, CommonOptions& common) {
   app.add_option("--log-colors", common.log_colors, "auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->group(kGroup);
+  app.add_flag("--list-devices", common.list_devices, "As 'halftone devices'")->group(kGroup);
   app.add_option("--models-dir", common.models_dir, "Folder searched for models by name")
       ->group(kGroup);
 }
@@ -210,7 +213,11 @@ int run_verb(const VerbCall& call, CommonOptions& common, const std::function<vo
     const Logger logger = make_logger(common);
     for (const std::string& note : notes) log(logger, LogLevel::kInfo, "cli", note);
     install_signal_handlers();
-    work();
+    if (common.list_devices) {
+      print_devices(common);
+    } else {
+      work();
+    }
     return 0;
   } catch (const UsageError& error) {
     return report(common, "invalid_argument", error.what(), kExitUsage);

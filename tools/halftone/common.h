@@ -36,6 +36,7 @@ struct CommonOptions {
   std::string models_dir;
   int verbose = 0;
   bool quiet = false;
+  bool list_devices = false;
 };
 
 // Adds the options; their values are meaningful after parse() and finish_common().

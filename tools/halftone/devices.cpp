@@ -24,9 +24,7 @@ void print_devices(const CommonOptions& common) {
 
 int run_devices(Args args) {
   CommonOptions common;
-  bool list = false;
   CLI::App app("Lists the devices plans can run on.", "halftone devices");
-  app.add_flag("--list-devices", list, "Accepted; always so");
   add_common(app, common);
   return run_verb({"devices", app, args, {}}, common, [&] { print_devices(common); });
 }

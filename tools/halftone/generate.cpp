@@ -17,7 +17,7 @@ struct GenerateArgs {
   RequestArgs request;
   OutputArgs output;
   std::string format = "png", save_report, mode;
-  bool no_metadata = false, dry_run = false, list_devices = false;
+  bool no_metadata = false, dry_run = false;
   int warmup_runs = 0;
 };
 
@@ -41,7 +41,6 @@ void add_options(CLI::App& app, GenerateArgs& a) {
   app.add_flag("--dry-run", a.dry_run, "Print the resolved request and plans as JSON and stop")
       ->group("Output");
   app.add_option("--mode,-M", a.mode, "sd.cpp's mode; only img_gen")->group("Output");
-  app.add_flag("--list-devices", a.list_devices, "As 'halftone devices'")->group("Output");
   add_common(app, a.common);
 }
 
@@ -54,6 +53,13 @@ void check_foreign(const GenerateArgs& a) {
   if (a.mode == "convert") throw UsageError("not supported: -M convert: quantize is not built yet");
   if (a.mode == "metadata") throw UsageError("not supported: -M metadata: use 'halftone inspect FILE'");
   throw UsageError(fmt::format("not supported: -M {}: Halftone makes images only", a.mode));
+}
+
+// sd.cpp and WebUI load LoRAs by a tag in the prompt; drawing the tag as words would be a silent drop.
+void refuse_tags(const std::string& prompt) {
+  if (prompt.find("<lora:") == std::string::npos) return;
+  throw UsageError("not supported: <lora:...> in the prompt: LoRA is not built into this version; merge "
+                   "it into the checkpoint");
 }
 
 // Writes the pictures of all prompts as they come.
@@ -120,6 +126,7 @@ void generate(const CLI::App& app, const GenerateArgs& a) {
   }
   Runner runner(a, session, names);
   for (const std::string& prompt : prompts) {
+    refuse_tags(prompt);
     options.prompt = prompt;
     runner.run(options);
     if (options.seed) *options.seed += static_cast<uint64_t>(per_prompt);
@@ -132,13 +139,7 @@ int run_generate(Args args) {
   GenerateArgs a;
   CLI::App app("Makes images from prompts.", "halftone generate");
   add_options(app, a);
-  return run_verb({"generate", app, args, request_spelling()}, a.common, [&] {
-    if (a.list_devices) {
-      print_devices(a.common);
-    } else {
-      generate(app, a);
-    }
-  });
+  return run_verb({"generate", app, args, request_spelling()}, a.common, [&] { generate(app, a); });
 }
 
 }  // namespace halftone::cli

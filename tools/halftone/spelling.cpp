@@ -20,6 +20,12 @@ constexpr std::string_view kNoPreview = "previews are not built into this versio
 constexpr std::string_view kNoOverride =
     "components are replaced by diffusers folders: --unet, --vae, --text-encoder, --text-encoder-2";
 constexpr std::string_view kNoControl = "not part of Halftone; use a text-to-image model";
+constexpr std::string_view kNoShapes = "each size has its own profile; use --size WxH and --batch N";
+constexpr std::string_view kNoTuning =
+    "kernels are taken from an ordered table, nothing is tuned by timing; leave it out";
+constexpr std::string_view kInspect = "use 'halftone inspect PLAN' (-v, --json)";
+constexpr std::string_view kBenchJson =
+    "use --iterations N and --json, which gives median, p10, p90 and the time per operator class";
 constexpr std::string_view kNoVideo = "Halftone makes images only";
 
 constexpr std::array kFixed = {
@@ -34,6 +40,11 @@ constexpr std::array kNoted = {
     NotedFlag{"--no-cuda-graph", false, "the CPU runs without CUDA graphs"},
     NotedFlag{"--build-enable-refit", false, "always so: weights live outside the plan"},
     NotedFlag{"--build-static-batch", false, "always so: each shape has its own profile"},
+    NotedFlag{"--refit", false, "always so: weights live outside the plan"},
+    NotedFlag{"--static-batch", false, "always so: each shape has its own profile"},
+    NotedFlag{"--dynamic-shape", false, "a new size builds its own profile when it is first used"},
+    NotedFlag{"--build-dynamic-shape", false, "a new size builds its own profile when it is first used"},
+    NotedFlag{"--noCudaGraph", false, "the CPU runs without CUDA graphs"},
     NotedFlag{"--mmap", false, "weights are read in place by position"},
 };
 
@@ -114,6 +125,33 @@ constexpr std::array kRefused = {
     RefusedFlag{"--hf-token", "Halftone never downloads; use 'hf download', then -m ORG/NAME"},
     RefusedFlag{"--download-onnx-models", "Halftone never downloads; use 'hf download ORG/NAME'"},
     RefusedFlag{"--onnx", "plans are built from checkpoints, not from ONNX; use -m"},
+    RefusedFlag{"--best", kNoQuantization},
+    RefusedFlag{"--shapes", kNoShapes},
+    RefusedFlag{"--minShapes", kNoShapes},
+    RefusedFlag{"--optShapes", kNoShapes},
+    RefusedFlag{"--maxShapes", kNoShapes},
+    RefusedFlag{"--min-batch", kNoShapes},
+    RefusedFlag{"--max-batch", kNoShapes},
+    RefusedFlag{"--opt-level", kNoTuning},
+    RefusedFlag{"--optimization-level", kNoTuning},
+    RefusedFlag{"--builderOptimizationLevel", kNoTuning},
+    RefusedFlag{"--all-tactics", kNoTuning},
+    RefusedFlag{"--build-all-tactics", kNoTuning},
+    RefusedFlag{"--timing-cache", kNoTuning},
+    RefusedFlag{"--timingCacheFile", kNoTuning},
+    RefusedFlag{"--workspace", kNoTuning},
+    RefusedFlag{"--memPoolSize", kNoTuning},
+    RefusedFlag{"--dumpLayerInfo", kInspect},
+    RefusedFlag{"--exportLayerInfo", kInspect},
+    RefusedFlag{"--sign", "plans are not signed in this version"},
+    RefusedFlag{"--duration", kBenchJson},
+    RefusedFlag{"--percentile", kBenchJson},
+    RefusedFlag{"--exportTimes", kBenchJson},
+    RefusedFlag{"--exportProfile", kBenchJson},
+    RefusedFlag{"--dumpProfile", kBenchJson},
+    RefusedFlag{"--baseline", "not built into this version; compare two --json files"},
+    RefusedFlag{"--max-regression", "not built into this version; compare two --json files"},
+    RefusedFlag{"--report", "not built into this version; use --json=FILE"},
     RefusedFlag{"--run-multiple-resolutions", "not built into this version; repeat with --size WxH"},
     RefusedFlag{"--run-multiple-prompts", "give several prompts with -p or --prompt-file"},
     RefusedFlag{"--control-net", kNoControl},
