@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/sha256_constants.h"
+
 namespace halftone {
 
 using Sha256Digest = std::array<uint8_t, 32>;
@@ -22,14 +24,18 @@ class Sha256 {
   [[nodiscard]] Sha256Digest finish();
 
  private:
-  std::array<uint32_t, 8> state_{0x6a09e667U, 0xbb67ae85U, 0x3c6ef372U, 0xa54ff53aU,
-                                 0x510e527fU, 0x9b05688cU, 0x1f83d9abU, 0x5be0cd19U};
+  std::array<uint32_t, 8> state_ = kSha256Start;
   std::array<uint8_t, 64> block_{};
   uint64_t size_ = 0;  // bytes so far
 };
 
 [[nodiscard]] Sha256Digest sha256(std::span<const std::byte> data);
 [[nodiscard]] Sha256Digest sha256(std::string_view text);
+
+// A hash of the same strength for gigabytes: the 32-bit words of `data` (padded with zeros) are
+// dealt in turn to 16 SHA-256 states, which vector instructions advance together; the digest is
+// SHA-256 of length and final states. Several times as fast as sha256, with another result.
+[[nodiscard]] Sha256Digest sha256_lanes(std::span<const std::byte> data);
 
 // Lower-case hexadecimal.
 [[nodiscard]] std::string to_hex(std::span<const uint8_t> bytes);

@@ -1,5 +1,6 @@
 #include "base/hash.h"
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,52 @@ TEST(Sha256Test, FieldsDoNotRunTogether) {
   b.update_field("a");
   b.update_field("bc");
   EXPECT_NE(a.finish(), b.finish());
+}
+
+// The definition written out: words dealt to 16 streams, each compressed by the plain function.
+TEST(Sha256LanesTest, EqualsItsDefinition) {
+  const auto rotr = [](uint32_t x, int n) { return (x >> n) | (x << (32 - n)); };
+  for (const size_t size : {0U, 1U, 4U, 1000U, 1024U, 5000U}) {
+    std::vector<std::byte> data(size);
+    for (size_t i = 0; i < size; ++i) data[i] = static_cast<std::byte>(i * 37 + i / 256);
+    std::vector<uint32_t> words((size + 1023) / 1024 * 256);
+    if (size > 0) std::memcpy(words.data(), data.data(), size);
+    std::array<std::array<uint32_t, 16>, 8> states{};
+    for (size_t lane = 0; lane < 16; ++lane) {
+      auto state = kSha256Start;
+      for (size_t block = 0; block < words.size() / 256; ++block) {
+        std::array<uint32_t, 64> w{};
+        for (size_t i = 0; i < 16; ++i) w[i] = words[block * 256 + i * 16 + lane];
+        for (size_t i = 16; i < 64; ++i) {
+          w[i] = w[i - 16] + (rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ (w[i - 15] >> 3)) +
+                 w[i - 7] + (rotr(w[i - 2], 17) ^ rotr(w[i - 2], 19) ^ (w[i - 2] >> 10));
+        }
+        auto [a, b, c, d, e, f, g, h] = state;
+        for (size_t i = 0; i < 64; ++i) {
+          const uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) +
+                              kSha256Round[i] + w[i];
+          const uint32_t t2 =
+              (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+          h = g;
+          g = f;
+          f = e;
+          e = d + t1;
+          d = c;
+          c = b;
+          b = a;
+          a = t1 + t2;
+        }
+        const std::array<uint32_t, 8> v{a, b, c, d, e, f, g, h};
+        for (size_t i = 0; i < 8; ++i) state[i] += v[i];
+      }
+      for (size_t i = 0; i < 8; ++i) states[i][lane] = state[i];
+    }
+    Sha256 hash;
+    const uint64_t length = size;
+    hash.update(&length, sizeof length);
+    hash.update(states.data(), sizeof states);
+    EXPECT_EQ(sha256_lanes(data), hash.finish()) << size;
+  }
 }
 
 // RFC 3720 appendix B.4.

@@ -63,7 +63,7 @@ std::string hash_file(const File& file) {
         const uint64_t begin = i * kPieceBytes;
         const std::span<std::byte> bytes(piece.data(), std::min(kPieceBytes, file.size() - begin));
         file.read(begin, bytes);
-        digests[i] = sha256(bytes);
+        digests[i] = sha256_lanes(bytes);
       }
     } catch (...) {
       errors[thread] = std::current_exception();

@@ -13,7 +13,7 @@ namespace halftone::io {
 [[nodiscard]] std::string hash_contents(const CheckpointParts& parts,
                                         const std::filesystem::path& cache, const Logger& logger);
 
-// SHA-256 (hex) over the SHA-256 of each 8 MiB piece, computed in parallel.
+// SHA-256 (hex) over the sha256_lanes of each 8 MiB piece, computed in parallel.
 [[nodiscard]] std::string hash_file(const File& file);
 
 }  // namespace halftone::io
