@@ -45,7 +45,8 @@ class Error : public std::runtime_error {
 // Guards an invariant of our own code: throws kInternal with `text` when `condition` is false.
 inline void check_internal(bool condition, std::string_view text,
                            std::source_location location = std::source_location::current()) {
-  if (!condition) throw Error(Errc::kInternal, std::string("internal error: ").append(text), location);
+  if (!condition)
+    throw Error(Errc::kInternal, std::string("internal error: ").append(text), location);
 }
 
 }  // namespace halftone

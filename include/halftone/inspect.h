@@ -10,8 +10,8 @@ namespace halftone {
 struct InspectOptions {
   std::string path;  // a plan, a model folder or id, a safetensors file or a PNG
   std::string hf_cache;
-  bool tensors = false;   // list every tensor
-  bool verbose = false;   // plans: the kernels that refused each call, and why
+  bool tensors = false;  // list every tensor
+  bool verbose = false;  // plans: the kernels that refused each call, and why
 };
 
 struct InspectResult {

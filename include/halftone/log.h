@@ -10,7 +10,8 @@ namespace halftone {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 // Receives every message of the library; silent when empty. Called from the thread that logs.
-using Logger = std::function<void(LogLevel level, std::string_view component, std::string_view text)>;
+using Logger =
+    std::function<void(LogLevel level, std::string_view component, std::string_view text)>;
 
 struct Progress {
   std::string_view stage;  // "load", "build", "text", "denoise", "decode", "write"

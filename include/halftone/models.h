@@ -10,9 +10,9 @@
 namespace halftone {
 
 struct ModelEntry {
-  std::string name;    // folder name or ORG/NAME
+  std::string name;  // folder name or ORG/NAME
   std::string path;
-  std::string family;  // "sdxl", "sd15", or empty when unreadable
+  std::string family;   // "sdxl", "sd15", or empty when unreadable
   std::string problem;  // why it cannot be used; empty = usable
   uint64_t num_bytes = 0;
 };
@@ -24,16 +24,18 @@ struct ModelEntry {
 [[nodiscard]] ModelEntry find_model(const std::string& model, const std::string& hf_cache);
 
 struct RandomModelOptions {
-  std::string family;  // "sdxl", "sdxl-turbo", "sd15"
-  std::string out;     // folder to create
-  bool tiny = false;   // a few MB instead of the true shapes
+  std::string family;         // "sdxl", "sdxl-turbo", "sd15"
+  std::string out;            // folder to create
+  bool tiny = false;          // a few MB instead of the true shapes
   std::string dtype = "f16";  // "f32", "f16", "bf16"
   uint64_t seed = 0;
-  int threads = 0;         // 0 = one per processor
-  std::string clip_vocab;  // folder with CLIP's vocab.json and merges.txt; empty = a made-up vocabulary
+  int threads = 0;  // 0 = one per processor
+  std::string
+      clip_vocab;  // folder with CLIP's vocab.json and merges.txt; empty = a made-up vocabulary
   ProgressCallback progress;
 };
-// Writes a diffusers folder of seeded random weights; throws kInvalidArgument when `out` holds something.
+// Writes a diffusers folder of seeded random weights; throws kInvalidArgument when `out` holds
+// something.
 void write_random_model(const RandomModelOptions& options);
 
 [[nodiscard]] std::string to_json(const std::vector<ModelEntry>& models);

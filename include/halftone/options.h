@@ -1,5 +1,5 @@
-// What a caller may ask for. Plain structs for designated initialisers; a field left alone means "the
-// model's own default".
+// What a caller may ask for. Plain structs for designated initialisers; a field left alone means
+// "the model's own default".
 #pragma once
 
 #include <array>
@@ -29,8 +29,9 @@ struct ModelOptions {
   std::string hf_cache;  // root of the local Hugging Face cache; empty = ids are not looked up
   // Folders that replace one component: {"vae", "/models/sdxl-vae-fp16-fix"}.
   std::map<std::string, std::string> component_folders;
-  // For single files, which hold neither configs nor a tokenizer: a diffusers folder that describes the
-  // file (empty = the released models' configs), and a folder with CLIP's vocab.json and merges.txt.
+  // For single files, which hold neither configs nor a tokenizer: a diffusers folder that describes
+  // the file (empty = the released models' configs), and a folder with CLIP's vocab.json and
+  // merges.txt.
   std::string config_folder, clip_vocab;
 };
 
@@ -41,8 +42,8 @@ struct SessionOptions {
   std::string cache_dir;        // plan cache; empty = none
   Precision precision = Precision::kAuto;
   Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`
-  // A plan file of the denoiser, or a folder with plan files of the components; they must fit exactly
-  // (kIncompatiblePlan). Empty = by fingerprint from the cache, built when missing.
+  // A plan file of the denoiser, or a folder with plan files of the components; they must fit
+  // exactly (kIncompatiblePlan). Empty = by fingerprint from the cache, built when missing.
   std::string plan;
   Logger logger;
   ProgressCallback progress;
@@ -56,25 +57,26 @@ struct GenerateOptions {
   std::optional<std::string> negative_prompt, negative_prompt_2;
   int width = 0, height = 0;
   int steps = 0;
-  std::optional<double> guidance;     // <= 1: no guidance, the denoiser runs half the batch
-  std::optional<uint64_t> seed;       // absent = random; image i of a run uses seed + i
+  std::optional<double> guidance;  // <= 1: no guidance, the denoiser runs half the batch
+  std::optional<uint64_t> seed;    // absent = random; image i of a run uses seed + i
   Rng rng = Rng::kCuda;
   int batch_size = 1;   // images denoised together
   int batch_count = 1;  // repetitions
-  // Micro-conditioning of SDXL: (height, width) of the original and the target, (top, left) of the crop.
+  // Micro-conditioning of SDXL: (height, width) of the original and the target, (top, left) of the
+  // crop.
   std::optional<std::array<int, 2>> original_size, crop_top_left, target_size;
 
-  std::string scheduler;       // canonical name, alias or diffusers class
-  std::string sigma_schedule;  // "karras", "leading", "trailing", "linspace"
+  std::string scheduler;             // canonical name, alias or diffusers class
+  std::string sigma_schedule;        // "karras", "leading", "trailing", "linspace"
   std::optional<double> eta;         // DDIM's
   std::optional<double> flow_shift;  // flow matching's
   std::vector<double> sigmas;        // instead of the scheduler's own
   std::vector<double> timesteps;
 
-  std::string init_image;            // PNG; the result starts from it
-  std::optional<double> strength;    // 0..1, how much of the schedule is run
-  std::string latents;               // safetensors, tensor "latents" f32 [n,4,h/8,w/8]: start noise
-  std::string dump_latents;          // safetensors to write: "initial" and "latents" (final), NCHW
+  std::string init_image;          // PNG; the result starts from it
+  std::optional<double> strength;  // 0..1, how much of the schedule is run
+  std::string latents;             // safetensors, tensor "latents" f32 [n,4,h/8,w/8]: start noise
+  std::string dump_latents;        // safetensors to write: "initial" and "latents" (final), NCHW
   OutputType output_type = OutputType::kImage;
 };
 
@@ -85,8 +87,8 @@ struct BuildOptions {
   bool with_vae_encoder = false;   // for image-to-image
   // One component ("unet", ...); empty = all that generate needs.
   std::string component;
-  // Where to put the plan files: a file when one component is built, else a folder. Empty = only the
-  // cache.
+  // Where to put the plan files: a file when one component is built, else a folder. Empty = only
+  // the cache.
   std::string save;
 };
 

@@ -32,8 +32,9 @@ struct ModuleTime {
 };
 
 struct MemoryUse {
-  uint64_t static_bytes = 0;   // weights as the kernels hold them
-  uint64_t dynamic_bytes = 0;  // activations: arena, inputs, outputs, kept prompt and schedule results
+  uint64_t static_bytes = 0;  // weights as the kernels hold them
+  uint64_t dynamic_bytes =
+      0;  // activations: arena, inputs, outputs, kept prompt and schedule results
   uint64_t peak_rss_bytes = 0;  // of the process, so far
 };
 
@@ -94,7 +95,7 @@ struct Spread {
 };
 
 struct OpClassTime {
-  std::string op;      // "linear", "conv2d", ...
+  std::string op;  // "linear", "conv2d", ...
   std::string kernel;
   uint64_t calls = 0;  // of one image
   double ms = 0;       // of one image

@@ -42,7 +42,8 @@ void write_png(const Image& image, const std::string& path, bool with_metadata =
 
 // JSON twins, schema "halftone.<verb>/v1".
 [[nodiscard]] std::string to_json(const DryRun& result);
-[[nodiscard]] std::string to_json(const GenerateReport& report, const std::vector<std::string>& files);
+[[nodiscard]] std::string to_json(const GenerateReport& report,
+                                  const std::vector<std::string>& files);
 [[nodiscard]] std::string to_json(const BuildReport& report);
 // One JSON object a line.
 [[nodiscard]] std::string to_json_lines(const BenchReport& report);

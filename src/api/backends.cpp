@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "backend/cpu/cpu_device.h"
 #include "halftone/error.h"
+
+#include "backend/cpu/cpu_device.h"
 
 namespace halftone::api {
 
@@ -15,8 +16,7 @@ std::unique_ptr<backend::Device> create_device(const std::string& name, int thre
     throw Error(Errc::kDeviceLost,
                 fmt::format("device {}: this build has no CUDA backend; use --device cpu", name));
   }
-  throw Error(Errc::kInvalidArgument,
-              fmt::format("device: got '{}', wanted auto or cpu", name));
+  throw Error(Errc::kInvalidArgument, fmt::format("device: got '{}', wanted auto or cpu", name));
 }
 
 }  // namespace halftone::api

@@ -8,8 +8,8 @@
 
 namespace halftone::api {
 
-// "auto" or "cpu". Throws kInvalidArgument for a name that means nothing, kDeviceLost for a device that
-// this build or machine does not have.
+// "auto" or "cpu". Throws kInvalidArgument for a name that means nothing, kDeviceLost for a device
+// that this build or machine does not have.
 [[nodiscard]] std::unique_ptr<backend::Device> create_device(const std::string& name, int threads);
 
 }  // namespace halftone::api

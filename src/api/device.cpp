@@ -7,8 +7,9 @@
 
 #include <fmt/format.h>
 
-#include "api/backends.h"
 #include "halftone/options.h"
+
+#include "api/backends.h"
 #include "workflow/plans.h"
 
 namespace halftone {

@@ -24,7 +24,9 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-DryRun Session::dry_run(const GenerateOptions& options) { return impl_->generator.dry_run(options); }
+DryRun Session::dry_run(const GenerateOptions& options) {
+  return impl_->generator.dry_run(options);
+}
 
 GenerateReport Session::generate(const GenerateOptions& options, const ImageCallback& on_image) {
   return impl_->generator.generate(options, on_image);
@@ -43,16 +45,5 @@ void write_png(const Image& image, const std::string& path, bool with_metadata) 
   }
   io::write_png(path, {.width = image.width, .height = image.height, .rgb = image.rgb}, chunks);
 }
-
-std::string_view to_string(Precision precision) {
-  switch (precision) {
-    case Precision::kAuto: return "auto";
-    case Precision::kF32: return "fp32";
-    case Precision::kBF16: return "bf16";
-  }
-  return "auto";
-}
-
-std::string_view to_string(Rng rng) { return rng == Rng::kCpu ? "cpu" : "cuda"; }
 
 }  // namespace halftone

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+
 #include "pipeline/clock.h"
 
 namespace halftone::pipeline {
@@ -54,8 +55,8 @@ Components::Entry& Components::find_or_plan(const Wanted& wanted) {
 
 void Components::grow_arena(uint64_t bytes) {
   if (arena_ && arena_->size() >= bytes) return;
-  // Executors are bound to addresses: drop them all, so that the old arena is free before the new one
-  // is taken. Their constants stay.
+  // Executors are bound to addresses: drop them all, so that the old arena is free before the new
+  // one is taken. Their constants stay.
   for (Entry& entry : entries_) entry.executor.reset();
   arena_.reset();
   arena_ = device_.allocate(static_cast<size_t>(bytes));

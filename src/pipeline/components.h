@@ -1,4 +1,5 @@
-// The executors of a pipeline's components: made on demand from plans, kept for the last few shapes.
+// The executors of a pipeline's components: made on demand from plans, kept for the last few
+// shapes.
 #pragma once
 
 #include <functional>

@@ -44,8 +44,8 @@ struct Family {
   // An absent negative prompt becomes zeros when the model's force_zeros_for_empty_prompt says so.
   bool may_zero_negative;
   PromptEmbeds (*embed)(std::span<const TextOutputs> encoders);
-  // `prompts` is [uncond, cond] or [cond], `sizes` one for each; each is repeated `batch` times, in this
-  // order.
+  // `prompts` is [uncond, cond] or [cond], `sizes` one for each; each is repeated `batch` times, in
+  // this order.
   Conditioning (*condition)(std::span<const PromptEmbeds* const> prompts,
                             std::span<const SizeConditioning> sizes, int64_t batch);
 };

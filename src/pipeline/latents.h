@@ -5,8 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "base/rng.h"
 #include "halftone/options.h"
+
+#include "base/rng.h"
 #include "tensor/tensor.h"
 
 namespace halftone::pipeline {

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+
 #include "pipeline/clock.h"
 #include "pipeline/latents.h"
 
@@ -137,9 +138,8 @@ struct Pipeline::Run {
 
   void prepare() {
     check();
-    const auto wanted =
-        pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
-                        request.init_image != nullptr);
+    const auto wanted = pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
+                                        request.init_image != nullptr);
     executors = pipeline.components_.prepare(wanted, request.progress);
     for (size_t i = 0; i < wanted.size(); ++i) by_name[wanted[i].component] = executors[i];
     result.plans = pipeline.components_.last_uses();
@@ -194,8 +194,9 @@ struct Pipeline::Run {
     const text::ClipEncoding tokens = tokenizer.encode(text);
     if (tokens.num_cut > 0) {
       log(pipeline.options_.logger, LogLevel::kWarning, "text",
-          fmt::format("{}: {} of {} tokens do not fit {} and were cut: \"{}\"", what, tokens.num_cut,
-                      tokens.num_tokens, pipeline.family_.text_encoders[encoder], tokens.cut_text));
+          fmt::format("{}: {} of {} tokens do not fit {} and were cut: \"{}\"", what,
+                      tokens.num_cut, tokens.num_tokens, pipeline.family_.text_encoders[encoder],
+                      tokens.cut_text));
     }
     Executor& executor = *by_name.at(std::string(pipeline.family_.text_encoders[encoder]));
     Tensor ids({DType::kI32, {1, tokenizer.max_length()}});
@@ -260,8 +261,8 @@ struct Pipeline::Run {
     return x;
   }
 
-  // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw of
-  // the generators), then noised to where the schedule starts.
+  // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw
+  // of the generators), then noised to where the schedule starts.
   Tensor encoded_start() {
     const Stopwatch clock;
     report(request.progress, "encode", 0, 1);
@@ -348,8 +349,7 @@ struct Pipeline::Run {
       const Stopwatch clock;
       report(request.progress, "decode", i, static_cast<int>(batch));
       const auto values = latents.values<float>().subspan(static_cast<size_t>(i) * one, one);
-      decoder.set_input("latent",
-                        Tensor::from({1, height, width, facts.latent_channels}, values));
+      decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
       decoder.run_step();
       const Tensor image = decoder.output("image");
       check_finite(image.values<float>(), "the decoded image", "vae_decoder");
@@ -367,9 +367,9 @@ struct Pipeline::Run {
   void check_finite(std::span<const float> values, std::string_view what,
                     std::string_view component) const {
     if (all_finite(values)) return;
-    const std::string text =
-        fmt::format("numeric: {} has values that are not finite (component {}); try --precision fp32",
-                    what, component);
+    const std::string text = fmt::format(
+        "numeric: {} has values that are not finite (component {}); try --precision fp32", what,
+        component);
     log(pipeline.options_.logger, LogLevel::kWarning, "pipeline", text);
     throw Error(Errc::kInternal, text);
   }

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/scheduler.h"
 #include "halftone/log.h"
 #include "halftone/options.h"
+
+#include "diffusion/scheduler.h"
 #include "pipeline/components.h"
 #include "pipeline/family.h"
 #include "text/clip_tokenizer.h"
@@ -26,8 +27,8 @@ struct ModelFacts {
   double scaling_factor = 1.0;   // the denoiser's latent = (z - shift_factor) * scaling_factor
   double shift_factor = 0.0;
 };
-// From the metadata of the plans "unet" and "vae_decoder"; beside models/metadata.h's keys, "unet" has
-// "family" and "force_zeros_for_empty_prompt". Throws kCorruptFile naming component and key.
+// From the metadata of the plans "unet" and "vae_decoder"; beside models/metadata.h's keys, "unet"
+// has "family" and "force_zeros_for_empty_prompt". Throws kCorruptFile naming component and key.
 [[nodiscard]] ModelFacts read_facts(const std::map<std::string, std::string>& unet,
                                     const std::map<std::string, std::string>& vae_decoder);
 
@@ -81,8 +82,8 @@ class Pipeline {
   [[nodiscard]] const ModelFacts& facts() const { return options_.facts; }
   [[nodiscard]] const Family& family() const { return family_; }
 
-  // Throws kInvalidArgument for a request that does not fit the model, kCancelled within one step of
-  // progress returning false, kInternal "numeric: ..." when a result is not finite.
+  // Throws kInvalidArgument for a request that does not fit the model, kCancelled within one step
+  // of progress returning false, kInternal "numeric: ..." when a result is not finite.
   [[nodiscard]] Result generate(const Request& request);
   // Plans and executors for a request's shapes, without running it.
   void prepare(const Request& request);
@@ -99,8 +100,8 @@ class Pipeline {
   Components components_;
 };
 
-// Throws kInvalidArgument unless both extents are positive multiples of `factor`; the message suggests
-// the nearest ones.
+// Throws kInvalidArgument unless both extents are positive multiples of `factor`; the message
+// suggests the nearest ones.
 void check_size(int64_t width, int64_t height, int64_t factor);
 
 }  // namespace halftone::pipeline

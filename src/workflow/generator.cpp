@@ -1,13 +1,13 @@
 #include "workflow/generator.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <random>
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include "halftone/error.h"
+
 #include "io/safetensors.h"
 #include "pipeline/clock.h"
 #include "runtime/plan_file.h"
@@ -146,9 +146,9 @@ DryRun Generator::dry_run(const GenerateOptions& options) const {
                                    .facts = model_.facts,
                                    .tokenizers = model_.tokenizers,
                                    .logger = {}});
-  for (const auto& wanted : shapes.wanted(r.width, r.height, r.batch_size, r.cfg,
-                                          options.output_type == OutputType::kImage,
-                                          !r.init_image.empty())) {
+  for (const auto& wanted :
+       shapes.wanted(r.width, r.height, r.batch_size, r.cfg,
+                     options.output_type == OutputType::kImage, !r.init_image.empty())) {
     result.plans.push_back(plans_.choice(wanted.component, wanted.shape));
   }
   return result;
@@ -220,16 +220,16 @@ BuildReport Generator::build(const BuildOptions& options) {
   generate.batch_size = options.batch_size;
   generate.guidance = options.guidance;
   const ResolvedRequest r = prepare(generate).resolved;
-  auto wanted = pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg, true,
-                                           options.with_vae_encoder ||
-                                               options.component == "vae_encoder");
+  auto wanted =
+      pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg, true,
+                                 options.with_vae_encoder || options.component == "vae_encoder");
   if (!options.component.empty()) {
     std::string known;
     for (const auto& item : wanted) known += (known.empty() ? "" : ", ") + item.component;
     std::erase_if(wanted, [&](const auto& item) { return item.component != options.component; });
     if (wanted.empty()) {
-      throw Error(Errc::kInvalidArgument, fmt::format("component: got '{}', wanted one of {}",
-                                                      options.component, known));
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("component: got '{}', wanted one of {}", options.component, known));
     }
   }
   BuildReport report;

@@ -4,9 +4,10 @@
 #include <functional>
 #include <memory>
 
-#include "backend/backend.h"
 #include "halftone/options.h"
 #include "halftone/report.h"
+
+#include "backend/backend.h"
 #include "pipeline/pipeline.h"
 #include "workflow/model.h"
 #include "workflow/plans.h"

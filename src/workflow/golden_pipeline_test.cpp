@@ -1,11 +1,10 @@
 // Whole pipelines against diffusers in fp32 on the tiny checkpoints (scripts/golden/README.md).
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
@@ -42,10 +41,10 @@ class Golden {
                 .plan = {},
                 .logger = {}}),
         pipeline_({.device = device_.get(),
-                   .plans = [this](const std::string& component,
-                                   const pipeline::ShapeKey& shape) {
-                     return plans_.get(component, shape);
-                   },
+                   .plans =
+                       [this](const std::string& component, const pipeline::ShapeKey& shape) {
+                         return plans_.get(component, shape);
+                       },
                    .facts = model_.facts,
                    .tokenizers = model_.tokenizers,
                    .logger = {}}),
@@ -56,20 +55,22 @@ class Golden {
     return JsonView(document_, "pipelines.json").at("cases").items();
   }
 
-  // Runs a case and compares; false when it is of a kind that Halftone refuses or has no option for.
+  // Runs a case and compares; false when it is of a kind that Halftone refuses or has no option
+  // for.
   bool run(const JsonView& test) {
     const std::string name = test.at("name").string();
-    if (test.has("guidance_rescale") || test.at("prompt").value().if_string() == nullptr) return false;
+    if (test.has("guidance_rescale") || test.at("prompt").value().if_string() == nullptr)
+      return false;
     pipeline::Request request;
     fill_text(test, request);
     fill_sizes(test, request);
     request.guidance = test.at("guidance_scale").number();
     const auto config = diffusion::choose_scheduler(test.at("scheduler"), {});
-    request.schedule = diffusion::make_schedule(
-        config, {.num_steps = test.at("steps").integer(),
-                 .strength = test.number_or("strength", 1.0),
-                 .timesteps = {},
-                 .sigmas = {}});
+    request.schedule =
+        diffusion::make_schedule(config, {.num_steps = test.at("steps").integer(),
+                                          .strength = test.number_or("strength", 1.0),
+                                          .timesteps = {},
+                                          .sigmas = {}});
     const auto seed = static_cast<uint64_t>(test.integer_or("seed", 0));
     for (int64_t i = 0; i < test.integer_or("num_images_per_prompt", 1); ++i) {
       request.seeds.push_back(seed + static_cast<uint64_t>(i));
@@ -99,7 +100,8 @@ class Golden {
     return options;
   }
 
-  // Python writes DPM++'s default lambda_min_clipped as -Infinity, which is no JSON; null is the default.
+  // Python writes DPM++'s default lambda_min_clipped as -Infinity, which is no JSON; null is the
+  // default.
   [[nodiscard]] static Json read_cases(const std::string& path) {
     std::string text = read_text_file(path);
     constexpr std::string_view kInfinity = "-Infinity";
@@ -113,7 +115,8 @@ class Golden {
     const io::SafetensorsEntry* entry = tensors_.find(name);
     check_internal(entry != nullptr, "golden tensor exists");
     Tensor result({dtype, entry->shape});
-    tensors_.read(*entry, 0, static_cast<uint64_t>(entry->shape.num_elements()), dtype, result.data());
+    tensors_.read(*entry, 0, static_cast<uint64_t>(entry->shape.num_elements()), dtype,
+                  result.data());
     return result;
   }
 
@@ -163,7 +166,8 @@ class Golden {
     size_t i = 0;
     int worst = 0;
     for (const auto& rgb : result.rgb) {
-      for (const uint8_t value : rgb) worst = std::max(worst, std::abs(int{value} - int{pixels[i++]}));
+      for (const uint8_t value : rgb)
+        worst = std::max(worst, std::abs(int{value} - int{pixels[i++]}));
     }
     EXPECT_EQ(i, pixels.size());
     EXPECT_LE(worst, 1) << "largest difference of a pixel";

@@ -15,11 +15,11 @@ namespace {
 struct WebName {
   std::string_view ours, theirs;
 };
-constexpr std::array kSamplers = {
-    WebName{"euler", "Euler"},     WebName{"euler-a", "Euler a"},      WebName{"ddim", "DDIM"},
-    WebName{"ddpm", "DDPM"},       WebName{"lcm", "LCM"},              WebName{"lms", "LMS"},
-    WebName{"pndm", "PLMS"},       WebName{"unipc", "UniPC"},          WebName{"dpmpp-2m", "DPM++ 2M"},
-    WebName{"flow-euler", "Euler"}};
+constexpr std::array kSamplers = {WebName{"euler", "Euler"},       WebName{"euler-a", "Euler a"},
+                                  WebName{"ddim", "DDIM"},         WebName{"ddpm", "DDPM"},
+                                  WebName{"lcm", "LCM"},           WebName{"lms", "LMS"},
+                                  WebName{"pndm", "PLMS"},         WebName{"unipc", "UniPC"},
+                                  WebName{"dpmpp-2m", "DPM++ 2M"}, WebName{"flow-euler", "Euler"}};
 constexpr std::array kSigmas = {WebName{"karras", "Karras"}, WebName{"exponential", "Exponential"},
                                 WebName{"beta", "Beta"}};
 
@@ -73,7 +73,8 @@ std::string parameters_text(const ResolvedRequest& request, uint64_t seed,
 
 std::string image_json(const ResolvedRequest& request, uint64_t seed,
                        const std::vector<PlanUse>& plans) {
-  Json json = Json::object({{"schema", "halftone.image/v1"}, {"version", kVersion}, {"seed", seed}});
+  Json json =
+      Json::object({{"schema", "halftone.image/v1"}, {"version", kVersion}, {"seed", seed}});
   ResolvedRequest own = request;  // makes this picture alone
   own.random_seed = false;
   own.seed = seed;

@@ -11,8 +11,8 @@ namespace halftone::workflow {
 
 inline constexpr const char* kVersion = HALFTONE_VERSION;
 
-// WebUI's "parameters": prompt, optional negative prompt, one line of settings. Values with a comma,
-// colon or newline are JSON strings, so that its reader's grammar holds.
+// WebUI's "parameters": prompt, optional negative prompt, one line of settings. Values with a
+// comma, colon or newline are JSON strings, so that its reader's grammar holds.
 [[nodiscard]] std::string parameters_text(const ResolvedRequest& request, uint64_t seed,
                                           const std::string& model_hash);
 // Schema halftone.image/v1: request, plans, version.

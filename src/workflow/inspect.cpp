@@ -38,17 +38,17 @@ std::string text_dtypes(const std::map<std::string, uint64_t>& bytes_by_dtype) {
 }
 
 InspectResult inspect_model(const InspectOptions& options) {
-  const auto checkpoint = io::Checkpoint::open(
-      options.path, {.variant = {},
-                     .hf_cache = {.hf_hub_cache = options.hf_cache,
-                                  .hf_home = {},
-                                  .xdg_cache_home = {},
-                                  .home = {}},
-                     .component_folders = {},
-                     .config_folder = {},
-                     .clip_vocab = {},
-                     .hash_cache = {},
-                     .logger = {}});
+  const auto checkpoint =
+      io::Checkpoint::open(options.path, {.variant = {},
+                                          .hf_cache = {.hf_hub_cache = options.hf_cache,
+                                                       .hf_home = {},
+                                                       .xdg_cache_home = {},
+                                                       .home = {}},
+                                          .component_folders = {},
+                                          .config_folder = {},
+                                          .clip_vocab = {},
+                                          .hash_cache = {},
+                                          .logger = {}});
   Json json = header("inspect");
   json.set("kind", "model").set("path", checkpoint->path().string());
   json.set("layout", checkpoint->layout()).set("family", checkpoint->family());

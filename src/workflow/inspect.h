@@ -4,6 +4,7 @@
 #include <string>
 
 #include "halftone/inspect.h"
+
 #include "runtime/plan.h"
 
 namespace halftone::workflow {

@@ -1,5 +1,5 @@
-// What a plan holds: I/O, profiles, fingerprint, every call with its kernel and the kernels that refused,
-// the memory map.
+// What a plan holds: I/O, profiles, fingerprint, every call with its kernel and the kernels that
+// refused, the memory map.
 #include <algorithm>
 #include <array>
 
@@ -21,9 +21,7 @@ constexpr std::array kStages = {graph::Rate::kLoad, graph::Rate::kPrompt, graph:
 
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
 
-std::string op_name(const Call& call) {
-  return std::string(graph::name_of(call.attrs));
-}
+std::string op_name(const Call& call) { return std::string(graph::name_of(call.attrs)); }
 
 std::string shape_text(const Profile& profile) {
   std::string text;
@@ -126,9 +124,8 @@ std::string text_memory(const Profile& profile) {
     if (slot.storage == runtime::Storage::kArena) slots.push_back(&slot);
     if (slot.storage == runtime::Storage::kWeight) weight_bytes += slot.type.num_bytes();
   }
-  std::sort(slots.begin(), slots.end(), [](const Slot* a, const Slot* b) {
-    return a->type.num_bytes() > b->type.num_bytes();
-  });
+  std::sort(slots.begin(), slots.end(),
+            [](const Slot* a, const Slot* b) { return a->type.num_bytes() > b->type.num_bytes(); });
   std::string text =
       fmt::format("  memory: weights {:.1f} MB, persistent {:.2f} MB, arena {:.2f} MB\n",
                   mib(weight_bytes), mib(profile.persistent_bytes), mib(profile.arena_bytes));
@@ -147,8 +144,8 @@ InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path, b
   json.set("kind", "plan").set("path", path).set("component", plan.component);
   json.set("fingerprint", plan.fingerprint.hash());
   Json entries = Json::object();
-  std::string text = fmt::format("plan of {}\nfingerprint {}\n", plan.component,
-                                 plan.fingerprint.hash());
+  std::string text =
+      fmt::format("plan of {}\nfingerprint {}\n", plan.component, plan.fingerprint.hash());
   for (const auto& [key, value] : plan.fingerprint.entries) {
     entries.set(key, value);
     text += fmt::format("  {:<20} {}\n", key, value);

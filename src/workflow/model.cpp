@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+
 #include "models/check_weights.h"
 #include "models/registry.h"
 
@@ -50,8 +51,7 @@ std::string checkpoint_component(const std::string& component) {
 std::map<std::string, std::string> plan_metadata(const io::Checkpoint& checkpoint,
                                                  const std::string& component) {
   const JsonView config = checkpoint.config(checkpoint_component(component));
-  auto metadata =
-      models::metadata(component, models::class_name_of(config.value()), config);
+  auto metadata = models::metadata(component, models::class_name_of(config.value()), config);
   if (component == "unet") {
     metadata["family"] = checkpoint.family();
     // Present in SDXL's index alone; its pipeline takes true when the key is missing.

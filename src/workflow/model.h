@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "halftone/options.h"
+
 #include "io/checkpoint.h"
 #include "models/build.h"
 #include "pipeline/pipeline.h"
@@ -34,7 +35,8 @@ struct Model {
 // Which hidden state of its text encoders a family reads.
 void choose_text_layer(const std::string& family, models::BuildOptions& options);
 
-// First digits of the weights' content hash, for infotext; empty for models too large to hash quickly.
+// First digits of the weights' content hash, for infotext; empty for models too large to hash
+// quickly.
 [[nodiscard]] std::string model_hash(const io::Checkpoint& checkpoint);
 
 }  // namespace halftone::workflow

@@ -6,6 +6,7 @@
 
 #include "halftone/error.h"
 #include "halftone/models.h"
+
 #include "io/checkpoint.h"
 #include "io/random_model.h"
 
@@ -20,7 +21,8 @@ io::OpenOptions open_options(const std::string& hf_cache) {
   return options;
 }
 
-ModelEntry describe(const std::string& name, const std::string& model, const std::string& hf_cache) {
+ModelEntry describe(const std::string& name, const std::string& model,
+                    const std::string& hf_cache) {
   ModelEntry entry{.name = name, .path = model, .family = {}, .problem = {}, .num_bytes = 0};
   try {
     const auto checkpoint = io::Checkpoint::open(model, open_options(hf_cache));
@@ -54,8 +56,8 @@ std::vector<ModelEntry> list_models(const std::string& models_dir, const std::st
     for (const std::string& name : folders_of(models_dir)) {
       const fs::path path = fs::path(models_dir) / name;
       std::error_code ignored;
-      const bool is_model = fs::exists(path / "model_index.json", ignored) ||
-                            path.extension() == ".safetensors";
+      const bool is_model =
+          fs::exists(path / "model_index.json", ignored) || path.extension() == ".safetensors";
       if (is_model) models.push_back(describe(name, path.string(), hf_cache));
     }
   }

@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "compile/compile.h"
 #include "halftone/error.h"
+
+#include "compile/compile.h"
 #include "models/registry.h"
 #include "pipeline/clock.h"
 #include "runtime/plan_file.h"
@@ -80,9 +81,8 @@ std::string PlanMaker::readable_name(const std::string& component,
 runtime::Plan PlanMaker::build(const std::string& component,
                                const pipeline::ShapeKey& shape) const {
   const JsonView config = model_.checkpoint->config(checkpoint_component(component));
-  models::BuildOptions options{.compute_dtype = precision_of(component) == Precision::kBF16
-                                                    ? DType::kBF16
-                                                    : DType::kF32};
+  models::BuildOptions options{
+      .compute_dtype = precision_of(component) == Precision::kBF16 ? DType::kBF16 : DType::kF32};
   choose_text_layer(model_.family(), options);
   graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
                                      build_shape(shape), options, options_.logger);
@@ -117,10 +117,10 @@ pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const
                             precision, to_string(options_.precision), precision));
   }
   if (!pipeline::find_profile(*plan, shape)) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
-                            options_.plan, plan->fingerprint.entry("shape"),
-                            pipeline::to_string(shape)));
+    throw Error(
+        Errc::kIncompatiblePlan,
+        fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
+                    options_.plan, plan->fingerprint.entry("shape"), pipeline::to_string(shape)));
   }
   return {.plan = std::move(plan),
           .weights = model_.checkpoint.get(),

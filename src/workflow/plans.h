@@ -5,9 +5,10 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
 #include "halftone/options.h"
 #include "halftone/report.h"
+
+#include "backend/backend.h"
 #include "pipeline/components.h"
 #include "runtime/plan_cache.h"
 #include "workflow/model.h"
@@ -36,13 +37,15 @@ class PlanMaker {
   [[nodiscard]] pipeline::PlanSource get(const std::string& component,
                                          const pipeline::ShapeKey& shape) const;
   // The choice that get() would make, without building.
-  [[nodiscard]] PlanChoice choice(const std::string& component, const pipeline::ShapeKey& shape) const;
+  [[nodiscard]] PlanChoice choice(const std::string& component,
+                                  const pipeline::ShapeKey& shape) const;
 
   // kF32 or kBF16.
   [[nodiscard]] Precision precision_of(const std::string& component) const;
 
  private:
-  [[nodiscard]] runtime::Plan build(const std::string& component, const pipeline::ShapeKey& shape) const;
+  [[nodiscard]] runtime::Plan build(const std::string& component,
+                                    const pipeline::ShapeKey& shape) const;
   [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
   [[nodiscard]] std::string readable_name(const std::string& component,
                                           const pipeline::ShapeKey& shape) const;

@@ -100,8 +100,8 @@ std::string to_json(const GenerateReport& report, const std::vector<std::string>
   json.set("request", to_value(report.request)).set("plans", workflow::plan_list(report.plans));
   Json modules = Json::array();
   for (const ModuleTime& module : report.modules) {
-    modules.push(Json::object(
-        {{"name", module.name}, {"runs", module.runs}, {"total_ms", module.ms}}));
+    modules.push(
+        Json::object({{"name", module.name}, {"runs", module.runs}, {"total_ms", module.ms}}));
   }
   json.set("modules", std::move(modules));
   json.set("pipeline_ms", report.pipeline_ms).set("load_ms", report.load_ms);
@@ -136,7 +136,8 @@ std::string to_json_lines(const BenchReport& report) {
     json.set("workload", "op").set("op", op.op).set("kernel", op.kernel).set("calls", op.calls);
     json.set("total_ms", op.ms).set("gflop", op.gflop);
     json.set("gflop_per_second", op.gflop_per_second);
-    text += "\n" + to_text(json);
+    text += '\n';
+    text += to_text(json);
   }
   return text;
 }

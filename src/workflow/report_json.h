@@ -1,10 +1,11 @@
 // Reports as JSON values; units are in the names (_ms, _bytes), non-finite numbers become null.
 #pragma once
 
-#include "base/json.h"
 #include "halftone/device.h"
 #include "halftone/models.h"
 #include "halftone/report.h"
+
+#include "base/json.h"
 
 namespace halftone::workflow {
 

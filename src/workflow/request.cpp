@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+
 #include "io/image.h"
 #include "io/safetensors.h"
 
@@ -35,11 +36,16 @@ auto as_parameter(bool asked, F&& make) {
 
 std::string_view sigma_schedule_name(const diffusion::SchedulerConfig& config) {
   switch (config.sigma_schedule) {
-    case diffusion::SigmaSchedule::kNone: return "";
-    case diffusion::SigmaSchedule::kKarras: return "karras";
-    case diffusion::SigmaSchedule::kExponential: return "exponential";
-    case diffusion::SigmaSchedule::kBeta: return "beta";
-    case diffusion::SigmaSchedule::kLu: return "lu";
+    case diffusion::SigmaSchedule::kNone:
+      return "";
+    case diffusion::SigmaSchedule::kKarras:
+      return "karras";
+    case diffusion::SigmaSchedule::kExponential:
+      return "exponential";
+    case diffusion::SigmaSchedule::kBeta:
+      return "beta";
+    case diffusion::SigmaSchedule::kLu:
+      return "lu";
   }
   return "";
 }
@@ -59,8 +65,8 @@ Tensor read_latents(const std::string& path) {
     throw Error(Errc::kCorruptFile, fmt::format("{}: has no tensor 'latents'", path));
   }
   if (entry->shape.rank() != 4) {
-    throw Error(Errc::kCorruptFile, fmt::format("{}: 'latents' has shape {}, wanted [n,c,h,w]", path,
-                                                to_string(entry->shape)));
+    throw Error(Errc::kCorruptFile, fmt::format("{}: 'latents' has shape {}, wanted [n,c,h,w]",
+                                                path, to_string(entry->shape)));
   }
   Tensor tensor({DType::kF32, entry->shape});
   file.read(*entry, 0, static_cast<uint64_t>(entry->shape.num_elements()), DType::kF32,
@@ -130,10 +136,12 @@ class Resolver {
                         (options_.height == 0 || options_.height == r.height);
       if (!fits) {
         refuse(fmt::format("{}: is {}x{}, asked for {}x{}; scale the picture first",
-                           options_.init_image, r.width, r.height, options_.width, options_.height));
+                           options_.init_image, r.width, r.height, options_.width,
+                           options_.height));
       }
     } else {
-      const auto native = static_cast<int>(model_.facts.sample_size * model_.facts.vae_scale_factor);
+      const auto native =
+          static_cast<int>(model_.facts.sample_size * model_.facts.vae_scale_factor);
       r.width = options_.width > 0 ? options_.width : native;
       r.height = options_.height > 0 ? options_.height : native;
     }
@@ -155,7 +163,8 @@ class Resolver {
     const diffusion::Scheduler* scheduler = diffusion::find_scheduler(config.class_name);
     check_internal(scheduler != nullptr, "a chosen scheduler is a known one");
     if (options_.flow_shift) {
-      if (!scheduler->is_flow) refuse(fmt::format("flow-shift: {} is no flow scheduler", scheduler->name));
+      if (!scheduler->is_flow)
+        refuse(fmt::format("flow-shift: {} is no flow scheduler", scheduler->name));
       config.shift = *options_.flow_shift;
     }
     const bool turbo = is_turbo(stored);
@@ -234,8 +243,8 @@ pipeline::Request batch_request(const PreparedRequest& prepared, const GenerateO
     const Shape& all = prepared.latents->shape();
     latents_of_batch = Tensor({DType::kF32, {r.batch_size, all[1], all[2], all[3]}});
     auto out = latents_of_batch.values<float>();
-    const auto from =
-        prepared.latents->values<float>().subspan(static_cast<size_t>(batch) * out.size(), out.size());
+    const auto from = prepared.latents->values<float>().subspan(
+        static_cast<size_t>(batch) * out.size(), out.size());
     std::copy(from.begin(), from.end(), out.begin());
     request.latents = &latents_of_batch;
   }

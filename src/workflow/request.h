@@ -3,9 +3,10 @@
 
 #include <optional>
 
-#include "diffusion/scheduler.h"
 #include "halftone/options.h"
 #include "halftone/report.h"
+
+#include "diffusion/scheduler.h"
 #include "pipeline/pipeline.h"
 #include "workflow/model.h"
 
@@ -25,7 +26,7 @@ struct PreparedRequest {
 
 // The batch number `batch` of a run whose first image has `seed`.
 [[nodiscard]] pipeline::Request batch_request(const PreparedRequest& prepared,
-                                              const GenerateOptions& options, uint64_t seed, int batch,
-                                              Tensor& latents_of_batch);
+                                              const GenerateOptions& options, uint64_t seed,
+                                              int batch, Tensor& latents_of_batch);
 
 }  // namespace halftone::workflow

@@ -1,9 +1,9 @@
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <thread>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "io/image.h"
 #include "process.h"
@@ -20,8 +20,9 @@ Words operator+(Words a, const Words& b) {
   return a;
 }
 
-const Words kTiny = {"generate",     "-m",         golden("tiny-sdxl"), "--size", "64x48", "--steps", "2",
-                     "--precision", "fp32",       "--seed",            "7",      "--threads", "2"};
+const Words kTiny = {
+    "generate", "-m", golden("tiny-sdxl"), "--size", "64x48", "--steps", "2", "--precision", "fp32",
+    "--seed",   "7",  "--threads",         "2"};
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -129,8 +130,8 @@ TEST(Usage, ExitCodes) {
   EXPECT_EQ(scratch.run(kTiny + Words{"--device", "abacus", "a cat"}).exit_code, 2);
   std::ofstream(scratch.path("bad.plan")) << "not a plan";
   EXPECT_EQ(scratch.run(kTiny + Words{"--plan", "bad.plan", "a cat"}).exit_code, 3);
-  const Outcome odd = scratch.run(
-      {"generate", "-m", golden("tiny-sdxl"), "-W", "100", "-H", "64", "a cat"});
+  const Outcome odd =
+      scratch.run({"generate", "-m", golden("tiny-sdxl"), "-W", "100", "-H", "64", "a cat"});
   EXPECT_EQ(odd.exit_code, 2);
   EXPECT_TRUE(contains(odd.err, "96 and 104")) << odd.err;
   EXPECT_EQ(scratch.run(kTiny + Words{"-o", "no/such/folder/x.png", "a cat"}).exit_code, 2);
@@ -138,7 +139,8 @@ TEST(Usage, ExitCodes) {
 
 // --- aliases
 
-Json dry_run(const Scratch& scratch, const Words& args, const Scratch::Environment& environment = {}) {
+Json dry_run(const Scratch& scratch, const Words& args,
+             const Scratch::Environment& environment = {}) {
   const Outcome got = scratch.run(
       Words{"generate", "--dry-run", "-m", golden("tiny-sdxl"), "--precision", "fp32"} + args, "",
       environment);
@@ -150,19 +152,38 @@ Json dry_run(const Scratch& scratch, const Words& args, const Scratch::Environme
 
 TEST(Aliases, SpellingsOfOtherToolsMeanTheSame) {
   const Scratch scratch;
-  const Json want = dry_run(
-      scratch, {"a cat", "--negative-prompt", "blurry", "--scheduler", "euler-a", "--steps", "20",
-                "--cfg-scale", "7", "--width", "128", "--height", "64", "--seed", "42",
-                "--batch-count", "2", "--sigma-schedule", "karras"});
+  const Json want =
+      dry_run(scratch, {"a cat", "--negative-prompt", "blurry", "--scheduler", "euler-a", "--steps",
+                        "20", "--cfg-scale", "7", "--width", "128", "--height", "64", "--seed",
+                        "42", "--batch-count", "2", "--sigma-schedule", "karras"});
   const std::vector<Words> spellings = {
-      {"-p", "a cat", "-n", "blurry", "--sampling-method", "euler_a", "--scheduler", "karras",
-       "--steps", "20", "--cfg-scale", "7", "-W", "128", "-H", "64", "-s", "42", "-b", "2"},
+      {"-p",          "a cat",       "-n",     "blurry",  "--sampling-method",
+       "euler_a",     "--scheduler", "karras", "--steps", "20",
+       "--cfg-scale", "7",           "-W",     "128",     "-H",
+       "64",          "-s",          "42",     "-b",      "2"},
       {"a cat", "--negative_prompt=blurry", "--scheduler", "EulerAncestralDiscreteScheduler",
        "--num_inference_steps=20", "--guidance_scale", "7", "--size", "128x64", "--seed=42",
        "--batch-count=2", "--sigma_schedule", "karras"},
-      {"a cat", "--negative-prompt", "blurry", "--scheduler", "EulerA", "--denoising-steps", "20",
-       "--guidance-scale", "7", "--width", "128", "--height", "64", "--seed", "42", "-b2",
-       "--sigma-schedule", "karras", "--onnx-dir", "onnx"},
+      {"a cat",
+       "--negative-prompt",
+       "blurry",
+       "--scheduler",
+       "EulerA",
+       "--denoising-steps",
+       "20",
+       "--guidance-scale",
+       "7",
+       "--width",
+       "128",
+       "--height",
+       "64",
+       "--seed",
+       "42",
+       "-b2",
+       "--sigma-schedule",
+       "karras",
+       "--onnx-dir",
+       "onnx"},
   };
   for (const Words& words : spellings) {
     EXPECT_EQ(to_text(dry_run(scratch, words)), to_text(want)) << words[2];
@@ -185,8 +206,8 @@ TEST(Aliases, FlagBeatsEnvironmentBeatsConfig) {
   EXPECT_EQ(steps(dry_run(scratch, config + Words{"--steps", "7"}, {{"HALFTONE_STEPS", "6"}})), 7);
   EXPECT_EQ(dry_run(scratch, config).find("guidance")->if_number().value(), 3.0);
   std::ofstream(scratch.path("bad.toml")) << "stepps = 5\n";
-  const Outcome bad = scratch.run(
-      kTiny + Words{"a cat", "--config", scratch.path("bad.toml").string()});
+  const Outcome bad =
+      scratch.run(kTiny + Words{"a cat", "--config", scratch.path("bad.toml").string()});
   EXPECT_EQ(bad.exit_code, 2);
   EXPECT_TRUE(contains(bad.err, "did you mean 'steps'")) << bad.err;
 }
@@ -241,8 +262,8 @@ TEST(Generate, MetadataFollowWebUIsGrammar) {
   const Json json = parse_json(text_chunk(scratch.path("a.png"), "halftone"), "chunk");
   EXPECT_EQ(JsonView(json, "chunk").at("schema").string(), "halftone.image/v1");
   EXPECT_EQ(JsonView(json, "chunk").at("request").at("prompt").string(), "a cat");
-  EXPECT_TRUE(contains(text_chunk(scratch.path("a.png"), "XML:com.adobe.xmp"),
-                       "trainedAlgorithmicMedia"));
+  EXPECT_TRUE(
+      contains(text_chunk(scratch.path("a.png"), "XML:com.adobe.xmp"), "trainedAlgorithmicMedia"));
   ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "b.png", "--no-metadata"}).exit_code, 0);
   EXPECT_TRUE(io::read_png_info(scratch.path("b.png")).text.empty());
   const Outcome inspected = scratch.run({"inspect", "a.png"});
@@ -287,8 +308,8 @@ TEST(Generate, ImageToImageAndLatents) {
   ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "a.png", "--dump-latents", "l.safetensors"})
                 .exit_code,
             0);
-  Words i2i = {"generate", "-m", golden("tiny-sdxl"), "--precision", "fp32", "--seed", "3",
-               "--steps",  "4",  "a dog"};
+  Words i2i = {"generate", "-m", golden("tiny-sdxl"), "--precision", "fp32",
+               "--seed",   "3",  "--steps",           "4",           "a dog"};
   const Outcome got = scratch.run(i2i + Words{"-i", "a.png", "--strength", "0.5", "-o", "b.png"});
   ASSERT_EQ(got.exit_code, 0) << got.err;
   EXPECT_EQ(io::read_png_info(scratch.path("b.png")).width, 64);
@@ -305,15 +326,17 @@ TEST(Generate, ImageToImageAndLatents) {
 TEST(Signals, StopWithinOneStepWithoutAFile) {
   for (const auto& [signal, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
     const Scratch scratch;
-    const Words args = {"generate", "-m",    golden("tiny-sdxl"), "--size",     "256x256", "--precision",
-                        "fp32",     "--steps", "1000",            "--progress", "json",    "a cat",
-                        "-o",       "a.png"};
-    const Outcome got = scratch.run_with(args, [signal = signal](pid_t process, const fs::path& err) {
-      for (int i = 0; i < 600 && !contains(slurp(err), "\"event\":\"step\",\"stage\":\"denoise\""); ++i) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      }
-      ::kill(process, signal);
-    });
+    const Words args = {
+        "generate", "-m",   golden("tiny-sdxl"), "--size", "256x256", "--precision", "fp32",
+        "--steps",  "1000", "--progress",        "json",   "a cat",   "-o",          "a.png"};
+    const Outcome got =
+        scratch.run_with(args, [signal = signal](pid_t process, const fs::path& err) {
+          for (int i = 0;
+               i < 600 && !contains(slurp(err), "\"event\":\"step\",\"stage\":\"denoise\""); ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          }
+          ::kill(process, signal);
+        });
     EXPECT_EQ(got.exit_code, code) << got.err;
     EXPECT_TRUE(contains(got.err, "cancelled")) << got.err;
     for (const auto& entry : fs::directory_iterator(scratch.folder())) {
@@ -398,8 +421,8 @@ TEST(Plans, ExplicitPlanMustFit) {
 
 TEST(Verbs, ModelsDevicesCompletionBench) {
   const Scratch scratch;
-  const Outcome random = scratch.run(
-      {"models", "random", "--family", "sdxl", "--tiny", "--out", "m/random-xl"});
+  const Outcome random =
+      scratch.run({"models", "random", "--family", "sdxl", "--tiny", "--out", "m/random-xl"});
   ASSERT_EQ(random.exit_code, 0) << random.err;
   const Outcome list = scratch.run({"models", "list", "--models-dir", "m"});
   EXPECT_TRUE(contains(list.out, "random-xl")) << list.out;

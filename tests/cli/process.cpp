@@ -1,12 +1,12 @@
 #include "process.h"
 
+#include <fstream>
+#include <iterator>
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <fstream>
-#include <iterator>
 
 namespace halftone::cli_test {
 

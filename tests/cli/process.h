@@ -17,7 +17,8 @@ struct Outcome {
   std::string out, err;
 };
 
-// A folder of its own per test, removed afterwards; also the working directory and cache of the runs.
+// A folder of its own per test, removed afterwards; also the working directory and cache of the
+// runs.
 class Scratch {
  public:
   Scratch();

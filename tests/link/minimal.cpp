@@ -3,8 +3,9 @@
 #include <memory>
 #include <string>
 
-#include "backend/cpu/cpu_device.h"
 #include "halftone/error.h"
+
+#include "backend/cpu/cpu_device.h"
 #include "io/checkpoint.h"
 #include "io/image.h"
 #include "pipeline/pipeline.h"
@@ -54,7 +55,8 @@ void run(const std::string& model, const std::string& plans, const std::string& 
   request.width = 64;
   request.height = 48;
   request.guidance = 5.0;
-  request.schedule = diffusion::make_schedule(config, {.num_steps = 3, .timesteps = {}, .sigmas = {}});
+  request.schedule =
+      diffusion::make_schedule(config, {.num_steps = 3, .timesteps = {}, .sigmas = {}});
   request.seeds = {1};
   request.size = {.original = {48, 64}, .crop_top_left = {}, .target = {48, 64}};
   request.negative_size = request.size;

@@ -101,7 +101,8 @@ class Preparer {
  private:
   void long_option(const std::string& token) {
     const size_t equals = token.find('=');
-    const std::string name = normalise_name(token.substr(2, equals == std::string::npos ? equals : equals - 2));
+    const std::string name =
+        normalise_name(token.substr(2, equals == std::string::npos ? equals : equals - 2));
     std::optional<std::string> value;
     if (equals != std::string::npos) value = token.substr(equals + 1);
     const std::string flag = "--" + name;
@@ -137,8 +138,8 @@ class Preparer {
       const std::string letter(1, token[i]);
       const CLI::Option* option = app_.get_option_no_throw("-" + letter);
       if (option == nullptr) {
-        throw UsageError(fmt::format("unknown option '-{}' in '{}'; 'halftone {} --help' lists them",
-                                     letter, token, verb_));
+        throw UsageError(fmt::format(
+            "unknown option '-{}' in '{}'; 'halftone {} --help' lists them", letter, token, verb_));
       }
       if (is_flag(*option)) {
         given_.insert(option);
@@ -153,9 +154,9 @@ class Preparer {
   const CLI::Option& option_of(const std::string& name) const {
     if (const CLI::Option* option = app_.get_option_no_throw("--" + name)) return *option;
     const std::string nearest = nearest_option(app_, name);
-    const std::string hint =
-        nearest.empty() ? fmt::format("'halftone {} --help' lists the options", verb_)
-                        : fmt::format("did you mean '--{}'?", nearest);
+    const std::string hint = nearest.empty()
+                                 ? fmt::format("'halftone {} --help' lists the options", verb_)
+                                 : fmt::format("did you mean '--{}'?", nearest);
     throw UsageError(fmt::format("unknown option '--{}' for {}; {}", name, verb_, hint));
   }
 

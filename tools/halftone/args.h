@@ -17,7 +17,8 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A flag of another tool that stands for an option with a fixed value: "--bf16" = "--precision bf16".
+// A flag of another tool that stands for an option with a fixed value: "--bf16" = "--precision
+// bf16".
 struct FixedAlias {
   std::string_view flag, option, value;
 };
@@ -42,9 +43,9 @@ struct Spelling {
 // `_` becomes `-` in the name of a long option.
 [[nodiscard]] std::string normalise_name(std::string_view name);
 
-// Arguments in the order CLI11 wants them: "--name", "value", ..., "--", positionals. Options that the
-// user did not give are taken from the environment (HALFTONE_<NAME>), then from --config FILE, whose
-// section [verb] belongs to `verb`. Unknown options throw UsageError naming the nearest one.
+// Arguments in the order CLI11 wants them: "--name", "value", ..., "--", positionals. Options that
+// the user did not give are taken from the environment (HALFTONE_<NAME>), then from --config FILE,
+// whose section [verb] belongs to `verb`. Unknown options throw UsageError naming the nearest one.
 struct ParsedArgs {
   std::vector<std::string> args;
   std::vector<std::string> notes;

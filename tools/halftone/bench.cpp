@@ -20,8 +20,9 @@ struct BenchArgs {
 
 void bench(const CLI::App& app, BenchArgs& a) {
   if (a.request.positionals.empty() || a.request.positionals.front() != "e2e") {
-    throw UsageError("bench: got no kind, wanted 'halftone bench e2e [prompt]'; kernels and blocks are "
-                     "measured by the programs in bench/");
+    throw UsageError(
+        "bench: got no kind, wanted 'halftone bench e2e [prompt]'; kernels and blocks are "
+        "measured by the programs in bench/");
   }
   a.request.positionals.erase(a.request.positionals.begin());
   const std::vector<std::string> prompts = read_prompts(a.request);
@@ -46,7 +47,8 @@ int run_bench(Args args) {
   add_request_options(app, a.request);
   app.add_option("--warmup,--warmUp,--num-warmup-runs", a.warmup, "Runs before measuring")
       ->check(CLI::Range(0, 1000));
-  app.add_option("--iterations,--avgRuns", a.iterations, "Measured runs")->check(CLI::Range(1, 10000));
+  app.add_option("--iterations,--avgRuns", a.iterations, "Measured runs")
+      ->check(CLI::Range(1, 10000));
   app.add_flag("--no-profile", a.no_profile, "Without the time per operator class");
   add_common(app, a.common);
   return run_verb({"bench", app, args, request_spelling()}, a.common, [&] { bench(app, a); });

@@ -1,7 +1,5 @@
 #include "common.h"
 
-#include "verbs.h"
-
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +9,8 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include "verbs.h"
 
 namespace halftone::cli {
 namespace {
@@ -26,20 +26,28 @@ bool is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 std::string_view level_name(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarning: return "warning";
-    case LogLevel::kError: return "error";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
   }
   return "error";
 }
 
 std::string_view level_color(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "\033[2m";
-    case LogLevel::kInfo: return "";
-    case LogLevel::kWarning: return "\033[33m";
-    case LogLevel::kError: return "\033[31m";
+    case LogLevel::kDebug:
+      return "\033[2m";
+    case LogLevel::kInfo:
+      return "";
+    case LogLevel::kWarning:
+      return "\033[33m";
+    case LogLevel::kError:
+      return "\033[31m";
   }
   return "";
 }
@@ -86,7 +94,8 @@ void add_common(CLI::App& app, CommonOptions& common) {
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->group(kGroup);
   app.add_option("--log-file", common.log_file, "Append messages to a file")->group(kGroup);
-  app.add_flag("--log-jsonl", common.log_jsonl, "Messages as one JSON object a line")->group(kGroup);
+  app.add_flag("--log-jsonl", common.log_jsonl, "Messages as one JSON object a line")
+      ->group(kGroup);
   app.add_option("--log-colors", common.log_colors, "auto, on or off")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->group(kGroup);
@@ -234,11 +243,21 @@ std::string json_string(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': result += "\\\""; break;
-      case '\\': result += "\\\\"; break;
-      case '\n': result += "\\n"; break;
-      case '\r': result += "\\r"; break;
-      case '\t': result += "\\t"; break;
+      case '"':
+        result += "\\\"";
+        break;
+      case '\\':
+        result += "\\\\";
+        break;
+      case '\n':
+        result += "\\n";
+        break;
+      case '\r':
+        result += "\\r";
+        break;
+      case '\t':
+        result += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           result += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));

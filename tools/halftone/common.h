@@ -67,8 +67,8 @@ struct VerbCall {
   std::span<const std::string> args;
   const Spelling& spelling;
 };
-// Parses, installs signal handlers, logs the notes and does the work; failures become a message and an
-// exit code. --help prints and does nothing.
+// Parses, installs signal handlers, logs the notes and does the work; failures become a message and
+// an exit code. --help prints and does nothing.
 int run_verb(const VerbCall& call, CommonOptions& common, const std::function<void()>& work);
 
 // Text for a JSON string, quotes included.

@@ -6,7 +6,8 @@
 namespace halftone::cli {
 namespace {
 
-constexpr std::string_view kBash = R"sh(# bash completion for halftone: source <(halftone completion bash)
+constexpr std::string_view kBash =
+    R"sh(# bash completion for halftone: source <(halftone completion bash)
 _halftone() {{
   local cur="${{COMP_WORDS[COMP_CWORD]}}"
   if [ "$COMP_CWORD" -eq 1 ]; then
@@ -35,7 +36,8 @@ _halftone() {{
 compdef _halftone halftone
 )sh";
 
-constexpr std::string_view kFish = R"sh(# fish completion for halftone: halftone completion fish | source
+constexpr std::string_view kFish =
+    R"sh(# fish completion for halftone: halftone completion fish | source
 complete -c halftone -n '__fish_use_subcommand' -f -a '{verbs}'
 complete -c halftone -n 'not __fish_use_subcommand' -a '(halftone (commandline -opc)[2] --help 2>/dev/null | string match -ra -- "--[A-Za-z0-9-]+" | sort -u)'
 )sh";

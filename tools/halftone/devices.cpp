@@ -14,11 +14,12 @@ void print_devices(const CommonOptions& common) {
     if (json_on_stdout(common)) return;
   }
   for (const DeviceEntry& device : devices) {
-    fmt::print("{}: {}\n  arch        {}\n  threads     {}\n  memory      {:.1f} GiB\n  features    {}\n"
-               "  precisions  {}\n",
-               device.name, device.model, device.arch, device.num_units,
-               static_cast<double>(device.memory_bytes) / (1024.0 * 1024.0 * 1024.0),
-               fmt::join(device.features, " "), fmt::join(device.precisions, " "));
+    fmt::print(
+        "{}: {}\n  arch        {}\n  threads     {}\n  memory      {:.1f} GiB\n  features    {}\n"
+        "  precisions  {}\n",
+        device.name, device.model, device.arch, device.num_units,
+        static_cast<double>(device.memory_bytes) / (1024.0 * 1024.0 * 1024.0),
+        fmt::join(device.features, " "), fmt::join(device.precisions, " "));
   }
 }
 

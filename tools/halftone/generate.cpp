@@ -34,7 +34,8 @@ void add_options(CLI::App& app, GenerateArgs& a) {
   app.add_flag("--no-metadata,--disable-image-metadata", a.no_metadata,
                "Leave the request out of the PNG")
       ->group("Output");
-  app.add_option("--save-report", a.save_report, "Write the JSON report to a file")->group("Output");
+  app.add_option("--save-report", a.save_report, "Write the JSON report to a file")
+      ->group("Output");
   app.add_option("--num-warmup-runs", a.warmup_runs, "Runs before the measured one")
       ->check(CLI::Range(0, 1000))
       ->group("Output");
@@ -51,15 +52,18 @@ void check_foreign(const GenerateArgs& a) {
   }
   if (a.mode.empty() || a.mode == "img_gen" || a.mode == "txt2img" || a.mode == "img2img") return;
   if (a.mode == "convert") throw UsageError("not supported: -M convert: quantize is not built yet");
-  if (a.mode == "metadata") throw UsageError("not supported: -M metadata: use 'halftone inspect FILE'");
+  if (a.mode == "metadata")
+    throw UsageError("not supported: -M metadata: use 'halftone inspect FILE'");
   throw UsageError(fmt::format("not supported: -M {}: Halftone makes images only", a.mode));
 }
 
-// sd.cpp and WebUI load LoRAs by a tag in the prompt; drawing the tag as words would be a silent drop.
+// sd.cpp and WebUI load LoRAs by a tag in the prompt; drawing the tag as words would be a silent
+// drop.
 void refuse_tags(const std::string& prompt) {
   if (prompt.find("<lora:") == std::string::npos) return;
-  throw UsageError("not supported: <lora:...> in the prompt: LoRA is not built into this version; merge "
-                   "it into the checkpoint");
+  throw UsageError(
+      "not supported: <lora:...> in the prompt: LoRA is not built into this version; merge "
+      "it into the checkpoint");
 }
 
 // Writes the pictures of all prompts as they come.

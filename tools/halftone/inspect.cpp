@@ -1,7 +1,7 @@
 // halftone inspect: what is in a file.
-#include <fmt/format.h>
-
 #include "halftone/inspect.h"
+
+#include <fmt/format.h>
 
 #include "request_options.h"
 #include "verbs.h"

@@ -26,13 +26,14 @@ constexpr std::array kVerbs = {
 };
 
 // Known from the design, not built yet: refused by name instead of "unknown".
-constexpr std::array<std::string_view, 5> kLaterVerbs = {"calibrate", "quantize", "export", "compare",
-                                                         "serve"};
+constexpr std::array<std::string_view, 5> kLaterVerbs = {"calibrate", "quantize", "export",
+                                                         "compare", "serve"};
 
 void print_help() {
   fmt::print("halftone VERB [options] [prompts]\n\n");
   for (const Verb& verb : kVerbs) fmt::print("  {:<12} {}\n", verb.name, verb.summary);
-  fmt::print("\n'halftone VERB --help' lists a verb's options; 'halftone --version' the versions.\n");
+  fmt::print(
+      "\n'halftone VERB --help' lists a verb's options; 'halftone --version' the versions.\n");
 }
 
 void print_version(bool json) {
@@ -78,9 +79,10 @@ std::span<const Verb> verbs() { return kVerbs; }
 
 namespace {
 
-// GNU's OpenMP lets waiting threads spin for milliseconds. On a busy machine the spinners keep the very
-// thread that they wait for off its core: a tiny UNet's step took 600 ms instead of 3. The runtime reads
-// its settings before main(), so the program starts itself once more with a short spin.
+// GNU's OpenMP lets waiting threads spin for milliseconds. On a busy machine the spinners keep the
+// very thread that they wait for off its core: a tiny UNet's step took 600 ms instead of 3. The
+// runtime reads its settings before main(), so the program starts itself once more with a short
+// spin.
 void shorten_openmp_spin(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   constexpr const char* kIterations = "1000";  // a few microseconds

@@ -1,8 +1,9 @@
 // halftone models: list, show, path, random.
+#include "halftone/models.h"
+
 #include <fmt/format.h>
 
 #include "halftone/inspect.h"
-#include "halftone/models.h"
 
 #include "request_options.h"
 #include "verbs.h"
@@ -43,14 +44,15 @@ void path(const ModelsArgs& a) {
 }
 
 void show(const ModelsArgs& a) {
-  const InspectResult result = inspect(
-      {.path = resolve_model(need_name(a), a.common), .hf_cache = a.common.hf_cache});
+  const InspectResult result =
+      inspect({.path = resolve_model(need_name(a), a.common), .hf_cache = a.common.hf_cache});
   if (!a.common.json.empty()) write_json(a.common, result.json);
   if (!json_on_stdout(a.common)) fmt::print("{}", result.text);
 }
 
 void random(ModelsArgs& a) {
-  if (a.random.family.empty()) throw UsageError("models random: --family sdxl|sdxl-turbo|sd15 is needed");
+  if (a.random.family.empty())
+    throw UsageError("models random: --family sdxl|sdxl-turbo|sd15 is needed");
   if (a.random.out.empty()) throw UsageError("models random: --out DIR is needed");
   a.random.threads = a.common.threads;
   a.random.clip_vocab = bundled_folder("clip-bpe", "vocab.json");

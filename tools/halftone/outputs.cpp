@@ -50,9 +50,10 @@ OutputNames::OutputNames(OutputArgs args, int num_images, std::string extension)
   if (fs::path(args_.output).extension().empty()) args_.output += extension_;
   const std::string got = fs::path(args_.output).extension().string();
   if (got != extension_) {
-    throw UsageError(fmt::format("--output {}: got extension '{}', wanted '{}'; this version writes "
-                                 "png (and safetensors for --output-type latent)",
-                                 args_.output, got, extension_));
+    throw UsageError(
+        fmt::format("--output {}: got extension '{}', wanted '{}'; this version writes "
+                    "png (and safetensors for --output-type latent)",
+                    args_.output, got, extension_));
   }
   if (!args_.output_dir.empty() && fs::path(args_.output).is_relative()) {
     args_.output = (fs::path(args_.output_dir) / args_.output).string();
@@ -78,8 +79,8 @@ void OutputNames::check() const {
   std::error_code ignored;
   if (!folder.empty() && !fs::is_directory(folder, ignored)) {
     if (args_.output_dir.empty() || !fs::create_directories(folder, ignored)) {
-      throw UsageError(fmt::format("--output {}: the folder {} does not exist", args_.output,
-                                   folder.string()));
+      throw UsageError(
+          fmt::format("--output {}: the folder {} does not exist", args_.output, folder.string()));
     }
   }
   if (!args_.no_clobber) return;

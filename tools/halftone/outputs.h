@@ -11,9 +11,9 @@ struct OutputArgs {
   bool no_clobber = false;
 };
 
-// Names of a run's files, in order. "%03d" in the name counts from 0; otherwise several images get _1,
-// _2, ... before the extension. A name the user chose is replaced, the default one takes the next free
-// number. Throws UsageError for a bad pattern or extension and for --no-clobber's reason.
+// Names of a run's files, in order. "%03d" in the name counts from 0; otherwise several images get
+// _1, _2, ... before the extension. A name the user chose is replaced, the default one takes the
+// next free number. Throws UsageError for a bad pattern or extension and for --no-clobber's reason.
 class OutputNames {
  public:
   OutputNames(OutputArgs args, int num_images, std::string extension);

@@ -47,10 +47,17 @@ class Printer {
       last_line_ = start_;
     }
     switch (style_) {
-      case Style::kBar: bar(progress); break;
-      case Style::kPlain: plain(progress); break;
-      case Style::kJson: json(progress); break;
-      case Style::kNone: break;
+      case Style::kBar:
+        bar(progress);
+        break;
+      case Style::kPlain:
+        plain(progress);
+        break;
+      case Style::kJson:
+        json(progress);
+        break;
+      case Style::kNone:
+        break;
     }
     std::fflush(stderr);
   }

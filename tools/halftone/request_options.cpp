@@ -235,7 +235,8 @@ void add_request_options(CLI::App& app, RequestArgs& a) {
   app.add_option("--flow-shift", a.flow_shift, "Shift of flow matching")->group("Sampling");
   app.add_option("--latents", a.latents, "safetensors with tensor 'latents': start noise")
       ->group("Sampling");
-  app.add_option("--dump-latents", a.dump_latents, "safetensors to write: initial and final latents")
+  app.add_option("--dump-latents", a.dump_latents,
+                 "safetensors to write: initial and final latents")
       ->group("Sampling");
 }
 
@@ -377,9 +378,10 @@ std::string resolve_model(const std::string& typed, const CommonOptions& common)
   }
   const std::string bundled = bundled_folder(kDefault, kMarker);
   if (!bundled.empty()) return bundled;
-  throw Error(Errc::kNotFound,
-              "the model emoji-xl that comes with Halftone was not found beside the program; give a "
-              "model with -m, or make one: halftone models random --family sdxl --tiny --out DIR");
+  throw Error(
+      Errc::kNotFound,
+      "the model emoji-xl that comes with Halftone was not found beside the program; give a "
+      "model with -m, or make one: halftone models random --family sdxl --tiny --out DIR");
 }
 
 }  // namespace halftone::cli

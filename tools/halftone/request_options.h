@@ -42,8 +42,8 @@ void add_request_options(CLI::App& app, RequestArgs& args);
 // From positionals, -p, --prompt-file, "@FILE" and "-" (stdin); empty when none was given.
 [[nodiscard]] std::vector<std::string> read_prompts(const RequestArgs& args);
 
-// The model to open for what the user typed: a name inside --models-dir, an alias, or the model that
-// comes with the program. Throws Error(kNotFound).
+// The model to open for what the user typed: a name inside --models-dir, an alias, or the model
+// that comes with the program. Throws Error(kNotFound).
 [[nodiscard]] std::string resolve_model(const std::string& typed, const CommonOptions& common);
 
 // A folder of models/ that comes with the program and holds `marker`; empty when it is not there.

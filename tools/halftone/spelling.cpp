@@ -11,7 +11,8 @@ constexpr std::string_view kNoQuantization =
     "8-bit precision is not built into this version; use --precision fp32 or bf16";
 constexpr std::string_view kNoFp16 =
     "fp16 needs a CUDA device; on the CPU use --precision bf16 or fp32";
-constexpr std::string_view kNoLora = "LoRA is not built into this version; merge it into the checkpoint";
+constexpr std::string_view kNoLora =
+    "LoRA is not built into this version; merge it into the checkpoint";
 constexpr std::string_view kNoCuda =
     "there is no CUDA device in this version; leave it out, the CPU always runs the plan as built";
 constexpr std::string_view kNoTiling =
@@ -20,7 +21,8 @@ constexpr std::string_view kNoPreview = "previews are not built into this versio
 constexpr std::string_view kNoOverride =
     "components are replaced by diffusers folders: --unet, --vae, --text-encoder, --text-encoder-2";
 constexpr std::string_view kNoControl = "not part of Halftone; use a text-to-image model";
-constexpr std::string_view kNoShapes = "each size has its own profile; use --size WxH and --batch N";
+constexpr std::string_view kNoShapes =
+    "each size has its own profile; use --size WxH and --batch N";
 constexpr std::string_view kNoTuning =
     "kernels are taken from an ordered table, nothing is tuned by timing; leave it out";
 constexpr std::string_view kInspect = "use 'halftone inspect PLAN' (-v, --json)";
@@ -35,7 +37,8 @@ constexpr std::array kFixed = {
 
 constexpr std::array kNoted = {
     NotedFlag{"--offline", false, "always so: Halftone has no network code"},
-    NotedFlag{"--onnx-dir", true, "no ONNX is made or needed; the plan is built from the checkpoint"},
+    NotedFlag{"--onnx-dir", true,
+              "no ONNX is made or needed; the plan is built from the checkpoint"},
     NotedFlag{"--run-pipeline", false, "always so"},
     NotedFlag{"--no-cuda-graph", false, "the CPU runs without CUDA graphs"},
     NotedFlag{"--build-enable-refit", false, "always so: weights live outside the plan"},
@@ -43,7 +46,8 @@ constexpr std::array kNoted = {
     NotedFlag{"--refit", false, "always so: weights live outside the plan"},
     NotedFlag{"--static-batch", false, "always so: each shape has its own profile"},
     NotedFlag{"--dynamic-shape", false, "a new size builds its own profile when it is first used"},
-    NotedFlag{"--build-dynamic-shape", false, "a new size builds its own profile when it is first used"},
+    NotedFlag{"--build-dynamic-shape", false,
+              "a new size builds its own profile when it is first used"},
     NotedFlag{"--noCudaGraph", false, "the CPU runs without CUDA graphs"},
     NotedFlag{"--mmap", false, "weights are read in place by position"},
 };
@@ -69,8 +73,9 @@ constexpr std::array kRefused = {
     RefusedFlag{"--ckpt", kNoQuantization},
     RefusedFlag{"--bos", kNoQuantization},
     RefusedFlag{"--recipe", kNoQuantization},
-    RefusedFlag{"--tensor-type-rules",
-                "types per tensor are not built into this version; use --precision and --vae-precision"},
+    RefusedFlag{
+        "--tensor-type-rules",
+        "types per tensor are not built into this version; use --precision and --vae-precision"},
     RefusedFlag{"--compiler-config",
                 "OneDiff's compiler words are not built into this version; leave it out"},
     RefusedFlag{"--lora", kNoLora},
@@ -97,8 +102,10 @@ constexpr std::array kRefused = {
     RefusedFlag{"--slg-scale", "skip-layer guidance belongs to SD3.5; leave it out"},
     RefusedFlag{"--guidance",
                 "distilled guidance belongs to FLUX; use --cfg-scale for classifier-free guidance"},
-    RefusedFlag{"--clip-skip", "not built into this version; leave it out for the model's own layer"},
-    RefusedFlag{"--mask", "inpainting is not built into this version; use --init-img with --strength"},
+    RefusedFlag{"--clip-skip",
+                "not built into this version; leave it out for the model's own layer"},
+    RefusedFlag{"--mask",
+                "inpainting is not built into this version; use --init-img with --strength"},
     RefusedFlag{"--preview", kNoPreview},
     RefusedFlag{"--preview-interval", kNoPreview},
     RefusedFlag{"--preview-path", kNoPreview},
@@ -119,7 +126,8 @@ constexpr std::array kRefused = {
     RefusedFlag{"--nvtx-profile", kNoCuda},
     RefusedFlag{"--profile-tool", "use 'halftone bench e2e', which times every operator class"},
     RefusedFlag{"--profile", "use 'halftone bench e2e', which times every operator class"},
-    RefusedFlag{"--quality", "applies to jpeg and webp, which this version does not write; use png"},
+    RefusedFlag{"--quality",
+                "applies to jpeg and webp, which this version does not write; use png"},
     RefusedFlag{"--torch-inference", "there is no torch inside; compare with diffusers by hand"},
     RefusedFlag{"--torch-fallback", "there is no torch inside; leave it out"},
     RefusedFlag{"--hf-token", "Halftone never downloads; use 'hf download', then -m ORG/NAME"},
@@ -152,7 +160,8 @@ constexpr std::array kRefused = {
     RefusedFlag{"--baseline", "not built into this version; compare two --json files"},
     RefusedFlag{"--max-regression", "not built into this version; compare two --json files"},
     RefusedFlag{"--report", "not built into this version; use --json=FILE"},
-    RefusedFlag{"--run-multiple-resolutions", "not built into this version; repeat with --size WxH"},
+    RefusedFlag{"--run-multiple-resolutions",
+                "not built into this version; repeat with --size WxH"},
     RefusedFlag{"--run-multiple-prompts", "give several prompts with -p or --prompt-file"},
     RefusedFlag{"--control-net", kNoControl},
     RefusedFlag{"--control-image", kNoControl},

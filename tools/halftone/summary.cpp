@@ -38,8 +38,8 @@ std::string summary(const GenerateReport& report) {
   text += row("Pipeline", report.pipeline_ms);
   text += kRule;
   const double seconds = report.pipeline_ms / 1000.0;
-  text += fmt::format("Throughput: {:.5f} image/s\n",
-                      seconds > 0 ? report.num_images / seconds : 0.0);
+  text +=
+      fmt::format("Throughput: {:.5f} image/s\n", seconds > 0 ? report.num_images / seconds : 0.0);
   text += fmt::format("Iteration speed: {:.3f} it/s\n", report.steps_per_second);
   text += fmt::format("E2E: {:.3f} s (load {:.3f} s, build {:.3f} s)\n", report.total_ms / 1000.0,
                       report.load_ms / 1000.0, report.build_ms / 1000.0);
@@ -53,21 +53,21 @@ std::string summary(const GenerateReport& report) {
 
 std::string bench_table(const BenchReport& report) {
   std::string text = plan_lines(report.last.plans);
-  text += fmt::format("{} x {}, {} steps, batch {}, {} iterations after {} warm-up\n",
-                      report.last.request.width, report.last.request.height,
-                      report.last.request.steps, report.last.request.batch_size, report.iterations,
-                      report.warmup);
+  text +=
+      fmt::format("{} x {}, {} steps, batch {}, {} iterations after {} warm-up\n",
+                  report.last.request.width, report.last.request.height, report.last.request.steps,
+                  report.last.request.batch_size, report.iterations, report.warmup);
   const auto line = [&](std::string_view name, const Spread& spread) {
-    text += fmt::format("| {:^15} | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms |\n", name, spread.median,
-                        spread.p10, spread.p90);
+    text += fmt::format("| {:^15} | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms |\n", name,
+                        spread.median, spread.p10, spread.p90);
   };
   text += fmt::format("| {:^15} | {:^12} | {:^12} | {:^12} |\n", "Module", "median", "p10", "p90");
   text += "|-----------------|--------------|--------------|--------------|\n";
   for (const auto& [name, spread] : report.modules) line(name, spread);
   line("Pipeline", report.total_ms);
   if (!report.ops.empty()) {
-    text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10}\n", "op", "kernel", "calls", "ms",
-                        "GFLOP", "GFLOP/s");
+    text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10}\n", "op", "kernel", "calls",
+                        "ms", "GFLOP", "GFLOP/s");
     for (const OpClassTime& op : report.ops) {
       text += fmt::format("{:<14} {:<34} {:>7} {:>11.2f} {:>10.2f} {:>10.1f}\n", op.op, op.kernel,
                           op.calls, op.ms, op.gflop, op.gflop_per_second);

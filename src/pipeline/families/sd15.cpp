@@ -1,5 +1,5 @@
-// StableDiffusionPipeline and its image-to-image form: one text encoder with its final norm; an absent
-// negative prompt is the empty text.
+// StableDiffusionPipeline and its image-to-image form: one text encoder with its final norm; an
+// absent negative prompt is the empty text.
 #include <array>
 
 #include "pipeline/family.h"

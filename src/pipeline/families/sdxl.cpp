@@ -1,5 +1,5 @@
-// StableDiffusionXLPipeline and its image-to-image form: two text encoders joined along the channels,
-// the second one's pooled output and six numbers about the picture's size beside them.
+// StableDiffusionXLPipeline and its image-to-image form: two text encoders joined along the
+// channels, the second one's pooled output and six numbers about the picture's size beside them.
 #include <algorithm>
 #include <array>
 

@@ -1,0 +1,19 @@
+#include "halftone/options.h"
+
+namespace halftone {
+
+std::string_view to_string(Precision precision) {
+  switch (precision) {
+    case Precision::kAuto:
+      return "auto";
+    case Precision::kF32:
+      return "fp32";
+    case Precision::kBF16:
+      return "bf16";
+  }
+  return "auto";
+}
+
+std::string_view to_string(Rng rng) { return rng == Rng::kCpu ? "cpu" : "cuda"; }
+
+}  // namespace halftone
