@@ -93,25 +93,34 @@ Tensor run_reference(const graph::OpAttrs& attrs, std::span<const graph::TypedOp
   return y;
 }
 
-// What the op makes of absolute values, without its activation. For geglu, value times gate; for
-// attention, uniform weights; for norms, the result's own size plus one.
-std::vector<double> magnitude_of(const Case& c, const Question& q) {
-  std::vector<Tensor> positive;
-  for (const Tensor& input : q.inputs) {
-    if (!is_floating(input.type().dtype)) {
-      positive.push_back(input.clone());
-      continue;
-    }
-    Tensor f = input.to(DType::kF32);
-    for (float& v : f.values<float>()) v = std::fabs(v);
-    positive.push_back(f.to(input.type().dtype));
+// |u| + g (|c| + |u|): guidance of absolute values would cancel.
+std::vector<double> guidance_magnitude(const std::vector<Tensor>& positive) {
+  const auto x = positive[0].values<float>();
+  const auto g = static_cast<double>(positive[1].values<float>()[1]);
+  std::vector<double> result(x.size() / 2);
+  for (size_t i = 0; i < result.size(); ++i) {
+    const auto u = static_cast<double>(x[i]);
+    result[i] = u + g * (static_cast<double>(x[result.size() + i]) + u);
   }
-  graph::OpAttrs attrs = c.attrs;
-  bool halves = false;
+  return result;
+}
+
+// Value times gate, with the gate's own error and the residual.
+std::vector<double> gated_magnitude(std::span<const float> sums, size_t width) {
+  constexpr double kResidual = 4.0;
+  std::vector<double> result(sums.size() / 2);
+  for (size_t i = 0; i < result.size(); ++i) {
+    const size_t at = i / width * 2 * width + i % width;
+    result[i] =
+        static_cast<double>(sums[at]) * (static_cast<double>(sums[at + width]) + 1.0) + kResidual;
+  }
+  return result;
+}
+
+// The same attributes without what is not a sum: activations, attention's softmax, clamping, signs.
+OpAttrs linear_part(OpAttrs attrs) {
   if (auto* linear = std::get_if<graph::Linear>(&attrs)) {
-    linear->activation = Activation::kNone;
-    halves = linear->geglu;
-    linear->geglu = false;
+    *linear = {};
   } else if (auto* conv = std::get_if<graph::Conv2d>(&attrs)) {
     conv->activation = Activation::kNone;
   } else if (auto* attention = std::get_if<graph::Attention>(&attrs)) {
@@ -120,51 +129,47 @@ std::vector<double> magnitude_of(const Case& c, const Question& q) {
     unary->activation = Activation::kNone;
   } else if (auto* affine = std::get_if<graph::Affine>(&attrs)) {
     *affine = {std::fabs(affine->scale), std::fabs(affine->shift)};
-  } else if (std::holds_alternative<graph::Guidance>(attrs)) {
-    // |u| + g (|c| + |u|): guidance of absolute values would cancel.
-    const auto x = positive[0].values<float>();
-    const auto g = static_cast<double>(positive[1].values<float>()[1]);
-    std::vector<double> result(x.size() / 2);
-    for (size_t i = 0; i < result.size(); ++i) {
-      const auto u = static_cast<double>(x[i]);
-      result[i] = u + g * (static_cast<double>(x[result.size() + i]) + u);
-    }
-    return result;
   }
-  if (std::holds_alternative<graph::GroupNorm>(attrs) ||
-      std::holds_alternative<graph::LayerNorm>(attrs) ||
-      std::holds_alternative<graph::Geglu>(attrs) ||
-      std::holds_alternative<graph::Sinusoidal>(attrs)) {
+  return attrs;
+}
+
+bool is_bounded_by_its_answer(const OpAttrs& attrs) {
+  return std::holds_alternative<graph::GroupNorm>(attrs) ||
+         std::holds_alternative<graph::LayerNorm>(attrs) ||
+         std::holds_alternative<graph::Geglu>(attrs) ||
+         std::holds_alternative<graph::Sinusoidal>(attrs);
+}
+
+// What the op makes of absolute values; for norms and the like, the largest answer plus one.
+std::vector<double> magnitude_of(const Case& c, const Question& q) {
+  if (is_bounded_by_its_answer(c.attrs)) {
     const Tensor answer = q.answer.to(DType::kF32);
-    std::vector<double> result;
     double top = 0.0;
     for (const float v : answer.values<float>())
       top = std::max(top, std::fabs(static_cast<double>(v)));
-    result.assign(answer.values<float>().size(), top + 1.0);
-    return result;
+    return std::vector<double>(answer.values<float>().size(), top + 1.0);
   }
-  std::vector<graph::TypedOperand> typed = q.typed_inputs;
-  if (halves) {  // the residual has the gated shape: it joins afterwards, bounded by its own size
-    for (size_t i = 0; i < typed.size(); ++i) {
-      if (typed[i].role != Role::kResidual) continue;
-      typed.erase(typed.begin() + static_cast<std::ptrdiff_t>(i));
-      positive.erase(positive.begin() + static_cast<std::ptrdiff_t>(i));
-      break;
+  const auto* linear = std::get_if<graph::Linear>(&c.attrs);
+  const bool is_gated = linear != nullptr && linear->geglu;
+  std::vector<Tensor> positive;
+  std::vector<graph::TypedOperand> typed;
+  for (size_t i = 0; i < q.inputs.size(); ++i) {
+    if (is_gated && q.typed_inputs[i].role == Role::kResidual) continue;  // has the gated shape
+    typed.push_back(q.typed_inputs[i]);
+    const DType dtype = typed.back().type.dtype;
+    if (!is_floating(dtype)) {
+      positive.push_back(q.inputs[i].clone());
+      continue;
     }
+    Tensor f = q.inputs[i].to(DType::kF32);
+    for (float& v : f.values<float>()) v = std::fabs(v);
+    positive.push_back(f.to(dtype));
   }
-  const Tensor sums = run_reference(attrs, typed, positive, DType::kF32);
+  if (std::holds_alternative<graph::Guidance>(c.attrs)) return guidance_magnitude(positive);
+  const Tensor sums = run_reference(linear_part(c.attrs), typed, positive, DType::kF32);
   const auto values = sums.values<float>();
-  std::vector<double> result(values.begin(), values.end());
-  if (halves) {
-    const auto width = static_cast<size_t>(q.answer.shape()[-1]);
-    result.resize(result.size() / 2);
-    for (size_t i = 0; i < result.size(); ++i) {
-      const size_t at = i / width * 2 * width + i % width;
-      result[i] =
-          static_cast<double>(values[at]) * (static_cast<double>(values[at + width]) + 1.0) + 4.0;
-    }
-  }
-  return result;
+  if (is_gated) return gated_magnitude(values, static_cast<size_t>(q.answer.shape()[-1]));
+  return {values.begin(), values.end()};
 }
 
 Question make_question(const Case& c) {
