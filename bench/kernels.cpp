@@ -5,8 +5,8 @@
 //
 // Each op runs on the kernel that a plan would choose; --all times every kernel but the reference.
 // A buffer larger than the second level cache is written between runs. Prints a table of median,
-// p10 and p90, GFLOP/s and the share of the machine's measured peak (a loop of f32 multiply-adds,
-// and for bf16 the library's best large product), and one JSON object a line to FILE.
+// p10 and p90, GFLOP/s and the share of the machine's measured peak (f32 multiply-adds in the
+// first level cache, and for bf16 arithmetic a large product), and one JSON object a line to FILE.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -360,14 +360,14 @@ class Runner {
                share * 100, t.median * shot.count * 1e3);
     std::fflush(stdout);
     if (!json_.is_open()) return;
-    json_
-        << fmt::format(
-               R"({{"model":"{}","op":"{}","kernel":"{}","arch":"{}","threads":{},"median_us":{:.2f},"p10_us":{:.2f},)"
-               R"("p90_us":{:.2f},"gflops":{:.2f},"peak_share":{:.4f},"count":{},"prepare_ms":{:.2f}}})",
-               shot.model, shot.name, kernel.name, device_->info().arch, device_->info().num_units,
-               t.median * 1e6, t.p10 * 1e6, t.p90 * 1e6, gflops, share, shot.count,
-               bound.prepare_seconds() * 1e3)
-        << '\n';
+    json_ << fmt::format(
+                 R"({{"model":"{}","op":"{}","kernel":"{}","arch":"{}","threads":{},"count":{},)"
+                 R"("median_us":{:.2f},"p10_us":{:.2f},"p90_us":{:.2f},"gflops":{:.2f},)"
+                 R"("peak_share":{:.4f},"prepare_ms":{:.2f}}})",
+                 shot.model, shot.name, kernel.name, device_->info().arch,
+                 device_->info().num_units, shot.count, t.median * 1e6, t.p10 * 1e6, t.p90 * 1e6,
+                 gflops, share, bound.prepare_seconds() * 1e3)
+          << '\n';
   }
 
   Options options_;
