@@ -1,0 +1,54 @@
+"""Draws docs/images/emoji-xl-grid.png: 24 prompts x {20 steps, LCM 4 steps}, with diffusers on the CPU.
+
+  python make_grid.py --model MODEL_DIR --lora LORA --out grid.png
+"""
+
+import argparse
+
+import torch
+from PIL import ImageDraw, ImageFont
+
+import evaluate
+import images
+
+PROMPTS = (
+    "a red apple", "cat face", "pizza", "rocket", "sunflower", "automobile", "guitar", "crown",
+    "ghost", "robot", "unicorn", "octopus", "penguin", "strawberry", "hamburger", "hot beverage",
+    "light bulb", "castle", "sailboat", "grinning face", "smiling face with sunglasses", "butterfly",
+    "birthday cake on a blue background", "a green turtle emoji",
+)
+
+
+def labelled(picture, text, size):
+    tile = images.grid([picture.resize((size, size))], 1)
+    strip = tile.resize((size, 14))
+    strip.paste((255, 255, 255), (0, 0, size, 14))
+    ImageDraw.Draw(strip).text((2, 1), text, fill=(40, 40, 40), font=ImageFont.load_default(9))
+    column = tile.resize((size, size + 14))
+    column.paste(tile, (0, 0))
+    column.paste(strip, (0, size))
+    return column
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("--model", required=True)
+    ap.add_argument("--lora", required=True)
+    ap.add_argument("--out", required=True)
+    ap.add_argument("--size", type=int, default=112)
+    args = ap.parse_args()
+    base = evaluate.load_pipeline(args.model, None, "cpu", torch.float32)
+    full = evaluate.generate(base, list(PROMPTS), 20, 5.0, seed=42, batch=8)
+    lcm = evaluate.load_pipeline(args.model, args.lora, "cpu", torch.float32)
+    fast = evaluate.generate(lcm, list(PROMPTS), 4, 0.0, seed=42, batch=8)
+    tiles = []
+    for row in range(0, len(PROMPTS), 8):
+        for x, what in ((full, "20 steps"), (fast, "LCM 4 steps")):
+            for i in range(row, row + 8):
+                text = PROMPTS[i][:22] if what == "20 steps" else what
+                tiles.append(labelled(images.to_pil(x[i]), text, args.size))
+    images.grid(tiles, 8).quantize(256, dither=1).save(args.out, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
