@@ -11,6 +11,7 @@
 
 #include "api/backends.h"
 #include "workflow/plans.h"
+#include "workflow/report_json.h"
 
 namespace halftone {
 namespace {
@@ -54,7 +55,7 @@ std::vector<DeviceEntry> list_devices() {
 
 Version version() {
   return {.version = HALFTONE_VERSION,
-          .commit = HALFTONE_COMMIT,
+          .commit = std::string(workflow::build_commit()),
           .compiler = fmt::format("compiled by {}", __VERSION__),
           .libraries = {"backends: cpu"}};
 }

@@ -10,7 +10,7 @@ namespace workflow {
 Json header(std::string_view verb) {
   return Json::object({{"schema", fmt::format("halftone.{}/v1", verb)},
                        {"version", HALFTONE_VERSION},
-                       {"commit", HALFTONE_COMMIT}});
+                       {"commit", build_commit()}});
 }
 
 Json to_value(const ResolvedRequest& r) {

@@ -9,6 +9,9 @@
 
 namespace halftone::workflow {
 
+// Commit that was built, or "unknown".
+[[nodiscard]] std::string_view build_commit();
+
 // {"schema":"halftone.<verb>/v1","version":...,"commit":...}
 [[nodiscard]] Json header(std::string_view verb);
 
