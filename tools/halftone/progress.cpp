@@ -71,12 +71,14 @@ class Printer {
     return speed > 0 ? (progress.total - progress.done) / speed : 0;
   }
 
-  void bar(const Progress& progress) const {
+  void bar(const Progress& progress) {
     const bool finished = progress.total > 0 && progress.done >= progress.total;
     if (finished && progress.stage != "denoise") {
       fmt::print(stderr, "\r\033[K");
       return;
     }
+    if (!finished && progress.stage != "denoise" && seconds_since(last_line_) < 0.1) return;
+    last_line_ = Clock::now();
     const double speed = per_second(progress);
     const int width = 30;
     const int filled = progress.total > 0 ? width * progress.done / progress.total : 0;
