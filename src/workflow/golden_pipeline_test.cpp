@@ -30,8 +30,9 @@ double relative_l2(std::span<const float> got, std::span<const float> want) {
 
 class Golden {
  public:
-  explicit Golden(const std::string& name)
-      : folder_(std::string(HALFTONE_SOURCE_DIR) + "/tests/golden/" + name),
+  // Folders within the repository: the model, and its cases with their tensors.
+  Golden(const std::string& model, const std::string& numbers)
+      : folder_(std::string(HALFTONE_SOURCE_DIR) + "/" + model),
         device_(backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}})),
         model_(open_model(model_options(), "", {})),
         plans_(model_, *device_,
@@ -48,8 +49,9 @@ class Golden {
                    .facts = model_.facts,
                    .tokenizers = model_.tokenizers,
                    .logger = {}}),
-        tensors_(folder_ + "/golden/pipelines.safetensors"),
-        document_(read_cases(folder_ + "/golden/pipelines.json")) {}
+        tensors_(std::string(HALFTONE_SOURCE_DIR) + "/" + numbers + "/pipelines.safetensors"),
+        document_(
+            read_cases(std::string(HALFTONE_SOURCE_DIR) + "/" + numbers + "/pipelines.json")) {}
 
   [[nodiscard]] std::vector<JsonView> cases() const {
     return JsonView(document_, "pipelines.json").at("cases").items();
@@ -182,18 +184,23 @@ class Golden {
   Json document_;
 };
 
-void run_all(const std::string& folder, int at_least) {
-  Golden golden(folder);
+void run_all(const std::string& model, const std::string& numbers, int at_least) {
+  Golden golden(model, numbers);
   int compared = 0;
   for (const JsonView& test : golden.cases()) {
-    SCOPED_TRACE(folder + ": " + test.at("name").string());
+    SCOPED_TRACE(model + ": " + test.at("name").string());
     compared += golden.run(test) ? 1 : 0;
   }
   EXPECT_GE(compared, at_least);
 }
 
-TEST(GoldenPipeline, TinySdxl) { run_all("tiny-sdxl", 20); }
-TEST(GoldenPipeline, TinySd15) { run_all("tiny-sd15", 12); }
+TEST(GoldenPipeline, TinySdxl) {
+  run_all("tests/golden/tiny-sdxl", "tests/golden/tiny-sdxl/golden", 20);
+}
+TEST(GoldenPipeline, TinySd15) {
+  run_all("tests/golden/tiny-sd15", "tests/golden/tiny-sd15/golden", 12);
+}
+TEST(GoldenPipeline, EmojiXl) { run_all("models/emoji-xl", "tests/golden/emoji-xl", 1); }
 
 }  // namespace
 }  // namespace halftone::workflow
