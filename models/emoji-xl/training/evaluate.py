@@ -18,20 +18,19 @@ import time
 
 import torch
 import torch.nn.functional as F
-from diffusers import LCMScheduler, StableDiffusionXLPipeline
+from diffusers import (EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, LCMScheduler,
+                       StableDiffusionXLPipeline)
 
 import captions
 import images
 
 SETTINGS = {
-    "euler20_g5": dict(lora=False, steps=20, guidance=5.0),
-    "euler20_g2": dict(lora=False, steps=20, guidance=2.0),
-    "euler8_g5": dict(lora=False, steps=8, guidance=5.0),
-    "euler4_g5": dict(lora=False, steps=4, guidance=5.0),
-    "lcm8": dict(lora=True, steps=8, guidance=0.0),
-    "lcm4": dict(lora=True, steps=4, guidance=0.0),
-    "lcm2": dict(lora=True, steps=2, guidance=0.0),
-    "lcm1": dict(lora=True, steps=1, guidance=0.0),
+    "euler20_g5": dict(lora=False, scheduler="euler", steps=20, guidance=5.0),
+    "euler4_g3": dict(lora=False, scheduler="euler", steps=4, guidance=3.0),
+    "base_lcm4": dict(lora=False, scheduler="lcm", steps=4, guidance=0.0),
+    "turbo1": dict(lora=False, scheduler="euler_a_trailing", steps=1, guidance=0.0),
+    "lcm4": dict(lora=True, scheduler="lcm", steps=4, guidance=0.0),
+    "lcm1": dict(lora=True, scheduler="lcm", steps=1, guidance=0.0),
 }
 COMPOSITIONS = (
     "a blue cat", "a pizza with sunglasses", "a green rocket", "a red dog on a blue background",
@@ -51,8 +50,17 @@ def load_pipeline(model_dir, lora, device, dtype):
     if lora:
         pipe.load_lora_weights(lora)
         pipe.fuse_lora()
-        pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     return pipe
+
+
+def set_scheduler(pipe, name):
+    config = dict(pipe.scheduler.config)
+    if name == "lcm":
+        pipe.scheduler = LCMScheduler.from_config(config)
+    elif name == "euler_a_trailing":
+        pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(config, timestep_spacing="trailing")
+    else:
+        pipe.scheduler = EulerDiscreteScheduler.from_config(config, timestep_spacing="leading")
 
 
 def generate(pipe, prompts, steps, guidance, seed=1234, batch=50):
@@ -135,6 +143,7 @@ def main():
         if s["lora"] not in pipes:
             pipes[s["lora"]] = load_pipeline(args.model, args.lora if s["lora"] else None, device, dtype)
         pipe = pipes[s["lora"]]
+        set_scheduler(pipe, s["scheduler"])
         if not gallery_records:
             vae = pipe.vae if args.features == "latents" else None
             for part, x in gallery_images(rgba, records):
@@ -148,7 +157,7 @@ def main():
         report[key] = {**result, "seconds": round(seconds, 2), **s}
         print(key, {k: v for k, v in report[key].items() if k != "misses"}, flush=True)
         sheet(x[:100], 10, out / f"names_{key}.png", 96)
-        if args.sheets and key in ("euler20_g5", "lcm4"):
+        if args.sheets and key in ("euler20_g5", "base_lcm4", "lcm4"):
             sheet(generate(pipe, list(COMPOSITIONS), s["steps"], s["guidance"]), 6, out / f"compositions_{key}.png")
             sheet(generate(pipe, held, s["steps"], s["guidance"]), 8, out / f"held_out_{key}.png", 96)
         missed = [names.index(m["prompt"]) for m in result["misses"][:24]]

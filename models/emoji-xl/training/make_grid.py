@@ -1,6 +1,6 @@
 """Draws docs/images/emoji-xl-grid.png: 24 prompts x {20 steps, LCM 4 steps}, with diffusers on the CPU.
 
-  python make_grid.py --model MODEL_DIR --lora LORA --out grid.png
+  python make_grid.py --model MODEL_DIR [--lora LORA] --out grid.png
 """
 
 import argparse
@@ -33,13 +33,14 @@ def labelled(picture, text, size):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--model", required=True)
-    ap.add_argument("--lora", required=True)
+    ap.add_argument("--lora", default=None)
     ap.add_argument("--out", required=True)
     ap.add_argument("--size", type=int, default=112)
     args = ap.parse_args()
     base = evaluate.load_pipeline(args.model, None, "cpu", torch.float32)
     full = evaluate.generate(base, list(PROMPTS), 20, 5.0, seed=42, batch=8)
     lcm = evaluate.load_pipeline(args.model, args.lora, "cpu", torch.float32)
+    evaluate.set_scheduler(lcm, "lcm")
     fast = evaluate.generate(lcm, list(PROMPTS), 4, 0.0, seed=42, batch=8)
     tiles = []
     for row in range(0, len(PROMPTS), 8):
@@ -47,7 +48,7 @@ def main():
             for i in range(row, row + 8):
                 text = PROMPTS[i][:22] if what == "20 steps" else what
                 tiles.append(labelled(images.to_pil(x[i]), text, args.size))
-    images.grid(tiles, 8).quantize(256, dither=1).save(args.out, optimize=True)
+    images.grid(tiles, 8).save(args.out, optimize=True)
 
 
 if __name__ == "__main__":
