@@ -1,0 +1,61 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "compile/compile.h"
+#include "halftone/error.h"
+
+namespace halftone::compile {
+
+#define HALFTONE_PASS(name) extern const Pass kPass_##name;
+#include "compile/passes/passes.inc"
+#undef HALFTONE_PASS
+
+std::span<const Pass> passes() {
+  static const std::array kAll = {
+#define HALFTONE_PASS(name) kPass_##name,
+#include "compile/passes/passes.inc"
+#undef HALFTONE_PASS
+  };
+  return kAll;
+}
+
+void run_passes(graph::Graph& graph, const CompileOptions& options) {
+  for (const std::string& name : options.disabled_passes) {
+    const auto known = [&](const Pass& pass) { return pass.name == name; };
+    if (!std::ranges::any_of(passes(), known)) {
+      std::string names;
+      for (const Pass& pass : passes()) names.append(names.empty() ? "" : ", ").append(pass.name);
+      throw Error(Errc::kInvalidArgument, fmt::format("unknown pass '{}'; there are: {}", name, names));
+    }
+  }
+  verify(graph);
+  for (const Pass& pass : passes()) {
+    if (options.disabled_passes.contains(std::string(pass.name))) continue;
+    const size_t before = graph.nodes().size();
+    const auto start = std::chrono::steady_clock::now();
+    pass.run(graph);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    verify(graph);
+    log(options.logger, LogLevel::kDebug, "compile",
+        fmt::format("{}: {} -> {} nodes, {:.1f} ms", pass.name, before, graph.nodes().size(),
+                    took.count()));
+  }
+}
+
+std::vector<std::pair<std::string, std::string>> compile_entries(const CompileOptions& options) {
+  std::string run;
+  for (const Pass& pass : passes()) {
+    if (options.disabled_passes.contains(std::string(pass.name))) continue;
+    run.append(run.empty() ? "" : ",").append(pass.name);
+  }
+  std::string kernels;
+  for (const std::string& name : options.disabled_kernels) {
+    kernels.append(kernels.empty() ? "" : ",").append(name);
+  }
+  return {{"passes", run}, {"disabled_kernels", kernels}};
+}
+
+}  // namespace halftone::compile

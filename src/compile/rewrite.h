@@ -1,0 +1,59 @@
+// What rewriting passes need: who makes a value, how often it is used, and one commit at the end.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace halftone::compile {
+
+// A view of the graph for one pass. Nodes are edited in place; removed nodes and replaced values take
+// effect in commit().
+class Rewriter {
+ public:
+  explicit Rewriter(graph::Graph& graph);
+
+  [[nodiscard]] size_t num_nodes() const { return nodes_.size(); }
+  [[nodiscard]] bool is_removed(size_t node) const { return removed_[node]; }
+  graph::Node& node(size_t index) { return nodes_[index]; }
+  [[nodiscard]] const graph::Graph& graph() const { return graph_; }
+  graph::Graph& graph() { return graph_; }
+
+  // Index of the live node that writes the value, or nothing for inputs and constants.
+  [[nodiscard]] std::optional<size_t> producer(graph::ValueId value) const;
+  // Reads by nodes plus graph outputs.
+  [[nodiscard]] size_t num_uses(graph::ValueId value) const { return uses_[value]; }
+
+  // Operand of a role, or kNoValue.
+  [[nodiscard]] static graph::ValueId operand(const graph::Node& node, graph::Role role);
+
+  // Removes node `index`; its former inputs lose a use.
+  void remove(size_t index);
+  // Node `into` takes over `from`: becomes `fused`, `from` is removed. `into` must come after `from`.
+  void fuse(size_t from, size_t into, graph::Node fused);
+  // Every later read of `old_value` (and graph outputs) becomes `new_value`.
+  void replace(graph::ValueId old_value, graph::ValueId new_value);
+  // Puts new nodes right before node `index` when committing.
+  void insert_before(size_t index, std::vector<graph::Node> nodes);
+
+  // Rewrites the graph: applies replacements, drops removed nodes, inserts new ones.
+  void commit();
+
+ private:
+  void count(const graph::Node& node, bool add);
+  graph::ValueId resolve(graph::ValueId value) const;
+
+  graph::Graph& graph_;
+  std::vector<graph::Node> nodes_;
+  std::vector<bool> removed_;
+  std::vector<size_t> uses_;
+  std::vector<size_t> producer_;
+  std::vector<graph::ValueId> replaced_by_;
+  std::vector<std::vector<graph::Node>> inserted_;
+};
+
+// Removes every node whose results nobody reads.
+void drop_dead_nodes(graph::Graph& graph);
+
+}  // namespace halftone::compile

@@ -1,0 +1,267 @@
+#include "runtime/executor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "graph/cost.h"
+#include "halftone/error.h"
+#include "runtime/constant_loader.h"
+
+namespace halftone::runtime {
+
+using backend::Buffer;
+using graph::Rate;
+
+namespace {
+
+struct Prepared {
+  std::unique_ptr<backend::Launch> launch;
+  const Call* call;
+  uint64_t runs = 0;
+  double total_ms = 0;
+  double flop = 0;
+};
+
+}  // namespace
+
+struct Executor::Impl {
+  std::shared_ptr<const Plan> plan;
+  const Profile& profile;
+  backend::Device& device;
+  ExecutorOptions options;
+  std::unique_ptr<backend::Stream> stream;
+  std::shared_ptr<Buffer> persistent, arena;
+  std::vector<std::shared_ptr<Buffer>> constants;  // keeps what the launches point at
+  uint64_t constant_bytes = 0;
+  std::array<std::vector<Prepared>, 4> stages;
+  std::vector<SlotId> crossing;  // made per schedule row, read per step
+  std::vector<std::unique_ptr<Buffer>> rows;
+
+  Impl(std::shared_ptr<const Plan> p, size_t index, backend::Device& d, ExecutorOptions o)
+      : plan(std::move(p)), profile(plan->profiles.at(index)), device(d), options(std::move(o)) {}
+
+  [[nodiscard]] std::byte* address(SlotId id) const {
+    const Slot& slot = profile.slots[id];
+    const Slot& base = slot.storage == Storage::kView ? profile.slots[slot.base] : slot;
+    check_internal(base.storage == Storage::kPersistent || base.storage == Storage::kArena,
+                   "slot has no run-time address");
+    const Buffer& region = base.storage == Storage::kPersistent ? *persistent : *arena;
+    const uint64_t offset = base.offset + (slot.storage == Storage::kView ? slot.offset : 0);
+    return static_cast<std::byte*>(region.data()) + offset;
+  }
+
+  [[nodiscard]] TensorView view(SlotId id) const {
+    return {profile.slots[id].type, address(id), profile.slots[id].row_pitch};
+  }
+
+  void load(const WeightSource& weights);
+  Prepared prepare(const Call& call, ConstantLoader& loader);
+  void find_crossing();
+  void run(Rate stage);
+  // Copies the crossing slots to (save) or from a kept row.
+  void move_row(Buffer& row, bool save);
+  [[nodiscard]] uint64_t row_bytes() const;
+
+  [[nodiscard]] SlotId find(const std::vector<Binding>& bindings, std::string_view name,
+                            std::string_view what) const {
+    for (const Binding& binding : bindings) {
+      if (binding.name == name) return binding.slot;
+    }
+    std::string names;
+    for (const Binding& binding : bindings) names += (names.empty() ? "" : ", ") + binding.name;
+    throw Error(Errc::kInvalidArgument, fmt::format("plan '{}' has no {} '{}'; it has: {}",
+                                                    plan->component, what, name, names));
+  }
+};
+
+void Executor::Impl::load(const WeightSource& weights) {
+  ConstantLoader loader(profile, device, *stream, weights, *options.constants);
+  int total = 0;
+  for (size_t stage = 1; stage < stages.size(); ++stage) {
+    total += static_cast<int>(profile.stages[stage].size());
+  }
+  int done = 0;
+  for (size_t stage = 1; stage < stages.size(); ++stage) {
+    for (const Call& call : profile.stages[stage]) {
+      if (options.progress && !options.progress({"load", done, total, 0})) {
+        throw Error(Errc::kCancelled, "cancelled while loading weights");
+      }
+      stages[stage].push_back(prepare(call, loader));
+      ++done;
+    }
+  }
+  if (options.progress) options.progress({"load", total, total, 0});
+}
+
+Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
+  const CallTypes types(profile, call);
+  const graph::OpDesc desc = types.desc(call);
+  const backend::Kernel& kernel = kernel_of(call, desc, device);
+  std::vector<TensorView> inputs;
+  for (const CallOperand& operand : call.inputs) {
+    const Slot& slot = profile.slots[operand.slot];
+    const bool is_constant = slot.storage == Storage::kWeight || slot.storage == Storage::kLiteral ||
+                             slot.storage == Storage::kConstant;
+    if (!is_constant) {
+      inputs.push_back(view(operand.slot));
+      continue;
+    }
+    const bool pack = call.packs_weight && operand.role == graph::Role::kWeight;
+    constants.push_back(pack ? loader.packed(operand.slot, kernel, desc, call.config)
+                             : loader.dense(operand.slot));
+    inputs.emplace_back(slot.type, constants.back()->data());
+  }
+  std::vector<TensorView> outputs;
+  for (const SlotId slot : call.outputs) outputs.push_back(view(slot));
+  void* workspace = static_cast<std::byte*>(arena->data()) + call.workspace_offset;
+  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}), &call, 0, 0,
+          graph::flop_of(desc)};
+}
+
+void Executor::Impl::find_crossing() {
+  for (const Call& call : profile.stages[static_cast<size_t>(Rate::kStep)]) {
+    for (const CallOperand& operand : call.inputs) {
+      const Slot& slot = profile.slots[operand.slot];
+      const SlotId base = slot.storage == Storage::kView ? slot.base : operand.slot;
+      if (profile.slots[base].rate != Rate::kSchedule) continue;
+      if (std::ranges::find(crossing, base) == crossing.end()) crossing.push_back(base);
+    }
+  }
+}
+
+void Executor::Impl::run(Rate stage) {
+  for (Prepared& prepared : stages[static_cast<size_t>(stage)]) {
+    if (!options.profile) {
+      prepared.launch->enqueue(*stream);
+      continue;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    prepared.launch->enqueue(*stream);
+    stream->synchronize();
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    prepared.total_ms += took.count();
+    ++prepared.runs;
+  }
+  stream->synchronize();
+}
+
+uint64_t Executor::Impl::row_bytes() const {
+  uint64_t bytes = 0;
+  for (const SlotId slot : crossing) bytes += profile.slots[slot].type.num_bytes();
+  return bytes;
+}
+
+void Executor::Impl::move_row(Buffer& row, bool save) {
+  auto* kept = static_cast<std::byte*>(row.data());
+  for (const SlotId slot : crossing) {
+    const size_t bytes = profile.slots[slot].type.num_bytes();
+    if (save) {
+      device.copy(kept, address(slot), bytes, *stream);
+    } else {
+      device.copy(address(slot), kept, bytes, *stream);
+    }
+    kept += bytes;
+  }
+}
+
+Executor::Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::Device& device,
+                   const WeightSource& weights, ExecutorOptions options)
+    : impl_(std::make_unique<Impl>(std::move(plan), profile, device, std::move(options))) {
+  Impl& impl = *impl_;
+  if (!impl.options.constants) impl.options.constants = std::make_shared<ConstantStore>();
+  impl.stream = device.create_stream();
+  impl.persistent = device.allocate(impl.profile.persistent_bytes);
+  impl.arena = impl.options.arena;
+  if (!impl.arena) impl.arena = device.allocate(impl.profile.arena_bytes);
+  check_internal(impl.arena->size() >= impl.profile.arena_bytes, "the shared arena is too small");
+  impl.find_crossing();
+  impl.load(weights);
+  for (const auto& constant : impl.constants) impl.constant_bytes += constant->size();
+}
+
+Executor::~Executor() = default;
+Executor::Executor(Executor&&) noexcept = default;
+
+void Executor::set_input(std::string_view name, const Tensor& value) {
+  const SlotId slot = impl_->find(impl_->profile.inputs, name, "input");
+  const TensorType& wanted = impl_->profile.slots[slot].type;
+  if (value.type() != wanted) {
+    throw Error(Errc::kInvalidArgument, fmt::format("plan '{}': input '{}' is {}, wanted {}",
+                                                    impl_->plan->component, name,
+                                                    to_string(value.type()), to_string(wanted)));
+  }
+  impl_->device.upload(impl_->address(slot), value.data(), wanted.num_bytes());
+}
+
+Tensor Executor::output(std::string_view name) const {
+  const SlotId slot = impl_->find(impl_->profile.outputs, name, "output");
+  Tensor result(impl_->profile.slots[slot].type);
+  impl_->device.download(result.data(), impl_->address(slot), result.type().num_bytes());
+  return result;
+}
+
+const TensorType& Executor::input_type(std::string_view name) const {
+  return impl_->profile.slots[impl_->find(impl_->profile.inputs, name, "input")].type;
+}
+
+bool Executor::has_input(std::string_view name) const {
+  return std::ranges::any_of(impl_->profile.inputs,
+                             [&](const Binding& binding) { return binding.name == name; });
+}
+
+void Executor::feed_back(std::string_view output, std::string_view input) {
+  const SlotId from = impl_->find(impl_->profile.outputs, output, "output");
+  const SlotId to = impl_->find(impl_->profile.inputs, input, "input");
+  const TensorType& type = impl_->profile.slots[from].type;
+  check_internal(type == impl_->profile.slots[to].type, "feed_back wants equal types");
+  impl_->device.copy(impl_->address(to), impl_->address(from), type.num_bytes(), *impl_->stream);
+}
+
+void Executor::run_prompt() { impl_->run(Rate::kPrompt); }
+
+void Executor::run_schedule(int row) {
+  check_internal(row >= 0, "schedule rows begin at 0");
+  impl_->run(Rate::kSchedule);
+  const auto index = static_cast<size_t>(row);
+  if (index >= impl_->rows.size()) impl_->rows.resize(index + 1);
+  if (!impl_->rows[index]) impl_->rows[index] = impl_->device.allocate(impl_->row_bytes());
+  impl_->move_row(*impl_->rows[index], true);
+}
+
+void Executor::run_step(int row) {
+  if (!impl_->crossing.empty()) {
+    const auto index = static_cast<size_t>(row);
+    check_internal(row >= 0 && index < impl_->rows.size() && impl_->rows[index] != nullptr,
+                   "run_schedule was not called for this row");
+    impl_->move_row(*impl_->rows[index], false);
+  }
+  impl_->run(Rate::kStep);
+}
+
+const Profile& Executor::profile() const { return impl_->profile; }
+
+MemoryReport Executor::memory() const {
+  MemoryReport report;
+  report.constant_bytes = impl_->constant_bytes;
+  report.persistent_bytes = impl_->profile.persistent_bytes;
+  report.arena_bytes = impl_->profile.arena_bytes;
+  for (const auto& row : impl_->rows) report.schedule_bytes += row ? row->size() : 0;
+  return report;
+}
+
+std::vector<CallTime> Executor::times() const {
+  std::vector<CallTime> times;
+  for (size_t stage = 1; stage < impl_->stages.size(); ++stage) {
+    for (const Prepared& prepared : impl_->stages[stage]) {
+      times.push_back({prepared.call->name, std::string(graph::name_of(prepared.call->attrs)),
+                       prepared.call->kernel, static_cast<Rate>(stage), prepared.runs,
+                       prepared.total_ms, prepared.flop});
+    }
+  }
+  return times;
+}
+
+}  // namespace halftone::runtime
