@@ -12,13 +12,15 @@
 
 namespace halftone::backend {
 
-// Facts that decide which kernels apply; plain data, so that a plan can be built for an absent device.
+// Facts that decide which kernels apply; plain data, so that a plan can be built for an absent
+// device.
 struct DeviceInfo {
-  std::string name;      // "cpu"
-  std::string arch;      // what the fingerprint records: "x86-64+avx512+vnni", "sm_90"
-  int num_units = 1;     // threads or SMs
+  std::string name;   // "cpu"
+  std::string arch;   // what the fingerprint records: "x86-64+avx512+vnni", "sm_90"
+  int num_units = 1;  // threads or SMs
   size_t memory_bytes = 0;
-  std::vector<std::string> features;  // "avx2", "avx512", "avx512_bf16", "amx_bf16", "amx_int8", ...
+  std::vector<std::string>
+      features;  // "avx2", "avx512", "avx512_bf16", "amx_bf16", "amx_int8", ...
   [[nodiscard]] bool has(std::string_view feature) const;
 };
 
@@ -56,8 +58,8 @@ class Launch {
   virtual void enqueue(Stream& stream) const = 0;
 };
 
-// One entry of a backend's kernels.inc; order in the list = priority. All functions but `prepare` and
-// `pack` are pure. Functions marked optional may be null.
+// One entry of a backend's kernels.inc; order in the list = priority. All functions but `prepare`
+// and `pack` are pure. Functions marked optional may be null.
 struct Kernel {
   std::string_view name;  // "cpu.linear.bf16.onednn"
   graph::OpKind op;
@@ -66,13 +68,15 @@ struct Kernel {
   std::vector<Config> (*configs)(const graph::OpDesc&, const DeviceInfo&);
   // Optional; null = none. Bytes of scratch for one call.
   size_t (*workspace_bytes)(const graph::OpDesc&, const DeviceInfo&, Config);
-  // Optional: bytes of the weight operand in the layout that `prepare` wants; 0 = as it is. Packed bytes
-  // replace the dense weight at load time.
+  // Optional: bytes of the weight operand in the layout that `prepare` wants; 0 = as it is. Packed
+  // bytes replace the dense weight at load time.
   size_t (*packed_bytes)(const graph::OpDesc&, const DeviceInfo&, Config);
   // Equal keys = identical packed bytes for the same weight (shared between shape profiles).
   std::string (*pack_key)(const graph::OpDesc&, const DeviceInfo&, Config);
-  void (*pack)(const graph::OpDesc&, const DeviceInfo&, Config, const TensorView& weight, void* packed);
-  std::unique_ptr<Launch> (*prepare)(const graph::OpDesc&, const DeviceInfo&, Config, const Operands&);
+  void (*pack)(const graph::OpDesc&, const DeviceInfo&, Config, const TensorView& weight,
+               void* packed);
+  std::unique_ptr<Launch> (*prepare)(const graph::OpDesc&, const DeviceInfo&, Config,
+                                     const Operands&);
 };
 
 // Device memory; freed on destruction.
@@ -100,6 +104,7 @@ class Device {
 };
 
 // First kernel of the list by name, or null.
-[[nodiscard]] const Kernel* find_kernel(std::span<const Kernel* const> kernels, std::string_view name);
+[[nodiscard]] const Kernel* find_kernel(std::span<const Kernel* const> kernels,
+                                        std::string_view name);
 
 }  // namespace halftone::backend

@@ -34,10 +34,10 @@ namespace halftone {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000U);
   const uint32_t magnitude = bits & 0x7fffffffU;
-  if (magnitude > 0x7f800000U) return static_cast<uint16_t>(sign | 0x7e00U);    // NaN
-  if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);   // rounds to inf
-  if (magnitude < 0x38800000U) {                                                // subnormal result
-    const float scaled = std::bit_cast<float>(magnitude) * 16777216.0F;         // * 2^24, exact
+  if (magnitude > 0x7f800000U) return static_cast<uint16_t>(sign | 0x7e00U);   // NaN
+  if (magnitude >= 0x477ff000U) return static_cast<uint16_t>(sign | 0x7c00U);  // rounds to inf
+  if (magnitude < 0x38800000U) {                                               // subnormal result
+    const float scaled = std::bit_cast<float>(magnitude) * 16777216.0F;        // * 2^24, exact
     return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(scaled)));
   }
   const uint32_t rounded = magnitude + 0xfffU + ((magnitude >> 13) & 1U);

@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "halftone/log.h"
+
 #include "backend/backend.h"
 #include "graph/graph.h"
-#include "halftone/log.h"
 #include "runtime/plan.h"
 
 namespace halftone::compile {
@@ -30,9 +31,10 @@ struct Pass {
 // Runs the enabled passes, verifying the graph after each.
 void run_passes(graph::Graph& graph, const CompileOptions& options);
 
-// Selects kernels and plans memory for one concrete shape. Throws kUnsupported naming the node and every
-// kernel's refusal when nothing serves an op.
-[[nodiscard]] runtime::Profile compile_profile(graph::Graph graph, std::map<std::string, int64_t> shape,
+// Selects kernels and plans memory for one concrete shape. Throws kUnsupported naming the node and
+// every kernel's refusal when nothing serves an op.
+[[nodiscard]] runtime::Profile compile_profile(graph::Graph graph,
+                                               std::map<std::string, int64_t> shape,
                                                const backend::DeviceInfo& device,
                                                std::span<const backend::Kernel* const> kernels,
                                                const CompileOptions& options = {});

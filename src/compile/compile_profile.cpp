@@ -1,14 +1,15 @@
 // Kernel selection, split by rate, storage of every value, arena offsets.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
 #include "compile/compile.h"
 #include "compile/memory_planner.h"
-#include "halftone/error.h"
 
 namespace halftone::compile {
 namespace {
@@ -59,8 +60,8 @@ class ProfileCompiler {
  private:
   [[nodiscard]] bool is_view(ValueId id) const { return view_of_[id] != graph::kNoValue; }
 
-  // A reshape of a dense value and a slice are addresses, not work: a slice of the leading axis always,
-  // one of the last axis when only attention (which takes pitched rows) reads it.
+  // A reshape of a dense value and a slice are addresses, not work: a slice of the leading axis
+  // always, one of the last axis when only attention (which takes pitched rows) reads it.
   void find_views() {
     const size_t n = graph_.values().size();
     view_of_.assign(n, graph::kNoValue);
@@ -142,7 +143,8 @@ class ProfileCompiler {
       const Shape& from = source.type.shape;
       const auto rank = static_cast<int64_t>(from.rank());
       const int64_t axis = slice->axis < 0 ? slice->axis + rank : slice->axis;
-      const int64_t stride = axis == 0 && rank > 1 ? from.num_elements() / std::max<int64_t>(from[0], 1) : 1;
+      const int64_t stride =
+          axis == 0 && rank > 1 ? from.num_elements() / std::max<int64_t>(from[0], 1) : 1;
       slot.offset += static_cast<uint64_t>(slice->begin * stride) * size_of(slot.type.dtype);
       if (stride == 1) slot.row_pitch = from.row_size();
     }
@@ -184,7 +186,8 @@ class ProfileCompiler {
       call.refused.emplace_back(kernel->name, reason);
     }
     std::string reasons;
-    for (const auto& [name, reason] : call.refused) reasons += fmt::format("\n  {}: {}", name, reason);
+    for (const auto& [name, reason] : call.refused)
+      reasons += fmt::format("\n  {}: {}", name, reason);
     throw Error(Errc::kUnsupported, fmt::format("{}: no kernel of device '{}' takes {} -> {}:{}",
                                                 node.name, device_.name, print_attrs(node.attrs),
                                                 to_string(desc.output()), reasons));
@@ -209,7 +212,8 @@ class ProfileCompiler {
 
   void bind_names() {
     for (ValueId id = 0; id < graph_.values().size(); ++id) {
-      if (graph_.value(id).is_input) profile_.inputs.push_back({graph_.value(id).name, slot_of_[id]});
+      if (graph_.value(id).is_input)
+        profile_.inputs.push_back({graph_.value(id).name, slot_of_[id]});
     }
     for (const graph::GraphOutput& output : graph_.outputs()) {
       if (graph_.value(output.value).rate == Rate::kLoad) {
@@ -269,10 +273,12 @@ class ProfileCompiler {
         for (const SlotId slot : calls[i].outputs) touch(slot, i);
       }
       const size_t num_slots = lifetimes.size();
-      for (size_t i = 0; i < calls.size(); ++i) lifetimes.push_back({calls[i].workspace_bytes, i, i});
+      for (size_t i = 0; i < calls.size(); ++i)
+        lifetimes.push_back({calls[i].workspace_bytes, i, i});
       profile_.arena_bytes = std::max(profile_.arena_bytes, plan_offsets(lifetimes));
       for (size_t i = 0; i < num_slots; ++i) profile_.slots[slots[i]].offset = lifetimes[i].offset;
-      for (size_t i = 0; i < calls.size(); ++i) calls[i].workspace_offset = lifetimes[num_slots + i].offset;
+      for (size_t i = 0; i < calls.size(); ++i)
+        calls[i].workspace_offset = lifetimes[num_slots + i].offset;
     }
   }
 

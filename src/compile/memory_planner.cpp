@@ -8,9 +8,8 @@ namespace halftone::compile {
 uint64_t plan_offsets(std::vector<Lifetime>& lifetimes) {
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, [&](size_t a, size_t b) {
-    return lifetimes[a].bytes > lifetimes[b].bytes;
-  });
+  std::ranges::stable_sort(
+      order, [&](size_t a, size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
   const auto aligned = [](uint64_t bytes) {
     return (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
   };
@@ -27,8 +26,8 @@ uint64_t plan_offsets(std::vector<Lifetime>& lifetimes) {
     }
     item.offset = offset;
     total = std::max(total, offset + aligned(item.bytes));
-    const auto at = std::ranges::upper_bound(placed, offset, {},
-                                             [&](size_t i) { return lifetimes[i].offset; });
+    const auto at =
+        std::ranges::upper_bound(placed, offset, {}, [&](size_t i) { return lifetimes[i].offset; });
     placed.insert(at, index);
   }
   return total;

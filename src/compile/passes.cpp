@@ -1,11 +1,12 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 
-#include "compile/compile.h"
+#include <fmt/format.h>
+
 #include "halftone/error.h"
+
+#include "compile/compile.h"
 
 namespace halftone::compile {
 
@@ -28,7 +29,8 @@ void run_passes(graph::Graph& graph, const CompileOptions& options) {
     if (!std::ranges::any_of(passes(), known)) {
       std::string names;
       for (const Pass& pass : passes()) names.append(names.empty() ? "" : ", ").append(pass.name);
-      throw Error(Errc::kInvalidArgument, fmt::format("unknown pass '{}'; there are: {}", name, names));
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("unknown pass '{}'; there are: {}", name, names));
     }
   }
   verify(graph);

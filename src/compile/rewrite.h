@@ -8,8 +8,8 @@
 
 namespace halftone::compile {
 
-// A view of the graph for one pass. Nodes are edited in place; removed nodes and replaced values take
-// effect in commit().
+// A view of the graph for one pass. Nodes are edited in place; removed nodes and replaced values
+// take effect in commit().
 class Rewriter {
  public:
   explicit Rewriter(graph::Graph& graph);
@@ -30,7 +30,8 @@ class Rewriter {
 
   // Removes node `index`; its former inputs lose a use.
   void remove(size_t index);
-  // Node `into` takes over `from`: becomes `fused`, `from` is removed. `into` must come after `from`.
+  // Node `into` takes over `from`: becomes `fused`, `from` is removed. `into` must come after
+  // `from`.
   void fuse(size_t from, size_t into, graph::Node fused);
   // Every later read of `old_value` (and graph outputs) becomes `new_value`.
   void replace(graph::ValueId old_value, graph::ValueId new_value);

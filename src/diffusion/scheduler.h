@@ -47,8 +47,8 @@ struct Scheduler {
   std::span<const std::string_view> aliases = {};
   // Has diffusers' options use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas.
   bool has_sigma_schedules = false;
-  // Follows respaced sigmas when asked, although diffusers' class has no option for them (sd.cpp and
-  // WebUI combine "Euler a" with Karras); such keys of a scheduler_config.json stay ignored.
+  // Follows respaced sigmas when asked, although diffusers' class has no option for them (sd.cpp
+  // and WebUI combine "Euler a" with Karras); such keys of a scheduler_config.json stay ignored.
   bool can_respace_sigmas = false;
   bool has_clip_sample = false;             // has the option clip_sample, which is refused when set
   bool is_flow = false;                     // for models that predict a flow velocity

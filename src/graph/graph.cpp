@@ -1,9 +1,9 @@
 #include "graph/graph.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "halftone/error.h"
 
@@ -17,8 +17,8 @@ Rate rate_of_inputs(const Graph& graph, const std::vector<Operand>& inputs) {
 }
 
 [[noreturn]] void broken(const Node& node, std::string_view what) {
-  throw Error(Errc::kInternal, fmt::format("graph: node '{}' ({}): {}", node.name,
-                                           name_of(node.attrs), what));
+  throw Error(Errc::kInternal,
+              fmt::format("graph: node '{}' ({}): {}", node.name, name_of(node.attrs), what));
 }
 
 void verify_node(const Graph& graph, const Node& node, const std::vector<bool>& defined) {
@@ -40,7 +40,8 @@ void verify_node(const Graph& graph, const Node& node, const std::vector<bool>& 
     if (node.outputs[i] >= defined.size()) broken(node, "output id out of range");
     const Value& value = graph.value(node.outputs[i]);
     if (value.type != types[i]) {
-      broken(node, fmt::format("output is {}, inferred {}", to_string(value.type), to_string(types[i])));
+      broken(node,
+             fmt::format("output is {}, inferred {}", to_string(value.type), to_string(types[i])));
     }
     if (value.rate != rate) broken(node, "output rate is not the highest rate of the inputs");
     if (value.is_input || value.constant) broken(node, "writes an input or a constant");

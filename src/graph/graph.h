@@ -1,5 +1,5 @@
-// The graph: typed values joined by nodes, in execution order. Built by models/, rewritten by compile/,
-// evaluated by reference/.
+// The graph: typed values joined by nodes, in execution order. Built by models/, rewritten by
+// compile/, evaluated by reference/.
 #pragma once
 
 #include <optional>
@@ -46,7 +46,8 @@ struct GraphOutput {
   ValueId value;
 };
 
-// Not thread-safe. Value ids stay valid; nodes are kept in an order in which operands precede users.
+// Not thread-safe. Value ids stay valid; nodes are kept in an order in which operands precede
+// users.
 class Graph {
  public:
   ValueId add_input(std::string name, TensorType type, Rate rate);
@@ -77,9 +78,11 @@ class Graph {
   std::vector<GraphOutput> outputs_;
 };
 
-// Checks ids, order, single assignment, inferred types and rates; throws kInternal with the node's name.
+// Checks ids, order, single assignment, inferred types and rates; throws kInternal with the node's
+// name.
 void verify(const Graph& graph);
-// One line a value or node; parse(print(g)) prints the same text. Literals print their bytes as hex.
+// One line a value or node; parse(print(g)) prints the same text. Literals print their bytes as
+// hex.
 [[nodiscard]] std::string print(const Graph& graph);
 // Throws kCorruptFile with the line number.
 [[nodiscard]] Graph parse(std::string_view text);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "halftone/error.h"
+
 #include "tensor/step_coefficients.h"
 
 namespace halftone::graph {
@@ -16,8 +17,9 @@ Graph sample_graph() {
   const ValueId hwio = g.add_node(Transpose{{0, 2, 3, 1}}, {{Role::kX, w}}, "conv.layout");
   const ValueId lw = g.add_weight("unet/time \"quoted\\\".weight", {DType::kF32, {16, 8}});
   const ValueId row = g.add_node(Linear{}, {{Role::kX, t}, {Role::kWeight, lw}}, "time");
-  const ValueId y = g.add_node(Conv2d{2, 1, 1, Activation::kSilu},
-                               {{Role::kX, x}, {Role::kWeight, hwio}, {Role::kRowAdd, row}}, "conv");
+  const ValueId y =
+      g.add_node(Conv2d{2, 1, 1, Activation::kSilu},
+                 {{Role::kX, x}, {Role::kWeight, hwio}, {Role::kRowAdd, row}}, "conv");
   const ValueId bias = g.add_literal("shift", Tensor::from({2, 16}, std::vector<float>(32, 0.5F)));
   g.add_output("y", g.add_node(Add{}, {{Role::kX, y}, {Role::kX, bias}}, "add"));
   return g;

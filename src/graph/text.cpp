@@ -1,13 +1,14 @@
 // The text form of a graph: what passes are tested with and what golden prints hold.
-#include <fmt/format.h>
-
 #include <charconv>
 #include <cstring>
 #include <map>
 #include <utility>
 
-#include "graph/graph.h"
+#include <fmt/format.h>
+
 #include "halftone/error.h"
+
+#include "graph/graph.h"
 
 namespace halftone::graph {
 namespace {
@@ -221,12 +222,15 @@ class Parser {
     for (; word != "->"; word = line.word()) {
       const size_t equals = word.find('=');
       if (equals == std::string_view::npos) line.fail("wants operands like x=%3");
-      operands.push_back({parse_role(word.substr(0, equals)), known(line, word.substr(equals + 1))});
+      operands.push_back(
+          {parse_role(word.substr(0, equals)), known(line, word.substr(equals + 1))});
     }
     const ValueId value = graph_.add_node(std::move(attrs), std::move(operands), std::move(name));
     define(line, line.id(line.word()), value);
-    if (line.type(line.word()) != graph_.type(value)) line.fail("output type is not the inferred one");
-    if (parse_rate(line.word()) != graph_.value(value).rate) line.fail("output rate is not the inferred one");
+    if (line.type(line.word()) != graph_.type(value))
+      line.fail("output type is not the inferred one");
+    if (parse_rate(line.word()) != graph_.value(value).rate)
+      line.fail("output rate is not the inferred one");
   }
 
   Graph graph_;

@@ -1,11 +1,12 @@
 #include "runtime/constant_loader.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
-#include "base/hash.h"
+#include <fmt/format.h>
+
 #include "halftone/error.h"
+
+#include "base/hash.h"
 
 namespace halftone::runtime {
 
@@ -15,7 +16,8 @@ CallTypes::CallTypes(const Profile& profile, const Call& call) {
   for (const CallOperand& operand : call.inputs) {
     inputs.push_back({operand.role, profile.slots[operand.slot].type});
   }
-  for (const SlotId slot : call.outputs) outputs.push_back({graph::Role::kY, profile.slots[slot].type});
+  for (const SlotId slot : call.outputs)
+    outputs.push_back({graph::Role::kY, profile.slots[slot].type});
 }
 
 const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
@@ -23,20 +25,22 @@ const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
   const backend::Kernel* kernel = find_kernel(device.kernels(), call.kernel);
   if (kernel == nullptr || kernel->op != graph::kind_of(call.attrs)) {
     throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: kernel '{}' is unknown to device '{}'; build the plan again", call.name,
-                            call.kernel, device.info().name));
+                fmt::format("{}: kernel '{}' is unknown to device '{}'; build the plan again",
+                            call.name, call.kernel, device.info().name));
   }
   const backend::Support support = kernel->supports(desc, device.info());
   if (!support.ok) {
-    throw Error(Errc::kIncompatiblePlan, fmt::format("{}: kernel '{}' refuses this device: {}; build the "
-                                                     "plan again",
-                                                     call.name, call.kernel, support.reason));
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: kernel '{}' refuses this device: {}; build the "
+                            "plan again",
+                            call.name, call.kernel, support.reason));
   }
   return *kernel;
 }
 
-ConstantLoader::ConstantLoader(const Profile& profile, backend::Device& device, backend::Stream& stream,
-                               const WeightSource& weights, ConstantStore& store)
+ConstantLoader::ConstantLoader(const Profile& profile, backend::Device& device,
+                               backend::Stream& stream, const WeightSource& weights,
+                               ConstantStore& store)
     : profile_(profile),
       device_(device),
       stream_(stream),
@@ -51,13 +55,16 @@ ConstantLoader::ConstantLoader(const Profile& profile, backend::Device& device, 
 std::string ConstantLoader::key_of(SlotId slot) const {
   const Slot& s = profile_.slots[slot];
   switch (s.storage) {
-    case Storage::kWeight: return fmt::format("{}:{}", s.weight, to_string(s.type));
+    case Storage::kWeight:
+      return fmt::format("{}:{}", s.weight, to_string(s.type));
     case Storage::kLiteral:
       return fmt::format("literal:{}:{}", to_string(s.type),
                          to_hex(sha256({s.literal->data(), s.type.num_bytes()})));
-    default: break;
+    default:
+      break;
   }
-  check_internal(s.storage == Storage::kConstant && producer_[slot] != nullptr, "slot is no constant");
+  check_internal(s.storage == Storage::kConstant && producer_[slot] != nullptr,
+                 "slot is no constant");
   std::string key = print_attrs(producer_[slot]->attrs) + "(";
   for (const CallOperand& operand : producer_[slot]->inputs) {
     key += to_string(operand.role);
@@ -66,7 +73,8 @@ std::string ConstantLoader::key_of(SlotId slot) const {
   return key + ')';
 }
 
-std::shared_ptr<Buffer> ConstantLoader::keep(const std::string& key, std::shared_ptr<Buffer> buffer) {
+std::shared_ptr<Buffer> ConstantLoader::keep(const std::string& key,
+                                             std::shared_ptr<Buffer> buffer) {
   store_.num_bytes_ += buffer->size();
   store_.buffers_.emplace(key, buffer);
   return buffer;
@@ -88,7 +96,8 @@ std::shared_ptr<Buffer> ConstantLoader::packed(SlotId slot, const backend::Kerne
   const std::shared_ptr<Buffer> source = evaluate(slot);
   std::shared_ptr<Buffer> packed =
       device_.allocate(kernel.packed_bytes(desc, device_.info(), config));
-  kernel.pack(desc, device_.info(), config, {profile_.slots[slot].type, source->data()}, packed->data());
+  kernel.pack(desc, device_.info(), config, {profile_.slots[slot].type, source->data()},
+              packed->data());
   return keep(key, std::move(packed));
 }
 
@@ -106,7 +115,8 @@ std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
   } else if (s.storage == Storage::kLiteral) {
     device_.upload(buffer->data(), s.literal->data(), s.type.num_bytes());
   } else {
-    check_internal(s.storage == Storage::kConstant && producer_[slot] != nullptr, "slot is no constant");
+    check_internal(s.storage == Storage::kConstant && producer_[slot] != nullptr,
+                   "slot is no constant");
     run_call(*producer_[slot], *buffer);
   }
   return buffer;

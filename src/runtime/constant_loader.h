@@ -9,9 +9,9 @@
 
 namespace halftone::runtime {
 
-// Evaluates the expression behind a constant slot (checkpoint tensors, literals and load-stage calls) and
-// packs it where its kernel wants that. Only one expression's temporaries are alive at a time, so loading
-// needs little more memory than the packed constants themselves.
+// Evaluates the expression behind a constant slot (checkpoint tensors, literals and load-stage
+// calls) and packs it where its kernel wants that. Only one expression's temporaries are alive at a
+// time, so loading needs little more memory than the packed constants themselves.
 class ConstantLoader {
  public:
   ConstantLoader(const Profile& profile, backend::Device& device, backend::Stream& stream,
@@ -45,7 +45,8 @@ struct CallTypes {
   [[nodiscard]] graph::OpDesc desc(const Call& call) const { return {call.attrs, inputs, outputs}; }
 };
 
-// The kernel a call names; throws kIncompatiblePlan when the device lacks it or it refuses the call.
+// The kernel a call names; throws kIncompatiblePlan when the device lacks it or it refuses the
+// call.
 const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
                                  const backend::Device& device);
 

@@ -1,13 +1,14 @@
 #include "runtime/executor.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <utility>
 
-#include "graph/cost.h"
+#include <fmt/format.h>
+
 #include "halftone/error.h"
+
+#include "graph/cost.h"
 #include "runtime/constant_loader.h"
 
 namespace halftone::runtime {
@@ -103,7 +104,8 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
   std::vector<TensorView> inputs;
   for (const CallOperand& operand : call.inputs) {
     const Slot& slot = profile.slots[operand.slot];
-    const bool is_constant = slot.storage == Storage::kWeight || slot.storage == Storage::kLiteral ||
+    const bool is_constant = slot.storage == Storage::kWeight ||
+                             slot.storage == Storage::kLiteral ||
                              slot.storage == Storage::kConstant;
     if (!is_constant) {
       inputs.push_back(view(operand.slot));
@@ -117,8 +119,8 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
   std::vector<TensorView> outputs;
   for (const SlotId slot : call.outputs) outputs.push_back(view(slot));
   void* workspace = static_cast<std::byte*>(arena->data()) + call.workspace_offset;
-  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}), &call, 0, 0,
-          graph::flop_of(desc)};
+  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}), &call, 0,
+          0, graph::flop_of(desc)};
 }
 
 void Executor::Impl::find_crossing() {
@@ -189,9 +191,9 @@ void Executor::set_input(std::string_view name, const Tensor& value) {
   const SlotId slot = impl_->find(impl_->profile.inputs, name, "input");
   const TensorType& wanted = impl_->profile.slots[slot].type;
   if (value.type() != wanted) {
-    throw Error(Errc::kInvalidArgument, fmt::format("plan '{}': input '{}' is {}, wanted {}",
-                                                    impl_->plan->component, name,
-                                                    to_string(value.type()), to_string(wanted)));
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("plan '{}': input '{}' is {}, wanted {}", impl_->plan->component, name,
+                            to_string(value.type()), to_string(wanted)));
   }
   impl_->device.upload(impl_->address(slot), value.data(), wanted.num_bytes());
 }

@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "halftone/log.h"
+
 #include "runtime/plan.h"
 
 namespace halftone::runtime {
 
-// Loaded constants (packed weights), shared between the profiles of a component: equal expressions are
-// loaded once. Must outlive the executors that use it. Not thread-safe.
+// Loaded constants (packed weights), shared between the profiles of a component: equal expressions
+// are loaded once. Must outlive the executors that use it. Not thread-safe.
 class ConstantStore {
  public:
   [[nodiscard]] uint64_t num_bytes() const { return num_bytes_; }
@@ -25,8 +26,8 @@ class ConstantStore {
 };
 
 struct ExecutorOptions {
-  // Memory for Storage::kArena, at least profile.arena_bytes; null = own. Several executors that never
-  // run at the same time may share one.
+  // Memory for Storage::kArena, at least profile.arena_bytes; null = own. Several executors that
+  // never run at the same time may share one.
   std::shared_ptr<backend::Buffer> arena;
   std::shared_ptr<ConstantStore> constants;  // null = own
   bool profile = false;                      // time every call (CPU: wall time)
@@ -52,8 +53,9 @@ struct CallTime {
 // constructing) and the plan must outlive it.
 class Executor {
  public:
-  // Loads and packs the constants, then prepares every call. Throws kIncompatiblePlan when a kernel is
-  // unknown to the device or refuses, kNotFound or kCorruptFile for weights that do not fit, kCancelled.
+  // Loads and packs the constants, then prepares every call. Throws kIncompatiblePlan when a kernel
+  // is unknown to the device or refuses, kNotFound or kCorruptFile for weights that do not fit,
+  // kCancelled.
   Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::Device& device,
            const WeightSource& weights, ExecutorOptions options = {});
   ~Executor();

@@ -32,10 +32,10 @@ struct Slot {
   TensorType type;
   Storage storage = Storage::kArena;
   graph::Rate rate = graph::Rate::kLoad;
-  uint64_t offset = 0;     // bytes into the persistent region or the arena; into the base for a view
-  int64_t row_pitch = 0;   // elements between rows; == type.shape.row_size() when dense
-  SlotId base = kNoSlot;   // kView only: a slot that is no view itself
-  std::string weight;      // kWeight only: WeightSource name
+  uint64_t offset = 0;    // bytes into the persistent region or the arena; into the base for a view
+  int64_t row_pitch = 0;  // elements between rows; == type.shape.row_size() when dense
+  SlotId base = kNoSlot;  // kView only: a slot that is no view itself
+  std::string weight;     // kWeight only: WeightSource name
   std::shared_ptr<const Tensor> literal;  // kLiteral only
 };
 

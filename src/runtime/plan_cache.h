@@ -7,14 +7,15 @@
 #include <string>
 
 #include "halftone/log.h"
+
 #include "runtime/plan_file.h"
 
 namespace halftone::runtime {
 
 class PlanCache {
  public:
-  // An empty folder means no cache. The folder is created 0700; one that others may write is refused
-  // with a warning and the cache is off.
+  // An empty folder means no cache. The folder is created 0700; one that others may write is
+  // refused with a warning and the cache is off.
   explicit PlanCache(std::filesystem::path folder, Logger logger = {});
 
   struct Found {
@@ -22,9 +23,10 @@ class PlanCache {
     bool from_cache = false;
     std::filesystem::path file;  // empty when nothing was written
   };
-  // The entry of `wanted`, or what `build` makes, stored for the next caller. A corrupt entry is renamed
-  // *.corrupt-<time> and rebuilt. Concurrent builders of one key wait for the first (bounded), then read
-  // its result. A full or read-only disk costs a warning, not the plan.
+  // The entry of `wanted`, or what `build` makes, stored for the next caller. A corrupt entry is
+  // renamed
+  // *.corrupt-<time> and rebuilt. Concurrent builders of one key wait for the first (bounded), then
+  // read its result. A full or read-only disk costs a warning, not the plan.
   [[nodiscard]] Found get(const Fingerprint& wanted, const std::string& readable_name,
                           const std::function<Plan()>& build);
 

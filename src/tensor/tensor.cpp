@@ -1,8 +1,5 @@
 #include "tensor/tensor.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -10,8 +7,12 @@
 #include <new>
 #include <utility>
 
-#include "base/scalar_types.h"
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "halftone/error.h"
+
+#include "base/scalar_types.h"
 
 namespace halftone {
 namespace {
@@ -30,23 +31,40 @@ constexpr size_t kAlignment = 64;
 
 float load(const void* src, DType type, size_t i) {
   switch (type) {
-    case DType::kF32: return static_cast<const float*>(src)[i];
-    case DType::kF16: return f16_to_float(static_cast<const uint16_t*>(src)[i]);
-    case DType::kBF16: return bf16_to_float(static_cast<const uint16_t*>(src)[i]);
-    case DType::kF8E4M3: return f8e4m3_to_float(static_cast<const uint8_t*>(src)[i]);
-    case DType::kF8E5M2: return f8e5m2_to_float(static_cast<const uint8_t*>(src)[i]);
-    default: throw Error(Errc::kInternal, "convert: integer types convert only to themselves");
+    case DType::kF32:
+      return static_cast<const float*>(src)[i];
+    case DType::kF16:
+      return f16_to_float(static_cast<const uint16_t*>(src)[i]);
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const uint16_t*>(src)[i]);
+    case DType::kF8E4M3:
+      return f8e4m3_to_float(static_cast<const uint8_t*>(src)[i]);
+    case DType::kF8E5M2:
+      return f8e5m2_to_float(static_cast<const uint8_t*>(src)[i]);
+    default:
+      throw Error(Errc::kInternal, "convert: integer types convert only to themselves");
   }
 }
 
 void store(float value, void* dst, DType type, size_t i) {
   switch (type) {
-    case DType::kF32: static_cast<float*>(dst)[i] = value; return;
-    case DType::kF16: static_cast<uint16_t*>(dst)[i] = float_to_f16(value); return;
-    case DType::kBF16: static_cast<uint16_t*>(dst)[i] = float_to_bf16(value); return;
-    case DType::kF8E4M3: static_cast<uint8_t*>(dst)[i] = float_to_f8e4m3(value); return;
-    case DType::kF8E5M2: static_cast<uint8_t*>(dst)[i] = float_to_f8e5m2(value); return;
-    default: throw Error(Errc::kInternal, "convert: integer types convert only to themselves");
+    case DType::kF32:
+      static_cast<float*>(dst)[i] = value;
+      return;
+    case DType::kF16:
+      static_cast<uint16_t*>(dst)[i] = float_to_f16(value);
+      return;
+    case DType::kBF16:
+      static_cast<uint16_t*>(dst)[i] = float_to_bf16(value);
+      return;
+    case DType::kF8E4M3:
+      static_cast<uint8_t*>(dst)[i] = float_to_f8e4m3(value);
+      return;
+    case DType::kF8E5M2:
+      static_cast<uint8_t*>(dst)[i] = float_to_f8e5m2(value);
+      return;
+    default:
+      throw Error(Errc::kInternal, "convert: integer types convert only to themselves");
   }
 }
 
@@ -66,20 +84,22 @@ DType parse_dtype(std::string_view name) {
   throw Error(Errc::kInvalidArgument, fmt::format("unknown element type '{}'", name));
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape.dims(), ",")); }
+std::string to_string(const Shape& shape) {
+  return fmt::format("[{}]", fmt::join(shape.dims(), ","));
+}
 
 std::string to_string(const TensorType& type) {
   return fmt::format("{}{}", to_string(type.dtype), to_string(type.shape));
 }
 
 void Tensor::Free::operator()(std::byte* p) const {
-  ::operator delete(p, std::align_val_t{kAlignment});
+  ::operator delete (p, std::align_val_t{kAlignment});
 }
 
 Tensor::Tensor(TensorType type) : type_(std::move(type)) {
   const size_t bytes = std::max<size_t>(type_.num_bytes(), 1);
-  data_.reset(static_cast<std::byte*>(
-      ::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow)));
+  data_.reset(
+      static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow)));
   if (data_ == nullptr) {
     throw Error(Errc::kOutOfMemory,
                 fmt::format("cannot allocate {} bytes for a {} tensor", bytes, to_string(type_)));

@@ -1,4 +1,5 @@
-// Shapes, typed views and host tensors. Shape order is memory order; the last dimension is contiguous.
+// Shapes, typed views and host tensors. Shape order is memory order; the last dimension is
+// contiguous.
 #pragma once
 
 #include <cstddef>
@@ -70,7 +71,8 @@ struct TensorView {
   int64_t row_pitch = 0;
 
   TensorView() = default;
-  TensorView(TensorType t, void* d) : type(std::move(t)), data(d), row_pitch(type.shape.row_size()) {}
+  TensorView(TensorType t, void* d)
+      : type(std::move(t)), data(d), row_pitch(type.shape.row_size()) {}
   TensorView(TensorType t, void* d, int64_t pitch)
       : type(std::move(t)), data(d), row_pitch(pitch) {}
   [[nodiscard]] bool is_dense() const { return row_pitch == type.shape.row_size(); }
@@ -125,8 +127,8 @@ class WeightSource {
   [[nodiscard]] virtual bool contains(const std::string& name) const = 0;
   // Stored type; throws kNotFound with the name when absent.
   [[nodiscard]] virtual TensorType type(const std::string& name) const = 0;
-  // Writes the tensor to `dst` (type.num_bytes() bytes) converted to type.dtype; the shape must equal
-  // the stored one or throws kCorruptFile naming both.
+  // Writes the tensor to `dst` (type.num_bytes() bytes) converted to type.dtype; the shape must
+  // equal the stored one or throws kCorruptFile naming both.
   virtual void read(const std::string& name, const TensorType& type, std::byte* dst) const = 0;
 };
 

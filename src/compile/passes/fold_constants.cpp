@@ -47,6 +47,7 @@ void run(graph::Graph& graph) {
 }  // namespace
 
 extern const Pass kPass_fold_constants;
-const Pass kPass_fold_constants{"fold_constants", "evaluates nodes of literals while building", true, run};
+const Pass kPass_fold_constants{"fold_constants", "evaluates nodes of literals while building",
+                                true, run};
 
 }  // namespace halftone::compile

@@ -33,7 +33,8 @@ bool has(const Node& node, Role role) { return Rewriter::operand(node, role) != 
 // The matrix op that alone makes `value` for a reader of the same rate, or nothing.
 std::optional<size_t> sole_producer(Rewriter& rewriter, ValueId value, const Node& reader) {
   const auto from = rewriter.producer(value);
-  if (!from || rewriter.num_uses(value) != 1 || !is_matrix_op(rewriter.node(*from))) return std::nullopt;
+  if (!from || rewriter.num_uses(value) != 1 || !is_matrix_op(rewriter.node(*from)))
+    return std::nullopt;
   const graph::Graph& graph = rewriter.graph();
   if (graph.value(value).rate != graph.value(reader.outputs[0]).rate) return std::nullopt;
   return from;
@@ -44,7 +45,8 @@ void fuse_activation(Rewriter& rewriter, size_t index, Activation activation) {
   const auto from = sole_producer(rewriter, node.inputs[0].value, node);
   if (!from) return;
   Node fused = rewriter.node(*from);
-  if (activation_of(fused) != Activation::kNone || has_geglu(fused) || has(fused, Role::kResidual)) return;
+  if (activation_of(fused) != Activation::kNone || has_geglu(fused) || has(fused, Role::kResidual))
+    return;
   activation_of(fused) = activation;
   fused.outputs = node.outputs;
   rewriter.fuse(*from, index, std::move(fused));
@@ -115,8 +117,8 @@ void run(graph::Graph& graph) {
 }  // namespace
 
 extern const Pass kPass_fuse_epilogue;
-const Pass kPass_fuse_epilogue{"fuse_epilogue",
-                               "bias, row add, activation, GEGLU and residual join linear and conv2d",
-                               false, run};
+const Pass kPass_fuse_epilogue{
+    "fuse_epilogue", "bias, row add, activation, GEGLU and residual join linear and conv2d", false,
+    run};
 
 }  // namespace halftone::compile

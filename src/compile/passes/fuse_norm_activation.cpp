@@ -28,7 +28,7 @@ void run(graph::Graph& graph) {
 }  // namespace
 
 extern const Pass kPass_fuse_norm_activation;
-const Pass kPass_fuse_norm_activation{"fuse_norm_activation", "group norm applies its activation", false,
-                                      run};
+const Pass kPass_fuse_norm_activation{"fuse_norm_activation", "group norm applies its activation",
+                                      false, run};
 
 }  // namespace halftone::compile

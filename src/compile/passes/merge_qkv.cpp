@@ -1,5 +1,5 @@
-// Linears that read one input and feed one attention (q, k, v; or k, v of the text) become one linear
-// with stacked weights; its slices are pitched views.
+// Linears that read one input and feed one attention (q, k, v; or k, v of the text) become one
+// linear with stacked weights; its slices are pitched views.
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -16,8 +16,8 @@ using graph::Role;
 using graph::ValueId;
 
 struct Member {
-  size_t node;      // the linear
-  ValueId value;    // its output
+  size_t node;    // the linear
+  ValueId value;  // its output
 };
 
 bool is_plain_linear(Rewriter& rewriter, ValueId value, Member& member) {

@@ -1,5 +1,5 @@
-// Removes layout changes that do nothing: equal reshapes and casts, transposes that undo each other, and
-// chains of reshapes.
+// Removes layout changes that do nothing: equal reshapes and casts, transposes that undo each
+// other, and chains of reshapes.
 #include "compile/compile.h"
 #include "compile/rewrite.h"
 
@@ -34,7 +34,8 @@ void simplify_node(Rewriter& rewriter, size_t index) {
     } else if (const auto* second = std::get_if<graph::Transpose>(&node.attrs)) {
       if (const auto* first = std::get_if<graph::Transpose>(&before.attrs)) {
         std::vector<int64_t> perm;
-        for (const int64_t axis : second->perm) perm.push_back(first->perm[static_cast<size_t>(axis)]);
+        for (const int64_t axis : second->perm)
+          perm.push_back(first->perm[static_cast<size_t>(axis)]);
         node.attrs = graph::Transpose{std::move(perm)};
         node.inputs[0].value = source;
       }
@@ -65,6 +66,7 @@ void run(graph::Graph& graph) {
 }  // namespace
 
 extern const Pass kPass_simplify;
-const Pass kPass_simplify{"simplify", "drops reshapes, casts and transposes that do nothing", true, run};
+const Pass kPass_simplify{"simplify", "drops reshapes, casts and transposes that do nothing", true,
+                          run};
 
 }  // namespace halftone::compile

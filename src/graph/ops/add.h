@@ -4,9 +4,9 @@
 
 namespace halftone::graph {
 
-// y = a + b. Two kX operands a, b: equal shapes, or b of shape [n, c] added to every inner position of
-// batch row n of a [n, ..., c], or b of shape [t, c] with a [n, t, c] when broadcast_batch (position
-// embedding). Output has a's type.
+// y = a + b. Two kX operands a, b: equal shapes, or b of shape [n, c] added to every inner position
+// of batch row n of a [n, ..., c], or b of shape [t, c] with a [n, t, c] when broadcast_batch
+// (position embedding). Output has a's type.
 struct Add {
   static constexpr std::string_view kName = "add";
   bool broadcast_batch = false;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-
 namespace halftone::graph {
 
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in) {
@@ -15,7 +14,8 @@ std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand>
           fmt::format("q {} does not fit k {}", to_string(q), to_string(k)));
   require(op.heads >= 1 && q.shape[2] % op.heads == 0, "attention",
           fmt::format("{} channels do not divide into {} heads", q.shape[2], op.heads));
-  require(!op.causal || q.shape[1] == k.shape[1], "attention", "causal wants as many keys as queries");
+  require(!op.causal || q.shape[1] == k.shape[1], "attention",
+          "causal wants as many keys as queries");
   return {q};
 }
 

@@ -4,9 +4,10 @@
 
 namespace halftone::graph {
 
-// y = softmax(scale * q k^T + mask) v per head. kQ [b, tq, heads*d], kK and kV [b, tk, heads*d]; head h
-// owns channels [h*d, (h+1)*d). causal: query i sees keys 0..i (tq == tk). Softmax and accumulation in
-// fp32 at least. Inputs may be pitched (slices of a merged QKV). Output [b, tq, heads*d], q's dtype.
+// y = softmax(scale * q k^T + mask) v per head. kQ [b, tq, heads*d], kK and kV [b, tk, heads*d];
+// head h owns channels [h*d, (h+1)*d). causal: query i sees keys 0..i (tq == tk). Softmax and
+// accumulation in fp32 at least. Inputs may be pitched (slices of a merged QKV). Output [b, tq,
+// heads*d], q's dtype.
 struct Attention {
   static constexpr std::string_view kName = "attention";
   int64_t heads = 1;

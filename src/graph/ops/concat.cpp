@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-
 namespace halftone::graph {
 
 std::vector<TensorType> infer(const Concat& op, std::span<const TypedOperand> in) {

@@ -2,29 +2,31 @@
 
 #include <fmt/format.h>
 
-
 namespace halftone::graph {
 
 std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in) {
   const TensorType& x = need_operand(in, Role::kX, "conv2d");
   const TensorType& weight = need_operand(in, Role::kWeight, "conv2d");
-  require(x.shape.rank() == 4 && weight.shape.rank() == 4 && x.shape[3] == weight.shape[3], "conv2d",
+  require(x.shape.rank() == 4 && weight.shape.rank() == 4 && x.shape[3] == weight.shape[3],
+          "conv2d",
           fmt::format("x {} does not fit weight {} ([n,h,w,in] and [out,kh,kw,in])", to_string(x),
                       to_string(weight)));
-  require(op.stride >= 1 && op.pad_begin >= 0 && op.pad_end >= 0, "conv2d", "bad stride or padding");
+  require(op.stride >= 1 && op.pad_begin >= 0 && op.pad_end >= 0, "conv2d",
+          "bad stride or padding");
   const auto extent = [&](int64_t size, int64_t kernel) {
     const int64_t span = size + op.pad_begin + op.pad_end - kernel;
     require(span >= 0, "conv2d", "the kernel is larger than the padded input");
     return span / op.stride + 1;
   };
   TensorType y{x.dtype,
-               {x.shape[0], extent(x.shape[1], weight.shape[1]), extent(x.shape[2], weight.shape[2]),
-                weight.shape[0]}};
+               {x.shape[0], extent(x.shape[1], weight.shape[1]),
+                extent(x.shape[2], weight.shape[2]), weight.shape[0]}};
   if (const TensorType* bias = find_operand(in, Role::kBias)) {
     require(bias->shape == Shape{weight.shape[0]}, "conv2d", "bias must be [out]");
   }
   if (const TensorType* add = find_operand(in, Role::kRowAdd)) {
-    require(add->shape == Shape({x.shape[0], weight.shape[0]}), "conv2d", "row_add must be [n, out]");
+    require(add->shape == Shape({x.shape[0], weight.shape[0]}), "conv2d",
+            "row_add must be [n, out]");
   }
   if (const TensorType* residual = find_operand(in, Role::kResidual)) {
     require(residual->shape == y.shape, "conv2d", "residual must have the output's shape");

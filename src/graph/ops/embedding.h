@@ -4,8 +4,8 @@
 
 namespace halftone::graph {
 
-// y[..., c] = weight[index[...], c]. Operands kIndex i32[...], kWeight [rows, c]. An index out of range
-// is an error when running (kInvalidArgument).
+// y[..., c] = weight[index[...], c]. Operands kIndex i32[...], kWeight [rows, c]. An index out of
+// range is an error when running (kInvalidArgument).
 struct Embedding {
   static constexpr std::string_view kName = "embedding";
 

@@ -4,9 +4,9 @@
 
 namespace halftone::graph {
 
-// Group normalisation over x [n, ..., c]: statistics per (n, group of c/groups channels) over all inner
-// positions, in fp32 at least; y = act((x - mean) / sqrt(var + eps) * gamma[c] + beta[c]), biased
-// variance. Operands kX, kGamma, kBeta.
+// Group normalisation over x [n, ..., c]: statistics per (n, group of c/groups channels) over all
+// inner positions, in fp32 at least; y = act((x - mean) / sqrt(var + eps) * gamma[c] + beta[c]),
+// biased variance. Operands kX, kGamma, kBeta.
 struct GroupNorm {
   static constexpr std::string_view kName = "group_norm";
   int64_t groups = 32;

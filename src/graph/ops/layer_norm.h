@@ -4,8 +4,8 @@
 
 namespace halftone::graph {
 
-// y[..., c] = (x - mean) / sqrt(var + eps) * gamma[c] + beta[c] over the last axis, biased variance,
-// statistics in fp32 at least. Operands kX, kGamma, kBeta.
+// y[..., c] = (x - mean) / sqrt(var + eps) * gamma[c] + beta[c] over the last axis, biased
+// variance, statistics in fp32 at least. Operands kX, kGamma, kBeta.
 struct LayerNorm {
   static constexpr std::string_view kName = "layer_norm";
   double eps = 1e-5;

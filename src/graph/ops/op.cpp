@@ -1,9 +1,9 @@
 #include "graph/ops/op.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "halftone/error.h"
 
@@ -67,7 +67,8 @@ const TensorType& need_operand(std::span<const TypedOperand> operands, Role role
                                std::string_view op) {
   const TensorType* type = find_operand(operands, role);
   if (type == nullptr) {
-    throw Error(Errc::kInvalidArgument, fmt::format("{}: needs an operand '{}'", op, to_string(role)));
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: needs an operand '{}'", op, to_string(role)));
   }
   return *type;
 }

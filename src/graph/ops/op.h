@@ -13,8 +13,8 @@ namespace halftone::graph {
 // How often a value can change; a node's rate is the highest of its inputs'.
 enum class Rate : uint8_t { kLoad, kPrompt, kSchedule, kStep };
 
-// What an operand means to its op. Optional roles may be absent; order in a node is free except where
-// an op takes several operands of role kX.
+// What an operand means to its op. Optional roles may be absent; order in a node is free except
+// where an op takes several operands of role kX.
 enum class Role : uint8_t {
   kX,         // main input(s)
   kWeight,    // [out, in] or [out, kh, kw, in]; embedding table [rows, channels]

@@ -1,11 +1,11 @@
 #include "graph/ops/ops.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <charconv>
 #include <map>
 #include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "halftone/error.h"
 
@@ -60,7 +60,8 @@ OpAttrs parse_op(const FieldMap& fields) {
   Op::fields(op, [&](std::string_view name, auto& field) {
     const auto it = fields.find(name);
     if (it == fields.end()) {
-      throw Error(Errc::kCorruptFile, fmt::format("{}: attribute '{}' is missing", Op::kName, name));
+      throw Error(Errc::kCorruptFile,
+                  fmt::format("{}: attribute '{}' is missing", Op::kName, name));
     }
     parse_field(it->second, field);
     ++used;
@@ -83,12 +84,15 @@ std::string_view name_of(const OpAttrs& attrs) {
 
 std::string_view name_of(OpKind kind) {
   switch (kind) {
-    case OpKind::kNoOp: return NoOp::kName;
+    case OpKind::kNoOp:
+      return NoOp::kName;
 #define HALFTONE_OP(Name) \
-  case OpKind::k##Name: return Name::kName;
+  case OpKind::k##Name:   \
+    return Name::kName;
 #include "graph/ops/ops.inc"
 #undef HALFTONE_OP
-    case OpKind::kCount: break;
+    case OpKind::kCount:
+      break;
   }
   return "?";
 }

@@ -58,8 +58,10 @@ enum class OpKind : uint8_t {
 [[nodiscard]] std::string_view name_of(const OpAttrs& attrs);
 [[nodiscard]] std::string_view name_of(OpKind kind);
 // Output types; throws kInvalidArgument naming op and operand when the inputs do not fit.
-[[nodiscard]] std::vector<TensorType> infer_types(const OpAttrs& attrs, std::span<const TypedOperand> in);
-// Attributes as text, "linear{activation=silu geglu=false}", and back (kCorruptFile when malformed).
+[[nodiscard]] std::vector<TensorType> infer_types(const OpAttrs& attrs,
+                                                  std::span<const TypedOperand> in);
+// Attributes as text, "linear{activation=silu geglu=false}", and back (kCorruptFile when
+// malformed).
 [[nodiscard]] std::string print_attrs(const OpAttrs& attrs);
 [[nodiscard]] OpAttrs parse_attrs(std::string_view text);
 

@@ -4,8 +4,8 @@
 
 namespace halftone::graph {
 
-// The denoiser's input: y [copies*n, h, w, c] = input_scale * state[0], repeated `copies` times along
-// the batch (2 for classifier-free guidance). Operands kState, kCoefficients. f32.
+// The denoiser's input: y [copies*n, h, w, c] = input_scale * state[0], repeated `copies` times
+// along the batch (2 for classifier-free guidance). Operands kState, kCoefficients. f32.
 struct ScaleInput {
   static constexpr std::string_view kName = "scale_input";
   int64_t copies = 1;

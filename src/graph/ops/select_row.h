@@ -4,7 +4,8 @@
 
 namespace halftone::graph {
 
-// y[n, c] = x[n, index[n], c]: the pooled token of each batch row. Operands kX [n, t, c], kIndex i32[n].
+// y[n, c] = x[n, index[n], c]: the pooled token of each batch row. Operands kX [n, t, c], kIndex
+// i32[n].
 struct SelectRow {
   static constexpr std::string_view kName = "select_row";
 

@@ -9,7 +9,8 @@ std::vector<TensorType> infer(const Transpose& op, std::span<const TypedOperand>
   std::vector<bool> seen(op.perm.size(), false);
   for (const int64_t axis : op.perm) {
     const auto i = static_cast<size_t>(axis);
-    require(axis >= 0 && i < seen.size() && !seen[i], "transpose", "perm must name every axis once");
+    require(axis >= 0 && i < seen.size() && !seen[i], "transpose",
+            "perm must name every axis once");
     seen[i] = true;
     dims.push_back(x.shape.dims()[i]);
   }

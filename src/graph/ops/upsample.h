@@ -4,8 +4,8 @@
 
 namespace halftone::graph {
 
-// Nearest-neighbour enlargement of x [n, h, w, c] to [n, out_h, out_w, c]: source row = floor(i * h /
-// out_h) as torch's interpolate(mode="nearest") does.
+// Nearest-neighbour enlargement of x [n, h, w, c] to [n, out_h, out_w, c]: source row = floor(i * h
+// / out_h) as torch's interpolate(mode="nearest") does.
 struct Upsample {
   static constexpr std::string_view kName = "upsample";
   int64_t out_h = 0;
