@@ -1,6 +1,7 @@
 // What the run path knows of a device: memory, kernels, launches. Interfaces only.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +20,8 @@ struct DeviceInfo {
   std::string arch;   // what the fingerprint records: "x86-64+avx512+vnni", "sm_90"
   int num_units = 1;  // threads or SMs
   size_t memory_bytes = 0;
+  // The host may read and write a Buffer's data() directly; otherwise only upload and download.
+  bool host_visible_memory = false;
   std::vector<std::string>
       features;  // "avx2", "avx512", "avx512_bf16", "amx_bf16", "amx_int8", ...
   [[nodiscard]] bool has(std::string_view feature) const;
@@ -45,10 +48,33 @@ struct Operands {
   void* workspace = nullptr;
 };
 
+class Stream;
+
+// A recorded sequence of launches, replayed as one (a CUDA graph).
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay(Stream& stream) const = 0;
+};
+
+// Work in order. Launches may run after enqueue returned; synchronize waits for all of them and
+// throws what went wrong.
 class Stream {
  public:
   virtual ~Stream() = default;
   virtual void synchronize() = 0;
+  // Between begin and end, launches are recorded instead of run. False: this device cannot record.
+  [[nodiscard]] virtual bool begin_recording() { return false; }
+  [[nodiscard]] virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
+  // Sets time mark `index`; ms_between answers for two marks once the stream is synchronised.
+  virtual void mark(size_t index);
+  [[nodiscard]] virtual double ms_between(size_t first, size_t last) const;
+  // Names what is enqueued until end_range, for a profiler.
+  virtual void begin_range(const char* /*name*/) {}
+  virtual void end_range() {}
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> marks_;
 };
 
 // A kernel bound to addresses. enqueue never allocates and never synchronises.
@@ -101,6 +127,8 @@ class Device {
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   // Device-to-device copy ordered on the stream.
   virtual void copy(void* dst, const void* src, size_t bytes, Stream& stream) = 0;
+  // Most bytes that were allocated at one time so far; 0 where nobody counts.
+  [[nodiscard]] virtual uint64_t peak_bytes() const { return 0; }
 };
 
 // First kernel of the list by name, or null.

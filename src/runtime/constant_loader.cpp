@@ -105,7 +105,7 @@ std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
   const Slot& s = profile_.slots[slot];
   std::shared_ptr<Buffer> buffer = device_.allocate(s.type.num_bytes());
   if (s.storage == Storage::kWeight) {
-    if (device_.info().name == "cpu") {
+    if (device_.info().host_visible_memory) {
       weights_.read(s.weight, s.type, static_cast<std::byte*>(buffer->data()));
     } else {
       Tensor host(s.type);

@@ -37,6 +37,7 @@ DeviceInfo make_info(const CpuOptions& options) {
   info.arch = "x86-64";
   info.num_units = options.threads > 0 ? options.threads : available_cores();
   info.memory_bytes = pages(_SC_PHYS_PAGES);
+  info.host_visible_memory = true;
   info.features = detect_features(options.disabled_features);
   for (const std::string& feature : info.features) info.arch += "+" + feature;
   return info;
