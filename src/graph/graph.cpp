@@ -86,10 +86,12 @@ ValueId Graph::add_node(OpAttrs attrs, std::vector<Operand> inputs, std::string 
   } catch (const Error& error) {
     throw Error(error.code(), fmt::format("{}: {}", node.name, error.what()));
   }
-  const ValueId id = new_value(node.name, types.front(), rate_of_inputs(*this, node.inputs));
-  node.outputs = {id};
+  const Rate rate = rate_of_inputs(*this, node.inputs);
+  for (TensorType& type : types) {
+    node.outputs.push_back(new_value(node.name, std::move(type), rate));
+  }
   nodes_.push_back(std::move(node));
-  return id;
+  return nodes_.back().outputs.front();
 }
 
 void Graph::add_output(std::string name, ValueId value) {
@@ -106,7 +108,9 @@ std::vector<TypedOperand> Graph::typed_inputs(const Node& node) const {
 std::vector<TypedOperand> Graph::typed_outputs(const Node& node) const {
   std::vector<TypedOperand> typed;
   typed.reserve(node.outputs.size());
-  for (const ValueId id : node.outputs) typed.push_back({Role::kY, type(id)});
+  for (const ValueId id : node.outputs) {
+    typed.push_back({typed.empty() ? Role::kY : Role::kYScale, type(id)});
+  }
   return typed;
 }
 

@@ -54,7 +54,8 @@ class Graph {
   // A checkpoint tensor in its stored shape, converted to type.dtype when read.
   ValueId add_weight(std::string source_name, TensorType type);
   ValueId add_literal(std::string name, Tensor tensor);
-  // Appends a node; output types and rates are inferred. Throws kInvalidArgument naming the node.
+  // Appends a node; output types and rates are inferred. Returns the first output (the others are
+  // in nodes().back().outputs). Throws kInvalidArgument naming the node.
   ValueId add_node(OpAttrs attrs, std::vector<Operand> inputs, std::string name);
   void add_output(std::string name, ValueId value);
 
@@ -64,6 +65,7 @@ class Graph {
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   [[nodiscard]] const std::vector<GraphOutput>& outputs() const { return outputs_; }
   [[nodiscard]] std::vector<TypedOperand> typed_inputs(const Node& node) const;
+  // The first has role kY, a second (dynamic scale) kYScale.
   [[nodiscard]] std::vector<TypedOperand> typed_outputs(const Node& node) const;
 
   // Replaces the node list (same value ids) after a rewrite; callers run verify() afterwards.

@@ -225,12 +225,14 @@ class Parser {
       operands.push_back(
           {parse_role(word.substr(0, equals)), known(line, word.substr(equals + 1))});
     }
-    const ValueId value = graph_.add_node(std::move(attrs), std::move(operands), std::move(name));
-    define(line, line.id(line.word()), value);
-    if (line.type(line.word()) != graph_.type(value))
-      line.fail("output type is not the inferred one");
-    if (parse_rate(line.word()) != graph_.value(value).rate)
-      line.fail("output rate is not the inferred one");
+    graph_.add_node(std::move(attrs), std::move(operands), std::move(name));
+    for (const ValueId value : graph_.nodes().back().outputs) {
+      define(line, line.id(line.word()), value);
+      if (line.type(line.word()) != graph_.type(value))
+        line.fail("output type is not the inferred one");
+      if (parse_rate(line.word()) != graph_.value(value).rate)
+        line.fail("output rate is not the inferred one");
+    }
   }
 
   Graph graph_;

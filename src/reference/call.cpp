@@ -10,6 +10,7 @@
 #include "halftone/error.h"
 
 #include "base/scalar_types.h"
+#include "tensor/quantized.h"
 
 namespace halftone::reference {
 namespace {
@@ -44,8 +45,12 @@ void store_one(double value, DType dtype, std::byte* dst) {
     case DType::kF8E5M2:
       *dst = std::byte{float_to_f8e5m2(narrow(value))};
       return;
+    case DType::kI8:
+    case DType::kU8:  // codes of movement ops
+      *dst = static_cast<std::byte>(static_cast<int32_t>(value));
+      return;
     default:
-      throw Error(Errc::kUnsupported, "reference: floating outputs only");
+      throw Error(Errc::kUnsupported, "reference: no outputs of this type");
   }
 }
 
@@ -155,10 +160,29 @@ void multiply_add(std::span<double> acc, std::span<const float> x, const double*
   }
 }
 
-Epilogue::Epilogue(const Call& call) {
-  if (const TensorView* bias = call.find(graph::Role::kBias)) bias_ = load(*bias);
-  if (const TensorView* row_add = call.find(graph::Role::kRowAdd)) row_add_ = load(*row_add);
-  if (const TensorView* residual = call.find(graph::Role::kResidual)) residual_ = load(*residual);
+Epilogue::Epilogue(const Call& call) : y_(call.output()) {
+  const auto take = [&](graph::Role role, std::vector<float>& values) {
+    if (const TensorView* view = call.find(role)) values = load(*view);
+  };
+  take(graph::Role::kBias, bias_);
+  take(graph::Role::kRowAdd, row_add_);
+  take(graph::Role::kResidual, residual_);
+  take(graph::Role::kXScale, x_scale_);
+  take(graph::Role::kWScale, w_scale_);
+  take(graph::Role::kYScale, y_scale_);
+}
+
+void Epilogue::finish(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
+                      int64_t row) const {
+  if (w_scale_.empty()) {
+    apply(acc, activation, geglu, n, row);
+  } else {
+    apply_scaled(acc, activation, geglu, n, row);
+  }
+  const std::span<const double> result = acc.first(to_size(y_.type.shape[-1]));
+  if (y_scale_.empty()) return store_row(result, y_, row);
+  Quantizer{}.store_row(std::vector<float>(result.begin(), result.end()),
+                        inverse_scale(y_scale_[0]), y_, row);
 }
 
 void Epilogue::apply(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
@@ -174,6 +198,28 @@ void Epilogue::apply(std::span<double> acc, graph::Activation activation, bool g
   }
   if (residual_.empty()) return;
   for (size_t o = 0; o < out; ++o) acc[o] += static_cast<double>(residual_[to_size(row) * out + o]);
+}
+
+void Epilogue::apply_scaled(std::span<double> acc, graph::Activation activation, bool geglu,
+                            int64_t n, int64_t row) const {
+  const auto activated = [](graph::Activation act, float v) {
+    return act == graph::Activation::kNone ? v : static_cast<float>(activate(act, double{v}));
+  };
+  std::vector<float> v(acc.size());
+  for (size_t o = 0; o < v.size(); ++o) {
+    float scale = w_scale_[o];
+    if (!x_scale_.empty()) scale *= x_scale_[x_scale_.size() == 1 ? 0 : to_size(row)];
+    v[o] = static_cast<float>(acc[o]) * scale;
+    if (!bias_.empty()) v[o] += bias_[o];
+    if (!row_add_.empty()) v[o] += row_add_[to_size(n) * v.size() + o];
+    v[o] = activated(activation, v[o]);
+  }
+  const size_t out = geglu ? v.size() / 2 : v.size();
+  for (size_t o = 0; o < out; ++o) {
+    if (geglu) v[o] *= activated(graph::Activation::kGelu, v[out + o]);
+    if (!residual_.empty()) v[o] += residual_[to_size(row) * out + o];
+    acc[o] = double{v[o]};
+  }
 }
 
 }  // namespace halftone::reference

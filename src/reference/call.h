@@ -38,18 +38,45 @@ void store_row(std::span<const double> values, const TensorView& view, int64_t r
 // acc[o] += sum_i x[i] * weight[i][o], with i in order: the accumulation of linear and convolution.
 void multiply_add(std::span<double> acc, std::span<const float> x, const double* weight);
 
-// What follows the sum of products of a linear or convolution: bias and row add before the
-// activation, the residual after it.
+// All elements of x or of a weight in memory order, without their scale: floating values, i8, f8 or
+// packed integers (`row` of them in a row of the view; with as many as bytes, the bytes).
+[[nodiscard]] std::vector<float> load_codes(const TensorView& view, int64_t row);
+// Quantizes values, rounded to float first, to i8, f8e4m3 or packed u8 (graph/ops/quantize.h).
+struct Quantizer {
+  int64_t bits = 8;
+  bool narrow = false;
+  int32_t zero = 0;
+  void store_row(std::span<const float> values, float inverse, const TensorView& view,
+                 int64_t row) const;
+};
+// Index of the scale of row `row` of a tensor.
+[[nodiscard]] size_t scale_index(graph::Granularity granularity, const Shape& shape, int64_t row);
+// Scales of `values`, which has the given shape; see graph::Quantize.
+[[nodiscard]] std::vector<float> dynamic_scales(std::span<const float> values, const Shape& shape,
+                                                graph::Granularity granularity, float largest);
+// Ends an op in Quantize to 8 bits: static by kYScale, or dynamic with the scale as second output.
+void store_quantized(std::span<const double> values, graph::Granularity granularity, bool dynamic,
+                     const Call& call);
+
+// What follows the sum of products of a linear or convolution: scales, bias and row add before the
+// activation, the residual after it. In double for plain operands; with kWScale in float, step by
+// step (graph/ops/quantize.h).
 class Epilogue {
  public:
   explicit Epilogue(const Call& call);
-  // `n` is the batch row, `row` the row of the output. acc has one entry a weight row; for geglu
+  // Ends output row `row` of batch row `n` and stores it. acc has one entry a weight row; for geglu
   // the first half of it is the result.
-  void apply(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
-             int64_t row) const;
+  void finish(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
+              int64_t row) const;
 
  private:
-  std::vector<float> bias_, row_add_, residual_;
+  void apply(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
+             int64_t row) const;
+  void apply_scaled(std::span<double> acc, graph::Activation activation, bool geglu, int64_t n,
+                    int64_t row) const;
+
+  TensorView y_;
+  std::vector<float> bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_;
 };
 
 }  // namespace halftone::reference

@@ -24,8 +24,9 @@ void run(const graph::Conv2d& op, const Call& call) {
   if (out_shape.num_elements() == 0) return;
   const size_t in = to_size(in_shape[3]);
   const size_t out = to_size(out_shape[3]);
-  const std::vector<float> x = load(x_view);
-  const std::vector<double> weight = taps_first(load(call.need(graph::Role::kWeight)), out);
+  const std::vector<float> x = load_codes(x_view, in_shape[3]);
+  const std::vector<double> weight =
+      taps_first(load_codes(call.need(graph::Role::kWeight), in_shape[3]), out);
   const Epilogue epilogue(call);
   std::vector<double> acc(out);
   for (int64_t row = 0; row < out_shape.num_rows(); ++row) {
@@ -44,8 +45,7 @@ void run(const graph::Conv2d& op, const Call& call) {
         multiply_add(acc, std::span(x).subspan(position * in, in), weight.data() + tap * in * out);
       }
     }
-    epilogue.apply(acc, op.activation, false, n, row);
-    store_row(acc, call.output(), row);
+    epilogue.finish(acc, op.activation, false, n, row);
   }
 }
 

@@ -5,15 +5,15 @@ namespace halftone::reference {
 void run(const graph::Linear& op, const Call& call) {
   const TensorView& x_view = call.need(graph::Role::kX);
   const TensorView& weight_view = call.need(graph::Role::kWeight);
-  const size_t in = to_size(weight_view.type.shape[1]);
+  const size_t in = to_size(x_view.type.shape[-1]);
   const size_t rows_out = to_size(weight_view.type.shape[0]);
-  const std::vector<float> weight = load(weight_view);
+  const std::vector<float> weight = load_codes(weight_view, x_view.type.shape[-1]);
   std::vector<double> transposed(weight.size());
   for (size_t o = 0; o < rows_out; ++o) {
     for (size_t i = 0; i < in; ++i)
       transposed[i * rows_out + o] = static_cast<double>(weight[o * in + i]);
   }
-  const std::vector<float> x = load(x_view);
+  const std::vector<float> x = load_codes(x_view, x_view.type.shape[-1]);
   const Epilogue epilogue(call);
   const int64_t rows = x_view.type.shape.num_rows();
   const int64_t rows_per_batch =
@@ -22,8 +22,7 @@ void run(const graph::Linear& op, const Call& call) {
   for (int64_t row = 0; row < rows; ++row) {
     acc.assign(rows_out, 0.0);
     multiply_add(acc, std::span(x).subspan(to_size(row) * in, in), transposed.data());
-    epilogue.apply(acc, op.activation, op.geglu, row / rows_per_batch, row);
-    store_row(std::span(acc).first(to_size(call.output().type.shape[-1])), call.output(), row);
+    epilogue.finish(acc, op.activation, op.geglu, row / rows_per_batch, row);
   }
 }
 

@@ -26,7 +26,7 @@ void run(const graph::Concat& op, const Call& call) {
   std::vector<double> y(to_size(shape.num_elements()));
   size_t at = 0;
   for (const TensorView& input : call.inputs) {
-    const std::vector<float> x = load(input);
+    const std::vector<float> x = load_codes(input, input.type.shape.row_size());
     const size_t extent = to_size(input.type.shape[axis]);
     for (size_t i = 0; i < x.size(); ++i) {
       const size_t outer = i / (extent * to.inner);
@@ -39,7 +39,7 @@ void run(const graph::Concat& op, const Call& call) {
 
 void run(const graph::Slice& op, const Call& call) {
   const TensorView& x_view = call.need(graph::Role::kX);
-  const std::vector<float> x = load(x_view);
+  const std::vector<float> x = load_codes(x_view, x_view.type.shape.row_size());
   const Split from = split_at(x_view.type.shape, front_axis(op.axis, x_view.type.shape));
   const size_t piece = to_size(op.end - op.begin) * from.inner;
   std::vector<double> y(from.outer * piece);
@@ -51,13 +51,14 @@ void run(const graph::Slice& op, const Call& call) {
 }
 
 void run(const graph::Reshape& /*op*/, const Call& call) {
-  const std::vector<float> x = load(call.need(graph::Role::kX));
+  const TensorView& x_view = call.need(graph::Role::kX);
+  const std::vector<float> x = load_codes(x_view, x_view.type.shape.row_size());
   store(std::vector<double>(x.begin(), x.end()), call.output());
 }
 
 void run(const graph::Transpose& op, const Call& call) {
   const TensorView& x_view = call.need(graph::Role::kX);
-  const std::vector<float> x = load(x_view);
+  const std::vector<float> x = load_codes(x_view, x_view.type.shape.row_size());
   const Shape& out = call.output().type.shape;
   const size_t rank = out.rank();
   std::vector<size_t> stride(rank, 1);  // of each axis of x
@@ -78,7 +79,7 @@ void run(const graph::Transpose& op, const Call& call) {
 
 void run(const graph::Upsample& op, const Call& call) {
   const TensorView& x_view = call.need(graph::Role::kX);
-  const std::vector<float> x = load(x_view);
+  const std::vector<float> x = load_codes(x_view, x_view.type.shape.row_size());
   const Shape& from = x_view.type.shape;
   const size_t channels = to_size(from[3]);
   std::vector<double> y(channels);

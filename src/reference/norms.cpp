@@ -54,6 +54,7 @@ void run(const graph::GroupNorm& op, const Call& call) {
       }
     }
   }
+  if (graph::is_quantized(op.out)) return store_quantized(y, op.granularity, op.dynamic, call);
   store(y, call.output());
 }
 
@@ -62,16 +63,18 @@ void run(const graph::LayerNorm& op, const Call& call) {
   const std::vector<float> gamma = load(call.need(graph::Role::kGamma));
   const std::vector<float> beta = load(call.need(graph::Role::kBeta));
   const size_t width = gamma.size();
-  std::vector<double> y(width);
+  std::vector<double> y(x.size());
   for (int64_t row = 0; row < call.output().type.shape.num_rows(); ++row) {
-    const float* from = x.data() + to_size(row) * width;
+    const size_t first = to_size(row) * width;
+    const float* from = x.data() + first;
     const Statistics s = statistics(from, 1, width, width, op.eps);
     for (size_t c = 0; c < width; ++c) {
       const double normal = (static_cast<double>(from[c]) - s.mean) * s.inverse_deviation;
-      y[c] = normal * static_cast<double>(gamma[c]) + static_cast<double>(beta[c]);
+      y[first + c] = normal * static_cast<double>(gamma[c]) + static_cast<double>(beta[c]);
     }
-    store_row(y, call.output(), row);
   }
+  if (graph::is_quantized(op.out)) return store_quantized(y, op.granularity, op.dynamic, call);
+  store(y, call.output());
 }
 
 }  // namespace halftone::reference

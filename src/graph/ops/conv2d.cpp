@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "graph/ops/quantize.h"
+
 namespace halftone::graph {
 
 std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in) {
   const TensorType& x = need_operand(in, Role::kX, "conv2d");
   const TensorType& weight = need_operand(in, Role::kWeight, "conv2d");
-  require(x.shape.rank() == 4 && weight.shape.rank() == 4 && x.shape[3] == weight.shape[3],
+  check_quantized_operands("conv2d", in, false);
+  require(x.shape.rank() == 4 && weight.shape.rank() == 4 &&
+              x.shape[3] == unpacked_row("conv2d", x, weight),
           "conv2d",
           fmt::format("x {} does not fit weight {} ([n,h,w,in] and [out,kh,kw,in])", to_string(x),
                       to_string(weight)));
@@ -18,7 +22,7 @@ std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in
     require(span >= 0, "conv2d", "the kernel is larger than the padded input");
     return span / op.stride + 1;
   };
-  TensorType y{x.dtype,
+  TensorType y{output_dtype("conv2d", in, op.out),
                {x.shape[0], extent(x.shape[1], weight.shape[1]),
                 extent(x.shape[2], weight.shape[2]), weight.shape[0]}};
   if (const TensorType* bias = find_operand(in, Role::kBias)) {

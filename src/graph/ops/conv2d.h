@@ -7,13 +7,15 @@ namespace halftone::graph {
 // Cross-correlation, channels last: x [n, h, w, in], weight [out, kh, kw, in].
 // y = act(conv(x) + bias[o] + row_add[n, o]) + residual. Zero padding, pad_begin before and pad_end
 // after both spatial axes (they differ only in the VAE encoder's downsampler: 0 and 1).
-// Output dtype = x's.
+// Quantized forms take kXScale (f32[1]), kWScale, kYScale: types, arithmetic and `out` as in
+// graph/ops/quantize.h; the padding is the real 0.
 struct Conv2d {
   static constexpr std::string_view kName = "conv2d";
   int64_t stride = 1;
   int64_t pad_begin = 0;
   int64_t pad_end = 0;
   Activation activation = Activation::kNone;
+  DType out = DType::kF32;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -21,6 +23,7 @@ struct Conv2d {
     f("pad_begin", self.pad_begin);
     f("pad_end", self.pad_end);
     f("activation", self.activation);
+    f("out", self.out, DType::kF32);
   }
   bool operator==(const Conv2d&) const = default;
 };

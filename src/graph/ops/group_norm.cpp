@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "graph/ops/quantize.h"
+
 namespace halftone::graph {
 
 std::vector<TensorType> infer(const GroupNorm& op, std::span<const TypedOperand> in) {
@@ -12,7 +14,7 @@ std::vector<TensorType> infer(const GroupNorm& op, std::span<const TypedOperand>
     require(need_operand(in, role, "group_norm").shape == Shape{x.shape[-1]}, "group_norm",
             "gamma and beta must be [channels]");
   }
-  return {x};
+  return quantized_norm_outputs("group_norm", in, op.out, op.granularity, op.dynamic);
 }
 
 }  // namespace halftone::graph

@@ -6,18 +6,25 @@ namespace halftone::graph {
 
 // Group normalisation over x [n, ..., c]: statistics per (n, group of c/groups channels) over all
 // inner positions, in fp32 at least; y = act((x - mean) / sqrt(var + eps) * gamma[c] + beta[c]),
-// biased variance. Operands kX, kGamma, kBeta.
+// biased variance. Operands kX, kGamma, kBeta, and kYScale for
+// a static quantized output (graph/ops/quantize.h).
 struct GroupNorm {
   static constexpr std::string_view kName = "group_norm";
   int64_t groups = 32;
   double eps = 1e-5;
   Activation activation = Activation::kNone;
+  DType out = DType::kF32;  // i8 or f8e4m3: ends in Quantize; else y has x's type
+  Granularity granularity = Granularity::kPerTensor;  // of that quantization
+  bool dynamic = false;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
     f("groups", self.groups);
     f("eps", self.eps);
     f("activation", self.activation);
+    f("out", self.out, DType::kF32);
+    f("granularity", self.granularity, Granularity::kPerTensor);
+    f("dynamic", self.dynamic, false);
   }
   bool operator==(const GroupNorm&) const = default;
 };

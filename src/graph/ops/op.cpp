@@ -17,7 +17,7 @@ constexpr Names<Rate, 4> kRates{{{Rate::kLoad, "load"},
                                  {Rate::kPrompt, "prompt"},
                                  {Rate::kSchedule, "schedule"},
                                  {Rate::kStep, "step"}}};
-constexpr Names<Role, 15> kRoles{{{Role::kX, "x"},
+constexpr Names<Role, 19> kRoles{{{Role::kX, "x"},
                                   {Role::kWeight, "weight"},
                                   {Role::kBias, "bias"},
                                   {Role::kRowAdd, "row_add"},
@@ -31,12 +31,23 @@ constexpr Names<Role, 15> kRoles{{{Role::kX, "x"},
                                   {Role::kCoefficients, "coefficients"},
                                   {Role::kState, "state"},
                                   {Role::kNoise, "noise"},
+                                  {Role::kXScale, "x_scale"},
+                                  {Role::kWScale, "w_scale"},
+                                  {Role::kYScale, "y_scale"},
+                                  {Role::kXZero, "x_zero"},
                                   {Role::kY, "y"}}};
 constexpr Names<Activation, 5> kActivations{{{Activation::kNone, "none"},
                                              {Activation::kSilu, "silu"},
                                              {Activation::kGelu, "gelu"},
                                              {Activation::kGeluTanh, "gelu_tanh"},
                                              {Activation::kQuickGelu, "quick_gelu"}}};
+constexpr Names<Granularity, 5> kGranularities{{{Granularity::kPerTensor, "per_tensor"},
+                                                {Granularity::kPerChannel, "per_channel"},
+                                                {Granularity::kPerToken, "per_token"},
+                                                {Granularity::kUniform, "uniform"},
+                                                {Granularity::kPerColumn, "per_column"}}};
+constexpr Names<Reduction, 3> kReductions{
+    {{Reduction::kAbsMax, "absmax"}, {Reduction::kMin, "min"}, {Reduction::kMax, "max"}}};
 
 template <class E, size_t N>
 std::string_view name_in(const Names<E, N>& names, E value) {
@@ -80,10 +91,18 @@ void require(bool condition, std::string_view op, std::string_view text) {
 std::string_view to_string(Rate rate) { return name_in(kRates, rate); }
 std::string_view to_string(Role role) { return name_in(kRoles, role); }
 std::string_view to_string(Activation activation) { return name_in(kActivations, activation); }
+std::string_view to_string(Granularity granularity) { return name_in(kGranularities, granularity); }
+std::string_view to_string(Reduction reduction) { return name_in(kReductions, reduction); }
 Rate parse_rate(std::string_view name) { return value_in(kRates, name, "rate"); }
 Role parse_role(std::string_view name) { return value_in(kRoles, name, "role"); }
 Activation parse_activation(std::string_view name) {
   return value_in(kActivations, name, "activation");
+}
+Granularity parse_granularity(std::string_view name) {
+  return value_in(kGranularities, name, "granularity");
+}
+Reduction parse_reduction(std::string_view name) {
+  return value_in(kReductions, name, "reduction");
 }
 
 }  // namespace halftone::graph

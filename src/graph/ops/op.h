@@ -30,10 +30,25 @@ enum class Role : uint8_t {
   kCoefficients,  // f32[kNumStepCoefficients]
   kState,         // f32[kMaxState, n, h, w, c]
   kNoise,         // f32[n, h, w, c]
+  kXScale,        // f32[1], or f32[rows] per token: scale of a quantized x
+  kWScale,        // f32[out]: scale of a quantized weight
+  kYScale,        // f32[1]: static scale of a quantized output; as an output: dynamic scale
+  kXZero,         // i32[1]: zero point of x
   kY,             // output
 };
 
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
+
+// Which elements of a tensor share a scale or a statistic.
+enum class Granularity : uint8_t {
+  kPerTensor,   // all
+  kPerChannel,  // equal index of axis 0 (weights)
+  kPerToken,    // a row: all axes but the last
+  kUniform,     // all, the scale repeated along axis 0 (weights quantized per tensor)
+  kPerColumn,   // equal index of the last axis (statistics only)
+};
+
+enum class Reduction : uint8_t { kAbsMax, kMin, kMax };
 
 struct TypedOperand {
   Role role;
@@ -51,8 +66,12 @@ void require(bool condition, std::string_view op, std::string_view text);
 [[nodiscard]] std::string_view to_string(Rate rate);
 [[nodiscard]] std::string_view to_string(Role role);
 [[nodiscard]] std::string_view to_string(Activation activation);
+[[nodiscard]] std::string_view to_string(Granularity granularity);
+[[nodiscard]] std::string_view to_string(Reduction reduction);
 [[nodiscard]] Rate parse_rate(std::string_view name);
 [[nodiscard]] Role parse_role(std::string_view name);
 [[nodiscard]] Activation parse_activation(std::string_view name);
+[[nodiscard]] Granularity parse_granularity(std::string_view name);
+[[nodiscard]] Reduction parse_reduction(std::string_view name);
 
 }  // namespace halftone::graph

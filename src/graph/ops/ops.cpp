@@ -20,6 +20,8 @@ std::string field_text(int64_t value) { return fmt::format("{}", value); }
 std::string field_text(double value) { return fmt::format("{}", value); }
 std::string field_text(Activation value) { return std::string(to_string(value)); }
 std::string field_text(DType value) { return std::string(to_string(value)); }
+std::string field_text(Granularity value) { return std::string(to_string(value)); }
+std::string field_text(Reduction value) { return std::string(to_string(value)); }
 std::string field_text(const std::vector<int64_t>& value) {
   return fmt::format("{}", fmt::join(value, ","));
 }
@@ -44,6 +46,8 @@ void parse_field(std::string_view text, int64_t& value) { value = parse_number<i
 void parse_field(std::string_view text, double& value) { value = parse_number<double>(text); }
 void parse_field(std::string_view text, Activation& value) { value = parse_activation(text); }
 void parse_field(std::string_view text, DType& value) { value = parse_dtype(text); }
+void parse_field(std::string_view text, Granularity& value) { value = parse_granularity(text); }
+void parse_field(std::string_view text, Reduction& value) { value = parse_reduction(text); }
 void parse_field(std::string_view text, std::vector<int64_t>& value) {
   value.clear();
   while (!text.empty()) {
@@ -57,9 +61,10 @@ template <class Op>
 OpAttrs parse_op(const FieldMap& fields) {
   Op op;
   size_t used = 0;
-  Op::fields(op, [&](std::string_view name, auto& field) {
+  Op::fields(op, [&](std::string_view name, auto& field, const auto&... by_default) {
     const auto it = fields.find(name);
     if (it == fields.end()) {
+      if (sizeof...(by_default) > 0) return;
       throw Error(Errc::kCorruptFile,
                   fmt::format("{}: attribute '{}' is missing", Op::kName, name));
     }
@@ -107,7 +112,8 @@ std::string print_attrs(const OpAttrs& attrs) {
         using Op = std::decay_t<decltype(op)>;
         std::string text(Op::kName);
         text += '{';
-        Op::fields(op, [&](std::string_view name, const auto& field) {
+        Op::fields(op, [&](std::string_view name, const auto& field, const auto&... by_default) {
+          if ((... || (field == by_default))) return;
           if (text.back() != '{') text += ' ';
           text.append(name).append("=").append(field_text(field));
         });

@@ -17,7 +17,10 @@
 #include "graph/ops/layer_norm.h"
 #include "graph/ops/linear.h"
 #include "graph/ops/linear_update.h"
+#include "graph/ops/quantize.h"
+#include "graph/ops/reduce.h"
 #include "graph/ops/reshape.h"
+#include "graph/ops/scale.h"
 #include "graph/ops/scale_input.h"
 #include "graph/ops/select_row.h"
 #include "graph/ops/sinusoidal.h"
@@ -61,7 +64,7 @@ enum class OpKind : uint8_t {
 [[nodiscard]] std::vector<TensorType> infer_types(const OpAttrs& attrs,
                                                   std::span<const TypedOperand> in);
 // Attributes as text, "linear{activation=silu geglu=false}", and back (kCorruptFile when
-// malformed).
+// malformed). A field with a default (third argument in `fields`) is left out where it has it.
 [[nodiscard]] std::string print_attrs(const OpAttrs& attrs);
 [[nodiscard]] OpAttrs parse_attrs(std::string_view text);
 

@@ -1,0 +1,138 @@
+// Types of quantized ops: what fits together, what is refused and how it is named.
+#include "graph/ops/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include "halftone/error.h"
+
+#include "graph/graph.h"
+
+namespace halftone::graph {
+namespace {
+
+TypedOperand operand(Role role, DType dtype, Shape shape) {
+  return {role, {dtype, std::move(shape)}};
+}
+
+TEST(QuantizedOps, QuantizeMakesCodesAndDynamicScales) {
+  const TypedOperand x[] = {operand(Role::kX, DType::kBF16, {2, 3, 8})};
+  const auto token = infer_types(Quantize{DType::kI8, 8, Granularity::kPerToken, true, false}, x);
+  ASSERT_EQ(token.size(), 2U);
+  EXPECT_EQ(to_string(token[0]), "i8[2,3,8]");
+  EXPECT_EQ(to_string(token[1]), "f32[6]");
+  const auto packed = infer_types(Quantize{DType::kU8, 4, Granularity::kUniform, true, true}, x);
+  EXPECT_EQ(to_string(packed[0]), "u8[2,3,4]");
+  EXPECT_EQ(to_string(packed[1]), "f32[2]");
+  const TypedOperand scaled[] = {x[0], operand(Role::kXScale, DType::kF32, {2})};
+  EXPECT_EQ(infer_types(Quantize{DType::kF8E4M3, 8, Granularity::kPerChannel, false, false}, scaled)
+                .size(),
+            1U);
+}
+
+TEST(QuantizedOps, LinearOutputTypes) {
+  const TypedOperand x = operand(Role::kX, DType::kI8, {2, 3, 8});
+  const TypedOperand weight = operand(Role::kWeight, DType::kI8, {6, 8});
+  const TypedOperand w_scale = operand(Role::kWScale, DType::kF32, {6});
+  const TypedOperand x_scale = operand(Role::kXScale, DType::kF32, {6});
+  const TypedOperand y_scale = operand(Role::kYScale, DType::kF32, {1});
+  const std::vector<TypedOperand> in{x, weight, w_scale, x_scale};
+  EXPECT_EQ(to_string(infer_types(Linear{Activation::kNone, true, DType::kBF16}, in)[0]),
+            "bf16[2,3,3]");
+  std::vector<TypedOperand> requantized = in;
+  requantized.push_back(y_scale);
+  EXPECT_EQ(to_string(infer_types(Linear{Activation::kNone, false, DType::kI8}, requantized)[0]),
+            "i8[2,3,6]");
+  const TypedOperand half[] = {operand(Role::kX, DType::kBF16, {2, 3, 8}),
+                               operand(Role::kWeight, DType::kU8, {6, 2}), w_scale};
+  EXPECT_EQ(to_string(infer_types(Linear{}, half)[0]), "bf16[2,3,6]");  // 2-bit weights only
+}
+
+struct Bad {
+  OpAttrs attrs;
+  std::vector<TypedOperand> in;
+  const char* message;
+};
+
+TEST(QuantizedOps, RefusesWhatDoesNotFit) {
+  const TypedOperand x = operand(Role::kX, DType::kI8, {2, 8});
+  const TypedOperand xf = operand(Role::kX, DType::kF32, {2, 8});
+  const TypedOperand w = operand(Role::kWeight, DType::kI8, {6, 8});
+  const TypedOperand ws = operand(Role::kWScale, DType::kF32, {6});
+  const TypedOperand xs = operand(Role::kXScale, DType::kF32, {1});
+  const TypedOperand ys = operand(Role::kYScale, DType::kF32, {1});
+  const Bad cases[] = {
+      {Linear{}, {x, w, ws}, "x_scale goes with"},
+      {Linear{}, {x, w, xs}, "w_scale goes with"},
+      {Linear{}, {xf, w, ws, xs}, "x_scale goes with"},
+      {Linear{}, {x, operand(Role::kWeight, DType::kF32, {6, 8}), xs}, "does not multiply"},
+      {Linear{}, {x, operand(Role::kWeight, DType::kF8E4M3, {6, 8}), xs, ws}, "does not multiply"},
+      {Linear{}, {x, w, xs, operand(Role::kWScale, DType::kF32, {1})}, "wanted f32[6]"},
+      {Linear{}, {x, w, ws, operand(Role::kXScale, DType::kF32, {3})}, "wanted f32[1]"},
+      {Linear{Activation::kNone, false, DType::kI8}, {x, w, ws, xs}, "without y_scale"},
+      {Linear{}, {x, w, ws, xs, ys}, "with y_scale"},
+      {Linear{Activation::kNone, false, DType::kBF16},
+       {xf, operand(Role::kWeight, DType::kF32, {6, 8})},
+       "out is given only"},
+      {Linear{}, {xf, operand(Role::kWeight, DType::kU8, {6, 3}), ws}, "packed weight"},
+      {Conv2d{},
+       {operand(Role::kX, DType::kI8, {1, 2, 2, 8}),
+        operand(Role::kWeight, DType::kI8, {6, 1, 1, 8}), ws,
+        operand(Role::kXScale, DType::kF32, {4})},
+       "wanted f32[1]"},
+      {Quantize{}, {xf}, "needs an operand 'x_scale'"},
+      {Quantize{DType::kI8, 8, Granularity::kPerTensor, true, false}, {xf, xs}, "is no operand"},
+      {Quantize{DType::kI8, 3, Granularity::kPerTensor, false, false}, {xf, xs}, "no 3 bits"},
+      {Quantize{DType::kU8, 8, Granularity::kPerTensor, false, false}, {xf, xs}, "no 8 bits"},
+      {Quantize{}, {x, xs}, "wanted a floating tensor"},
+      {Quantize{DType::kF8E4M3, 8, Granularity::kPerTensor, false, false},
+       {xf, xs, operand(Role::kXZero, DType::kI32, {1})},
+       "zero point"},
+      {Dequantize{}, {xf, xs}, "dequantize"},
+      {LayerNorm{.eps = 1e-5, .out = DType::kI8},
+       {xf, operand(Role::kGamma, DType::kF32, {8}), operand(Role::kBeta, DType::kF32, {8})},
+       "needs y_scale"},
+      {LayerNorm{.eps = 1e-5, .dynamic = true},
+       {xf, operand(Role::kGamma, DType::kF32, {8}), operand(Role::kBeta, DType::kF32, {8})},
+       "out is i8"},
+  };
+  for (const Bad& bad : cases) {
+    try {
+      (void)infer_types(bad.attrs, bad.in);
+      ADD_FAILURE() << "accepted; wanted: " << bad.message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kInvalidArgument);
+      EXPECT_NE(std::string(error.what()).find(bad.message), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(QuantizedOps, TextHoldsSecondOutputsAndLeavesOutDefaults) {
+  constexpr std::string_view kText = R"(input %0 "x" f32[2,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "norm" layer_norm{eps=1e-05 out=i8 granularity=per_token dynamic=true} x=%0 gamma=%1 beta=%2 -> %3 i8[2,8] step %4 f32[2] step
+weight %5 "w" f32[4,8]
+node "w.q" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%5 -> %6 i8[4,8] load %7 f32[4] load
+node "y" linear{activation=none geglu=false out=bf16} x=%3 weight=%6 x_scale=%4 w_scale=%7 -> %8 bf16[2,4] step
+node "plain" linear{activation=none geglu=false} x=%0 weight=%5 -> %9 f32[2,4] step
+output "y" %8
+output "plain" %9
+)";
+  const Graph graph = parse(kText);
+  verify(graph);
+  EXPECT_EQ(print(graph), kText);
+}
+
+TEST(Histogram, BinsAreRelativeAndMeetTheirEdges) {
+  EXPECT_EQ(histogram_bin(0.0F), 0);
+  EXPECT_EQ(histogram_bin(-1.0F), 1 + 30 * 32);
+  EXPECT_EQ(histogram_bin(1.5F), 1 + 30 * 32 + 16);
+  EXPECT_EQ(histogram_bin(1e30F), kHistogramBins - 1);
+  for (int64_t bin = 1; bin < kHistogramBins; ++bin) {
+    EXPECT_EQ(histogram_bin(histogram_edge(bin)), bin);
+    EXPECT_LT(histogram_edge(bin), histogram_edge(bin + 1));
+  }
+}
+
+}  // namespace
+}  // namespace halftone::graph
