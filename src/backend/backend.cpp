@@ -8,6 +8,16 @@ bool DeviceInfo::has(std::string_view feature) const {
   return std::ranges::find(features, feature) != features.end();
 }
 
+void Stream::mark(size_t index) {
+  synchronize();
+  if (index >= marks_.size()) marks_.resize(index + 1);
+  marks_[index] = std::chrono::steady_clock::now();
+}
+
+double Stream::ms_between(size_t first, size_t last) const {
+  return std::chrono::duration<double, std::milli>(marks_.at(last) - marks_.at(first)).count();
+}
+
 const Kernel* find_kernel(std::span<const Kernel* const> kernels, std::string_view name) {
   const auto it = std::ranges::find_if(kernels, [&](const Kernel* k) { return k->name == name; });
   return it == kernels.end() ? nullptr : *it;
