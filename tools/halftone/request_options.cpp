@@ -129,6 +129,40 @@ void choose_scheduler(const RequestArgs& args, GenerateOptions& options) {
   if (options.sigma_schedule == "sgm-uniform") options.sigma_schedule = "trailing";
 }
 
+void add_sampling_options(CLI::App& app, RequestArgs& a) {
+  app.add_option("--steps,--denoising-steps,--num-inference-steps", a.steps, "Denoising steps")
+      ->check(CLI::Range(1, 1000))
+      ->group("Sampling");
+  app.add_option("--cfg-scale,--guidance-scale", a.cfg_scale, "Guidance; 1 or less = none")
+      ->group("Sampling");
+  app.add_option("--seed,-s", a.seed, "-1 = random; image i uses seed + i")->group("Sampling");
+  app.add_option("--rng", a.rng, "cuda or cpu: whose noise a seed means")->group("Sampling");
+  app.add_option("--batch-size,--batch,--num-images-per-prompt", a.batch_size,
+                 "Images denoised together")
+      ->check(CLI::Range(1, 64))
+      ->group("Sampling");
+  app.add_option("--batch-count,-b", a.batch_count, "Repetitions")
+      ->check(CLI::Range(1, 100000))
+      ->group("Sampling");
+  app.add_option("--scheduler", a.scheduler, "Scheduler, or sigma schedule (sd.cpp's meaning)")
+      ->group("Sampling");
+  app.add_option("--sampling-method", a.sampling_method,
+                 "sd.cpp's name of the scheduler; --scheduler then names the sigma schedule")
+      ->group("Sampling");
+  app.add_option("--sigma-schedule", a.sigma_schedule,
+                 "leading, trailing, linspace, karras, exponential or beta")
+      ->group("Sampling");
+  app.add_option("--sigmas", a.sigmas, "Comma-separated noise levels")->group("Sampling");
+  app.add_option("--timesteps", a.timesteps, "Comma-separated timesteps")->group("Sampling");
+  app.add_option("--eta", a.eta, "DDIM's noise, 0..1")->group("Sampling");
+  app.add_option("--flow-shift", a.flow_shift, "Shift of flow matching")->group("Sampling");
+  app.add_option("--latents", a.latents, "safetensors with tensor 'latents': start noise")
+      ->group("Sampling");
+  app.add_option("--dump-latents", a.dump_latents,
+                 "safetensors to write: initial and final latents")
+      ->group("Sampling");
+}
+
 }  // namespace
 
 std::array<int, 2> parse_size(const std::string& text, std::string_view flag) {
@@ -206,38 +240,7 @@ void add_request_options(CLI::App& app, RequestArgs& a) {
   app.add_option("--output-type", a.output_type, "image (or pil) or latent")
       ->check(CLI::IsMember({"image", "pil", "latent"}))
       ->group("Image");
-
-  app.add_option("--steps,--denoising-steps,--num-inference-steps", a.steps, "Denoising steps")
-      ->check(CLI::Range(1, 1000))
-      ->group("Sampling");
-  app.add_option("--cfg-scale,--guidance-scale", a.cfg_scale, "Guidance; 1 or less = none")
-      ->group("Sampling");
-  app.add_option("--seed,-s", a.seed, "-1 = random; image i uses seed + i")->group("Sampling");
-  app.add_option("--rng", a.rng, "cuda or cpu: whose noise a seed means")->group("Sampling");
-  app.add_option("--batch-size,--batch,--num-images-per-prompt", a.batch_size,
-                 "Images denoised together")
-      ->check(CLI::Range(1, 64))
-      ->group("Sampling");
-  app.add_option("--batch-count,-b", a.batch_count, "Repetitions")
-      ->check(CLI::Range(1, 100000))
-      ->group("Sampling");
-  app.add_option("--scheduler", a.scheduler, "Scheduler, or sigma schedule (sd.cpp's meaning)")
-      ->group("Sampling");
-  app.add_option("--sampling-method", a.sampling_method,
-                 "sd.cpp's name of the scheduler; --scheduler then names the sigma schedule")
-      ->group("Sampling");
-  app.add_option("--sigma-schedule", a.sigma_schedule,
-                 "leading, trailing, linspace, karras, exponential or beta")
-      ->group("Sampling");
-  app.add_option("--sigmas", a.sigmas, "Comma-separated noise levels")->group("Sampling");
-  app.add_option("--timesteps", a.timesteps, "Comma-separated timesteps")->group("Sampling");
-  app.add_option("--eta", a.eta, "DDIM's noise, 0..1")->group("Sampling");
-  app.add_option("--flow-shift", a.flow_shift, "Shift of flow matching")->group("Sampling");
-  app.add_option("--latents", a.latents, "safetensors with tensor 'latents': start noise")
-      ->group("Sampling");
-  app.add_option("--dump-latents", a.dump_latents,
-                 "safetensors to write: initial and final latents")
-      ->group("Sampling");
+  add_sampling_options(app, a);
 }
 
 SessionOptions session_options(const ModelArgs& args, const CommonOptions& common) {
