@@ -1,27 +1,18 @@
 // Generator::bench: whole images, repeatedly, with the time per operator class.
 #include <algorithm>
-#include <cmath>
 #include <map>
 
+#include "metrics/summary.h"
 #include "workflow/generator.h"
 
 namespace halftone::workflow {
 namespace {
 
-// Linear interpolation between order statistics; `values` is sorted and not empty.
-double quantile(const std::vector<double>& values, double q) {
-  const double position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(std::floor(position));
-  const size_t above = std::min(below + 1, values.size() - 1);
-  const double weight = position - static_cast<double>(below);
-  return values[below] * (1 - weight) + values[above] * weight;
-}
-
 Spread spread_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return {.median = quantile(values, 0.5),
-          .p10 = quantile(values, 0.1),
-          .p90 = quantile(values, 0.9),
+  return {.median = metrics::quantile(values, 0.5),
+          .p10 = metrics::quantile(values, 0.1),
+          .p90 = metrics::quantile(values, 0.9),
           .min = values.front(),
           .max = values.back()};
 }
