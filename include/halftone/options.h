@@ -14,13 +14,13 @@
 namespace halftone {
 
 // How the plans compute. kAuto on a CPU is bf16 where the processor multiplies bf16 natively
-// (AVX512-BF16 or AMX), else f32.
-enum class Precision : uint8_t { kAuto, kF32, kBF16 };
+// (AVX512-BF16 or AMX), else f32; on a GPU it is f16 (the VAE: bf16, as SDXL's overflows f16).
+enum class Precision : uint8_t { kAuto, kF32, kBF16, kF16 };
 // Whose noise a seed means: torch's CUDA generator (WebUI) or its CPU generator (ComfyUI).
 enum class Rng : uint8_t { kCuda, kCpu };
 enum class OutputType : uint8_t { kImage, kLatent };
 
-[[nodiscard]] std::string_view to_string(Precision precision);  // "auto", "fp32", "bf16"
+[[nodiscard]] std::string_view to_string(Precision precision);  // "auto", "fp32", "bf16", "fp16"
 [[nodiscard]] std::string_view to_string(Rng rng);              // "cuda", "cpu"
 
 struct ModelOptions {
@@ -37,7 +37,7 @@ struct ModelOptions {
 
 struct SessionOptions {
   ModelOptions model;
-  std::string device = "auto";  // "auto" or "cpu"
+  std::string device = "auto";  // "auto", "cpu" or "cuda:N"
   int threads = 0;              // 0 = every core this process may use
   std::string cache_dir;        // plan cache; empty = none
   Precision precision = Precision::kAuto;

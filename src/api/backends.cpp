@@ -1,22 +1,78 @@
 #include "api/backends.h"
 
+#include <charconv>
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#ifdef HALFTONE_WITH_CUDA
+#include "backend/cuda/cuda_device.h"
+#endif
 
 namespace halftone::api {
+namespace {
 
-std::unique_ptr<backend::Device> create_device(const std::string& name, int threads) {
-  if (name == "auto" || name == "cpu" || name.empty()) {
-    return backend::cpu::create_cpu_device({.threads = threads, .disabled_features = {}});
-  }
-  if (name == "cuda" || name.starts_with("cuda:")) {
-    throw Error(Errc::kDeviceLost,
-                fmt::format("device {}: this build has no CUDA backend; use --device cpu", name));
-  }
-  throw Error(Errc::kInvalidArgument, fmt::format("device: got '{}', wanted auto or cpu", name));
+// "cuda" = 0, "cuda:1" = 1; nullopt for other names.
+std::optional<int> cuda_ordinal(std::string_view name) {
+  if (name == "cuda") return 0;
+  if (!name.starts_with("cuda:")) return std::nullopt;
+  int ordinal = 0;
+  const std::string_view digits = name.substr(5);
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), ordinal);
+  if (error != std::errc() || end != digits.end()) return std::nullopt;
+  return ordinal;
 }
+
+#ifdef HALFTONE_WITH_CUDA
+std::unique_ptr<backend::Device> create_cuda(int ordinal, const DeviceOptions& options) {
+  std::string tuning;
+  if (!options.cache_dir.empty()) tuning = options.cache_dir + "/tuning/cuda.txt";
+  return backend::cuda::create_cuda_device({.ordinal = ordinal, .tuning_file = tuning});
+}
+
+std::vector<DeviceModel> cuda_devices(std::string& reason) {
+  std::vector<DeviceModel> models;
+  for (backend::DeviceInfo& info : backend::cuda::list_cuda_devices(&reason)) {
+    std::string model = backend::cuda::model_name(static_cast<int>(models.size()));
+    models.push_back({std::move(info), std::move(model)});
+  }
+  return models;
+}
+
+constexpr std::string_view kBackends = "cpu, cuda";
+#else
+std::unique_ptr<backend::Device> create_cuda(int ordinal, const DeviceOptions& /*options*/) {
+  throw Error(Errc::kDeviceLost,
+              fmt::format("device cuda:{}: this build has no CUDA backend; use --device cpu, or "
+                          "build with nvcc",
+                          ordinal));
+}
+
+std::vector<DeviceModel> cuda_devices(std::string& reason) {
+  reason = "this build has no CUDA backend";
+  return {};
+}
+
+constexpr std::string_view kBackends = "cpu";
+#endif
+
+}  // namespace
+
+std::unique_ptr<backend::Device> create_device(const std::string& name,
+                                               const DeviceOptions& options) {
+  if (name == "auto" || name == "cpu" || name.empty()) {
+    return backend::cpu::create_cpu_device({.threads = options.threads, .disabled_features = {}});
+  }
+  if (const auto ordinal = cuda_ordinal(name)) return create_cuda(*ordinal, options);
+  throw Error(Errc::kInvalidArgument,
+              fmt::format("device: got '{}', wanted auto, cpu, cuda or cuda:N", name));
+}
+
+std::vector<DeviceModel> accelerators(std::string& reason) { return cuda_devices(reason); }
+
+std::string_view backend_names() { return kBackends; }
 
 }  // namespace halftone::api

@@ -36,7 +36,7 @@ std::string processor_name() {
 }  // namespace
 
 std::vector<DeviceEntry> list_devices() {
-  const std::unique_ptr<backend::Device> cpu = api::create_device("cpu", 0);
+  const std::unique_ptr<backend::Device> cpu = api::create_device("cpu", {});
   const backend::DeviceInfo& info = cpu->info();
   DeviceEntry entry{.name = info.name,
                     .model = processor_name(),
@@ -50,14 +50,25 @@ std::vector<DeviceEntry> list_devices() {
   for (const Precision precision : {first, other}) {
     entry.precisions.emplace_back(to_string(precision));
   }
-  return {entry};
+  std::vector<DeviceEntry> entries{entry};
+  std::string reason;
+  for (const api::DeviceModel& found : api::accelerators(reason)) {
+    entries.push_back({.name = found.info.name,
+                       .model = found.model,
+                       .arch = found.info.arch,
+                       .num_units = found.info.num_units,
+                       .memory_bytes = found.info.memory_bytes,
+                       .features = found.info.features,
+                       .precisions = {"fp16", "bf16", "fp32"}});
+  }
+  return entries;
 }
 
 Version version() {
   return {.version = HALFTONE_VERSION,
           .commit = std::string(workflow::build_commit()),
           .compiler = fmt::format("compiled by {}", __VERSION__),
-          .libraries = {"backends: cpu"}};
+          .libraries = {fmt::format("backends: {}", api::backend_names())}};
 }
 
 }  // namespace halftone

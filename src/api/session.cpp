@@ -12,7 +12,8 @@ namespace halftone {
 
 struct Session::Impl {
   explicit Impl(SessionOptions options)
-      : device(api::create_device(options.device, options.threads)),
+      : device(api::create_device(options.device,
+                                  {.threads = options.threads, .cache_dir = options.cache_dir})),
         generator(*device, std::move(options)) {}
 
   std::unique_ptr<backend::Device> device;

@@ -10,6 +10,8 @@ std::string_view to_string(Precision precision) {
       return "fp32";
     case Precision::kBF16:
       return "bf16";
+    case Precision::kF16:
+      return "fp16";
   }
   return "auto";
 }

@@ -25,10 +25,27 @@ models::BuildShape build_shape(const pipeline::ShapeKey& shape) {
           .cfg = extent(shape, "cfg", 0) != 0};
 }
 
+DType compute_dtype(Precision precision) {
+  switch (precision) {
+    case Precision::kBF16:
+      return DType::kBF16;
+    case Precision::kF16:
+      return DType::kF16;
+    default:
+      return DType::kF32;
+  }
+}
+
 }  // namespace
 
 Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device) {
+  const bool is_gpu = device.has("cuda");
+  if (wanted == Precision::kF16 && !is_gpu) {
+    throw Error(Errc::kInvalidArgument,
+                "not supported: --precision fp16 needs a CUDA device; on the CPU use bf16 or fp32");
+  }
   if (wanted != Precision::kAuto) return wanted;
+  if (is_gpu) return Precision::kF16;
   const bool native = device.has("amx_bf16") || device.has("avx512_bf16");
   return native ? Precision::kBF16 : Precision::kF32;
 }
@@ -39,7 +56,13 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
       options_(std::move(options)),
       structure_hash_(model.checkpoint->structure_hash()) {
   options_.precision = resolve_precision(options_.precision, device.info());
-  if (options_.vae_precision == Precision::kAuto) options_.vae_precision = options_.precision;
+  if (options_.vae_precision != Precision::kAuto) {
+    options_.vae_precision = resolve_precision(options_.vae_precision, device.info());
+  } else {
+    // SDXL's VAE has activations beyond f16's range.
+    const bool half = options_.precision == Precision::kF16;
+    options_.vae_precision = half ? Precision::kBF16 : options_.precision;
+  }
   if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
   std::error_code ignored;
   if (!options_.plan.empty() && std::filesystem::is_directory(options_.plan, ignored)) {
@@ -81,8 +104,7 @@ std::string PlanMaker::readable_name(const std::string& component,
 runtime::Plan PlanMaker::build(const std::string& component,
                                const pipeline::ShapeKey& shape) const {
   const JsonView config = model_.checkpoint->config(checkpoint_component(component));
-  models::BuildOptions options{
-      .compute_dtype = precision_of(component) == Precision::kBF16 ? DType::kBF16 : DType::kF32};
+  models::BuildOptions options{.compute_dtype = compute_dtype(precision_of(component))};
   choose_text_layer(model_.family(), options);
   graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
                                      build_shape(shape), options, options_.logger);

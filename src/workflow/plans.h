@@ -40,7 +40,7 @@ class PlanMaker {
   [[nodiscard]] PlanChoice choice(const std::string& component,
                                   const pipeline::ShapeKey& shape) const;
 
-  // kF32 or kBF16.
+  // Never kAuto.
   [[nodiscard]] Precision precision_of(const std::string& component) const;
 
  private:
@@ -57,7 +57,8 @@ class PlanMaker {
   std::string structure_hash_;
 };
 
-// bf16 where the device multiplies it natively, else f32; other values are returned unchanged.
+// On a GPU f16; on a CPU bf16 where it is multiplied natively, else f32. Other values are returned
+// unchanged.
 [[nodiscard]] Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device);
 
 }  // namespace halftone::workflow

@@ -80,7 +80,7 @@ TEST(Usage, WhatCannotBeHonouredIsRefusedByName) {
       {{"-M", "convert"}, "quantize"},
       {{"-M", "metadata"}, "halftone inspect"},
       {{"--precision", "fp16"}, "CUDA"},
-      {{"--type", "q8_0"}, "fp32 and bf16"},
+      {{"--type", "q8_0"}, "fp32, bf16"},
       {{"--format", "webp"}, "png only"},
       {{"--rng", "std_default"}, "torch generator"},
       {{"--guidance-rescale", "0.7"}, "linear"},

@@ -37,12 +37,9 @@ Precision parse_precision(const std::string& text, std::string_view flag) {
   if (text == "auto") return Precision::kAuto;
   if (text == "fp32" || text == "f32") return Precision::kF32;
   if (text == "bf16") return Precision::kBF16;
-  if (text == "fp16" || text == "f16") {
-    throw UsageError(fmt::format(
-        "not supported: {} {}: fp16 needs a CUDA device; on the CPU use bf16 or fp32", flag, text));
-  }
-  throw UsageError(
-      fmt::format("not supported: {} {}: this version has fp32 and bf16 (and auto)", flag, text));
+  if (text == "fp16" || text == "f16") return Precision::kF16;
+  throw UsageError(fmt::format(
+      "not supported: {} {}: this version has fp32, bf16 and fp16 (and auto)", flag, text));
 }
 
 double parse_number(std::string_view text, std::string_view flag) {
@@ -201,10 +198,13 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--model-config", args.model_config,
                  "Diffusers folder with the configs and tokenizer of a single-file model")
       ->group(kGroup);
-  app.add_option("--precision,--type", args.precision,
-                 "auto, fp32 or bf16; auto = bf16 where the CPU multiplies it natively")
+  app.add_option(
+         "--precision,--type", args.precision,
+         "auto, fp32, bf16 or fp16; auto = bf16 where the CPU multiplies it natively, fp16 on a "
+         "GPU")
       ->group(kGroup);
-  app.add_option("--vae-precision", args.vae_precision, "auto (as --precision), fp32 or bf16")
+  app.add_option("--vae-precision", args.vae_precision,
+                 "auto (as --precision; bf16 with fp16), fp32, bf16 or fp16")
       ->group(kGroup);
   app.add_option("--plan,--loadEngine,--engine-dir", args.plan,
                  "Plan file of the unet, or folder with plan files; must fit (exit code 6)")

@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::string_view kNoQuantization =
     "8-bit precision is not built into this version; use --precision fp32 or bf16";
-constexpr std::string_view kNoFp16 =
-    "fp16 needs a CUDA device; on the CPU use --precision bf16 or fp32";
 constexpr std::string_view kNoLora =
     "LoRA is not built into this version; merge it into the checkpoint";
 constexpr std::string_view kNoCuda =
@@ -33,6 +31,7 @@ constexpr std::string_view kNoVideo = "Halftone makes images only";
 constexpr std::array kFixed = {
     FixedAlias{"--fp32", "--precision", "fp32"},
     FixedAlias{"--bf16", "--precision", "bf16"},
+    FixedAlias{"--fp16", "--precision", "fp16"},
 };
 
 constexpr std::array kNoted = {
@@ -53,7 +52,6 @@ constexpr std::array kNoted = {
 };
 
 constexpr std::array kRefused = {
-    RefusedFlag{"--fp16", kNoFp16},
     RefusedFlag{"--int8", kNoQuantization},
     RefusedFlag{"--fp8", kNoQuantization},
     RefusedFlag{"--fp4", kNoQuantization},

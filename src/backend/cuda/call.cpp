@@ -1,0 +1,57 @@
+#include "backend/cuda/call.h"
+
+#include <fmt/format.h>
+
+namespace halftone::backend::cuda {
+
+const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
+  for (size_t i = 0; i < desc.inputs.size(); ++i) {
+    if (desc.inputs[i].role == role) return &operands.inputs[i];
+  }
+  return nullptr;
+}
+
+Typed find_typed(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
+  const TensorView* view = find_view(desc, operands, role);
+  return view == nullptr ? Typed() : typed(*view);
+}
+
+bool is_plain_float(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+Support supports_floats(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
+  for (const auto operands : {desc.inputs, desc.outputs}) {
+    for (const graph::TypedOperand& operand : operands) {
+      if (operand.role == graph::Role::kIndex || is_plain_float(operand.type.dtype)) continue;
+      return Support::no(fmt::format("operand '{}' is {}; wants f32, f16 or bf16",
+                                     graph::to_string(operand.role),
+                                     to_string(operand.type.dtype)));
+    }
+  }
+  return Support::yes();
+}
+
+EpilogueArgs epilogue_of(const graph::OpDesc& desc, const Operands& operands, Typed x) {
+  const TensorView& y = operands.outputs[0];
+  const Shape& shape = y.type.shape;
+  EpilogueArgs args;
+  args.x = x;
+  args.bias = find_typed(desc, operands, graph::Role::kBias);
+  args.row_add = find_typed(desc, operands, graph::Role::kRowAdd);
+  args.residual = find_typed(desc, operands, graph::Role::kResidual);
+  args.y = typed_out(y);
+  args.rows = shape.num_rows();
+  args.cols = shape.row_size();
+  const bool has_batch = shape.rank() > 1 && shape[0] > 0 && args.rows > 0;
+  args.rows_per_batch = has_batch ? args.rows / shape[0] : 1;
+  if (const auto* linear = std::get_if<graph::Linear>(&desc.attrs)) {
+    args.act = act_of(linear->activation);
+    args.geglu = linear->geglu;
+  } else if (const auto* conv = std::get_if<graph::Conv2d>(&desc.attrs)) {
+    args.act = act_of(conv->activation);
+  }
+  return args;
+}
+
+}  // namespace halftone::backend::cuda

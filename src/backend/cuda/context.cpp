@@ -1,0 +1,60 @@
+#include "backend/cuda/context.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "halftone/error.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+std::unique_ptr<Context>& slot() {
+  static std::unique_ptr<Context> context;
+  return context;
+}
+
+}  // namespace
+
+TuningCache::TuningCache(std::string file) : file_(std::move(file)) {
+  std::ifstream in(file_);
+  for (std::string line; std::getline(in, line);) {
+    const size_t tab = line.find('\t');
+    if (tab != std::string::npos) values_[line.substr(0, tab)] = line.substr(tab + 1);
+  }
+}
+
+std::optional<std::string> TuningCache::find(const std::string& key) const {
+  const auto found = values_.find(key);
+  if (found == values_.end()) return std::nullopt;
+  return found->second;
+}
+
+void TuningCache::insert(const std::string& key, const std::string& value) {
+  values_[key] = value;
+  changed_ = true;
+}
+
+void TuningCache::save() {
+  if (!changed_ || file_.empty()) return;
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
+  const std::string part = file_ + ".part";
+  {
+    std::ofstream out(part);
+    for (const auto& [key, value] : values_) out << key << '\t' << value << '\n';
+    if (!out) return;
+  }
+  std::filesystem::rename(part, file_, ignored);
+  changed_ = false;
+}
+
+Context& context() {
+  check_internal(slot() != nullptr, "no CUDA device was created");
+  return *slot();
+}
+
+void set_context(std::unique_ptr<Context> context) { slot() = std::move(context); }
+
+}  // namespace halftone::backend::cuda

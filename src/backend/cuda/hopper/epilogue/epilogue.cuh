@@ -1,0 +1,219 @@
+// From accumulators to the staged output tile of one consumer warpgroup.
+#pragma once
+
+#include "backend/cuda/hopper/epilogue/math.cuh"
+#include "backend/cuda/hopper/ptx/barrier.cuh"
+#include "backend/cuda/hopper/tile.h"
+
+namespace halftone::backend::cuda::hopper {
+
+// Position of a tile: first row of the consumer's blocks and first output column.
+struct TilePosition {
+  int m;
+  int n;
+};
+
+// Scales and biases of a tile. `read` starts the loads before the main loop, `publish` puts the
+// values where `finish` looks for them after it.
+template <class T>
+struct TileOperands {
+  static constexpr int kPerThread = (T::kBn + 127) / 128;
+  float scale[kPerThread];
+  float bias[kPerThread];
+  float row_add[kPerThread][T::kBlocks];
+  float row_scale[T::kBlocks][2];
+
+  __device__ __forceinline__ void read(const KernelArgs& args, TilePosition at, int thread) {
+    const EpilogueArgs& e = args.epilogue;
+    const float common = e.row_scale != nullptr && e.row_scale_step == 0 ? *e.row_scale : 1.0f;
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      const int c = thread + i * 128;
+      int column = at.n + c;
+      bool inside = c < T::kBn && column < args.n;
+      if constexpr (T::kForm == Form::kGeglu) {
+        const bool gate = c >= T::kBn / 2;
+        column = at.n + c - (gate ? T::kBn / 2 : 0);
+        inside = c < T::kBn && column < args.n;
+        column += gate ? args.n : 0;
+      }
+      scale[i] = inside && e.column_scale != nullptr ? e.column_scale[column] * common : common;
+      bias[i] = inside && e.bias != nullptr ? load_float(e.bias, e.bias_element, column) : 0.0f;
+#pragma unroll
+      for (int block = 0; block < T::kBlocks; ++block) {
+        const int row = at.m + block * 64;
+        row_add[i][block] =
+            inside && e.row_add != nullptr && row < args.m
+                ? load_float(e.row_add, e.row_add_element,
+                             static_cast<int64_t>(row / e.rows_per_image) * args.n + column)
+                : 0.0f;
+      }
+    }
+#pragma unroll
+    for (int block = 0; block < T::kBlocks; ++block) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = at.m + block * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
+        row_scale[block][half] = e.row_scale_step != 0 && row < args.m ? e.row_scale[row] : 1.0f;
+      }
+    }
+  }
+
+  // columns: [kBn] scales, [kBn] biases, then [kBlocks][kBn] of the row add.
+  __device__ __forceinline__ void publish(float* columns, int thread) const {
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      const int c = thread + i * 128;
+      if (c < T::kBn) {
+        columns[c] = scale[i];
+        columns[T::kBn + c] = bias[i];
+#pragma unroll
+        for (int block = 0; block < T::kBlocks; ++block) {
+          columns[(2 + block) * T::kBn + c] = row_add[i][block];
+        }
+      }
+    }
+  }
+};
+
+// Offset of 16-byte chunk `chunk` of a row in a block of the staging area.
+template <class T>
+__device__ __forceinline__ uint32_t staged(int row, int chunk) {
+  constexpr int kChunks = T::kPanelBytes / 16;
+  const int panel = chunk / kChunks;
+  int inside = chunk % kChunks;
+  if constexpr (T::kPanelBytes == 128) inside ^= row & 7;
+  if constexpr (T::kPanelBytes == 64) inside ^= (row >> 1) & 3;
+  if constexpr (T::kPanelBytes == 32) inside ^= (row >> 2) & 1;
+  return panel * 64 * T::kPanelBytes + row * T::kPanelBytes + inside * 16;
+}
+
+__device__ __forceinline__ void store_matrices(uint32_t address, const uint32_t (&v)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+               : "memory");
+}
+__device__ __forceinline__ void load_matrices(uint32_t address, uint32_t (&v)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+               : "r"(address)
+               : "memory");
+}
+
+// The four values a thread holds of 8 columns: rows r and r + 8, columns c and c + 1.
+struct Quad {
+  float2 upper;
+  float2 lower;
+};
+
+template <class T, class Acc>
+struct TileEpilogue {
+  const EpilogueArgs& args;
+  const TileOperands<T>& operands;
+  const float* columns;
+  uint32_t staging;
+  float inverse_y;
+  int lane;
+  int warp;  // of the warpgroup
+
+  // Each step is rounded on its own, as the definition of the quantized ops wants.
+  static __device__ __forceinline__ float scaled(Acc acc, float column, float row, float bias) {
+    return __fadd_rn(__fmul_rn(static_cast<float>(acc), __fmul_rn(row, column)), bias);
+  }
+  static __device__ __forceinline__ void add(Quad& q, float2 upper, float2 lower) {
+    q.upper.x = __fadd_rn(q.upper.x, upper.x);
+    q.upper.y = __fadd_rn(q.upper.y, upper.y);
+    q.lower.x = __fadd_rn(q.lower.x, lower.x);
+    q.lower.y = __fadd_rn(q.lower.y, lower.y);
+  }
+
+  __device__ __forceinline__ Quad linear(const Acc (&acc)[T::kBn / 2], int block, int chunk) const {
+    const int c = chunk * 8 + lane % 4 * 2;
+    const float2 s = *reinterpret_cast<const float2*>(columns + c);
+    const float2 b = *reinterpret_cast<const float2*>(columns + T::kBn + c);
+    const float upper = operands.row_scale[block][0];
+    const float lower = operands.row_scale[block][1];
+    const Acc* v = acc + chunk * 4;
+    Quad q = {{scaled(v[0], s.x, upper, b.x), scaled(v[1], s.y, upper, b.y)},
+              {scaled(v[2], s.x, lower, b.x), scaled(v[3], s.y, lower, b.y)}};
+    if (args.row_add != nullptr) {
+      const float2 r = *reinterpret_cast<const float2*>(columns + (2 + block) * T::kBn + c);
+      add(q, r, r);
+    }
+    return q;
+  }
+
+  __device__ __forceinline__ Quad value(const Acc (&acc)[T::kBn / 2], int block, int chunk) const {
+    Quad q = linear(acc, block, chunk);
+    if constexpr (T::kForm == Form::kGeglu) {
+      const Quad gate = linear(acc, block, chunk + T::kBn / 16);
+      q.upper.x *= gelu(gate.upper.x);
+      q.upper.y *= gelu(gate.upper.y);
+      q.lower.x *= gelu(gate.lower.x);
+      q.lower.y *= gelu(gate.lower.y);
+    } else if constexpr (T::kForm == Form::kActivated) {
+      q.upper.x = activate(q.upper.x, args.activation);
+      q.upper.y = activate(q.upper.y, args.activation);
+      q.lower.x = activate(q.lower.x, args.activation);
+      q.lower.y = activate(q.lower.y, args.activation);
+    }
+    return q;
+  }
+
+  __device__ __forceinline__ void write_block16(const Acc (&acc)[T::kBn / 2], int block) const {
+    const uint32_t base = staging + block * 64 * T::kOutRowBytes;
+    const int row = warp * 16 + lane % 16;
+#pragma unroll
+    for (int chunk = 0; chunk < T::kOutN / 8; chunk += 2) {
+      Quad q[2] = {value(acc, block, chunk), value(acc, block, chunk + 1)};
+      const uint32_t address = base + staged<T>(row, chunk + lane / 16);
+      uint32_t words[4];
+      if (args.residual) {
+        load_matrices(address, words);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          add(q[i], unpack<T::kOut>(words[2 * i]), unpack<T::kOut>(words[2 * i + 1]));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        words[2 * i] = pack<T::kOut>(q[i].upper.x, q[i].upper.y);
+        words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
+      }
+      store_matrices(address, words);
+    }
+  }
+
+  __device__ __forceinline__ void write_block8(const Acc (&acc)[T::kBn / 2], int block) const {
+    const uint32_t base = staging + block * 64 * T::kOutRowBytes;
+    const int row = warp * 16 + lane / 4;
+#pragma unroll
+    for (int chunk = 0; chunk < T::kOutN / 8; ++chunk) {
+      const Quad q = value(acc, block, chunk);
+      const uint32_t column = chunk % 2 * 8 + lane % 4 * 2;
+      const auto upper =
+          static_cast<uint16_t>(pack<T::kOut>(q.upper.x * inverse_y, q.upper.y * inverse_y));
+      const auto lower =
+          static_cast<uint16_t>(pack<T::kOut>(q.lower.x * inverse_y, q.lower.y * inverse_y));
+      asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row, chunk / 2) + column),
+                   "h"(upper)
+                   : "memory");
+      asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row + 8, chunk / 2) + column),
+                   "h"(lower)
+                   : "memory");
+    }
+  }
+
+  __device__ __forceinline__ void write(const Acc (&acc)[T::kBlocks][T::kBn / 2]) const {
+#pragma unroll
+    for (int block = 0; block < T::kBlocks; ++block) {
+      if constexpr (T::kRequantize) {
+        write_block8(acc[block], block);
+      } else {
+        write_block16(acc[block], block);
+      }
+    }
+  }
+};
+
+}  // namespace halftone::backend::cuda::hopper

@@ -1,0 +1,87 @@
+// Scalar pieces of the epilogue: operand loads, activations, roundings.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+#include "backend/cuda/hopper/gemm_args.h"
+
+namespace halftone::backend::cuda::hopper {
+
+__device__ __forceinline__ float load_float(const void* base, Element element, int64_t i) {
+  switch (element) {
+    case Element::kF16:
+      return __half2float(static_cast<const __half*>(base)[i]);
+    case Element::kBF16:
+      return __bfloat162float(static_cast<const __nv_bfloat16*>(base)[i]);
+    default:
+      return static_cast<const float*>(base)[i];
+  }
+}
+
+// x * Phi(x), with erfc after Abramowitz and Stegun 7.1.26: |error of Phi| < 1e-7.
+__device__ __forceinline__ float gelu(float x) {
+  const float z = fabsf(x) * 0.70710678f;
+  const float t = __fdividef(1.0f, fmaf(0.3275911f, z, 1.0f));
+  float p = fmaf(1.061405429f, t, -1.453152027f);
+  p = fmaf(p, t, 1.421413741f);
+  p = fmaf(p, t, -0.284496736f);
+  p = fmaf(p, t, 0.254829592f);
+  const float tail = 0.5f * p * t * __expf(-z * z);  // Phi(-|x|)
+  return x * (x < 0.0f ? tail : 1.0f - tail);
+}
+
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+
+__device__ __forceinline__ float activate(float x, Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return x * sigmoid(x);
+    case Activation::kGelu:
+      return gelu(x);
+    case Activation::kGeluTanh:
+      return x * sigmoid(1.5957691f * fmaf(0.044715f * x * x, x, x));
+    case Activation::kQuickGelu:
+      return x * sigmoid(1.702f * x);
+    default:
+      return x;
+  }
+}
+
+// Two neighbours of the output as one word (16-bit types) or half a word (8-bit types), the first
+// in the low bits; to nearest even, saturated for 8 bits.
+template <Element kElement>
+__device__ __forceinline__ uint32_t pack(float a, float b) {
+  if constexpr (kElement == Element::kF16) {
+    const __half2 h = __floats2half2_rn(a, b);
+    return *reinterpret_cast<const uint32_t*>(&h);
+  } else if constexpr (kElement == Element::kBF16) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(a, b);
+    return *reinterpret_cast<const uint32_t*>(&h);
+  } else if constexpr (kElement == Element::kE4M3) {
+    uint16_t packed;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(packed) : "f"(b), "f"(a));
+    return packed;
+  } else {
+    uint32_t packed;
+    const int first = __float2int_rn(a);
+    const int second = __float2int_rn(b);
+    asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;" : "=r"(packed) : "r"(second), "r"(first));
+    return packed & 0xFFFFu;
+  }
+}
+
+template <Element kElement>
+__device__ __forceinline__ float2 unpack(uint32_t word) {
+  static_assert(kElement == Element::kF16 || kElement == Element::kBF16);
+  if constexpr (kElement == Element::kF16) {
+    return __half22float2(*reinterpret_cast<const __half2*>(&word));
+  } else {
+    return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&word));
+  }
+}
+
+}  // namespace halftone::backend::cuda::hopper

@@ -1,0 +1,102 @@
+// Host side of the kernel family: which kernels exist, which serve a problem, and their launches.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <cuda_runtime.h>
+
+#include "backend/cuda/hopper/gemm_args.h"
+#include "backend/cuda/hopper/tile.h"
+
+namespace halftone::backend::cuda::hopper {
+
+// A linear or convolution by shape and types alone.
+struct GemmShape {
+  Element in = Element::kF16;
+  Element out = Element::kF16;
+  bool conv = false;
+  bool geglu = false;  // the weight has 2 * n rows
+  bool activated = false;
+  bool residual = false;
+  int64_t m = 0;         // rows of y, all images together
+  int64_t n = 0;         // columns of y
+  int64_t channels = 0;  // k = channels * kernel_h * kernel_w
+  // Convolutions only.
+  int64_t images = 1;
+  int64_t in_h = 1;
+  int64_t in_w = 1;
+  int64_t out_h = 1;
+  int64_t out_w = 1;
+  int64_t kernel_h = 1;
+  int64_t kernel_w = 1;
+  int64_t stride = 1;
+  int64_t pad = 0;      // before both axes
+  int64_t x_pitch = 0;  // bytes between rows (pixels) of x, y, residual
+  int64_t y_pitch = 0;
+  int64_t residual_pitch = 0;
+};
+
+struct GemmAddresses {
+  const void* x = nullptr;
+  const void* weight = nullptr;
+  void* y = nullptr;
+  const void* residual = nullptr;
+};
+
+// One compiled kernel.
+struct GemmKernel {
+  Element in;
+  Element out;
+  Form form;
+  bool conv;
+  int bm;
+  int bn;
+  int row_bytes;
+  int cluster;
+  bool ping_pong;
+  int out_n;
+  int panel_bytes;
+  int shared_bytes;
+  const void* function;
+
+  // "128x160x128 c2 ping-pong".
+  [[nodiscard]] std::string name() const;
+};
+
+template <class T>
+[[nodiscard]] constexpr GemmKernel describe(const void* function) {
+  return {T::kIn,         T::kOut,         T::kForm,    T::kConv,     T::kBm,
+          T::kBn,         T::kRowBytes,    T::kCluster, T::kPingPong, T::kOutN,
+          T::kPanelBytes, T::kSharedBytes, function};
+}
+
+// All kernels, in a fixed order.
+[[nodiscard]] std::span<const GemmKernel> gemm_kernels();
+
+// Empty when some kernel serves the shape, else why none does.
+[[nodiscard]] std::string unsupported_reason(const GemmShape& shape);
+
+// Indices into gemm_kernels() of the kernels that serve the shape, the fastest by estimate first.
+[[nodiscard]] std::vector<uint16_t> candidates(const GemmShape& shape, int num_sms);
+// Clocks that the kernel should take.
+[[nodiscard]] double estimate_clocks(const GemmShape& shape, const GemmKernel& kernel, int num_sms);
+
+// A kernel bound to addresses; describes them to the copy engine once.
+class Gemm {
+ public:
+  // `epilogue.residual` follows from the addresses.
+  Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses& addresses,
+       const EpilogueArgs& epilogue, int num_sms);
+  // `overlap`: may start before the previous kernel of the stream has ended (it waits inside).
+  void launch(cudaStream_t stream, bool overlap = false) const;
+
+ private:
+  const GemmKernel* kernel_;
+  KernelArgs args_;
+  unsigned blocks_;
+};
+
+}  // namespace halftone::backend::cuda::hopper

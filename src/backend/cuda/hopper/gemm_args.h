@@ -1,0 +1,52 @@
+// What a kernel of the family is given; shared by host and device code.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda.h>
+
+#include "backend/cuda/hopper/mma/element.h"
+
+namespace halftone::backend::cuda::hopper {
+
+enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
+
+// y = act(acc * (row_scale[m] * column_scale[n]) + bias[n] + row_add[image(m), n]) + residual, then
+// times 1 / y_scale and rounded where the output has 8 bits. Null = absent.
+struct EpilogueArgs {
+  const float* row_scale = nullptr;
+  const float* column_scale = nullptr;
+  const void* bias = nullptr;
+  const void* row_add = nullptr;  // [images, n], dense
+  const float* y_scale = nullptr;
+  int row_scale_step = 0;  // 0: one scale; 1: one per row
+  int rows_per_image = 1;  // a multiple of 64 where row_add is given
+  Element bias_element = Element::kF32;
+  Element row_add_element = Element::kF32;
+  Activation activation = Activation::kNone;
+  bool residual = false;
+};
+
+// A convolution as a product: row m is output pixel m, K runs tap by tap.
+struct ConvArgs {
+  int out_w = 1;
+  int pixels = 1;  // out_h * out_w
+  int stride = 1;
+  int pad = 0;  // before both axes
+  int kernel_w = 1;
+};
+
+struct KernelArgs {
+  CUtensorMap a;         // [m, k], or the input image in im2col form
+  CUtensorMap b;         // [n, taps, channels]
+  CUtensorMap y;         // [m, n]
+  CUtensorMap residual;  // like y
+  int m = 0;
+  int n = 0;       // columns of the output
+  int chunks = 0;  // of K, in each tap
+  int taps = 1;
+  EpilogueArgs epilogue;
+  ConvArgs conv;
+};
+
+}  // namespace halftone::backend::cuda::hopper

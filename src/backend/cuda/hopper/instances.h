@@ -1,0 +1,22 @@
+// The files of compiled kernels.
+#pragma once
+
+#include <vector>
+
+#include "backend/cuda/hopper/gemm.h"
+
+namespace halftone::backend::cuda::hopper {
+
+using InstancePart = std::vector<GemmKernel> (*)();
+
+[[nodiscard]] std::vector<GemmKernel> s8_linear_kernels();
+[[nodiscard]] std::vector<GemmKernel> s8_geglu_kernels();
+[[nodiscard]] std::vector<GemmKernel> s8_conv_kernels();
+[[nodiscard]] std::vector<GemmKernel> f16_linear_kernels();
+[[nodiscard]] std::vector<GemmKernel> f16_conv_kernels();
+
+inline constexpr InstancePart kInstanceParts[] = {
+    s8_linear_kernels, s8_geglu_kernels, s8_conv_kernels, f16_linear_kernels, f16_conv_kernels,
+};
+
+}  // namespace halftone::backend::cuda::hopper

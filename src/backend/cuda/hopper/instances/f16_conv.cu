@@ -1,0 +1,17 @@
+#include "backend/cuda/hopper/gemm_instance.cuh"
+#include "backend/cuda/hopper/instances.h"
+
+namespace halftone::backend::cuda::hopper {
+
+std::vector<GemmKernel> f16_conv_kernels() {
+  using enum Element;
+  using enum Form;
+  return {
+      instance<kF16, kF16, kPlain, true, 128, 160, 128, 2, false>(),
+      instance<kF16, kF16, kPlain, true, 128, 160, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, true, 128, 256, 128, 2, false>(),
+      instance<kF16, kF16, kPlain, true, 128, 128, 128, 2, true>(),
+  };
+}
+
+}  // namespace halftone::backend::cuda::hopper

@@ -1,0 +1,15 @@
+#include "backend/cuda/libraries/libraries.h"
+
+#include "backend/cuda/libraries/cublaslt.h"
+#include "backend/cuda/libraries/cudnn.h"
+
+namespace halftone::backend::cuda {
+
+std::vector<std::string> available_libraries() {
+  std::vector<std::string> names;
+  if (CublasLt::library().is_loaded()) names.emplace_back("cublaslt");
+  if (Cudnn::library().is_loaded()) names.emplace_back("cudnn");
+  return names;
+}
+
+}  // namespace halftone::backend::cuda

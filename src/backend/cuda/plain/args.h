@@ -1,0 +1,170 @@
+// Arguments and launchers of the plain kernels. Element types are run-time values: these kernels
+// wait for memory, and one kernel serves f32, f16 and bf16 alike.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime.h>
+
+#include "tensor/dtype.h"
+
+namespace halftone::backend::cuda {
+
+// A device address with its element type; null = absent.
+struct Typed {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+struct TypedOut {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+};
+
+// In the order of graph::Activation.
+enum class Act : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
+
+// y[r, c] = act(x[r, c] + bias[c] + row_add[r / rows_per_batch, c]) + residual[r, c]. With geglu x,
+// bias and row_add have 2 * cols columns and y = h[:, :cols] * gelu(h[:, cols:]) + residual.
+// residual_rows: residual repeats after that many rows (0 = never). Reads x, residual and writes y
+// once; limited by memory.
+struct EpilogueArgs {
+  Typed x, bias, row_add, residual;
+  TypedOut y;
+  int64_t rows = 0, cols = 0;
+  int64_t rows_per_batch = 1;
+  int64_t residual_rows = 0;
+  Act act = Act::kNone;
+  bool geglu = false;
+};
+void launch_epilogue(const EpilogueArgs& args, cudaStream_t stream);
+
+// y = clamp(scale * x + shift, low, high).
+struct AffineArgs {
+  Typed x;
+  TypedOut y;
+  int64_t count = 0;
+  float scale = 1, shift = 0, low = 0, high = 0;
+};
+void launch_affine(const AffineArgs& args, cudaStream_t stream);
+
+// Row r of the destination, `row_bytes` long, comes from row source(r) of the source, where
+// source(r) = r / run * source_step + source_first + r % run; rows lie `pitch` bytes apart.
+struct CopyRowsArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t rows = 0, row_bytes = 0;
+  int64_t x_pitch = 0, y_pitch = 0;
+  int64_t x_run = 1, x_step = 1, x_first = 0;
+  int64_t y_run = 1, y_step = 1, y_first = 0;
+};
+void launch_copy_rows(const CopyRowsArgs& args, cudaStream_t stream);
+
+// Row r of y is row index[r] of x (+ r * rows_per_index). An index outside [0, limit) gives a row
+// of 0xff bytes, which is NaN in every floating type.
+struct GatherRowsArgs {
+  const void* x = nullptr;
+  const int32_t* index = nullptr;
+  void* y = nullptr;
+  int64_t rows = 0, row_bytes = 0;
+  int64_t limit = 0, rows_per_index = 0;
+};
+void launch_gather_rows(const GatherRowsArgs& args, cudaStream_t stream);
+
+inline constexpr int kMaxRank = 6;
+// y's axis i is x's axis perm[i]; elements of 1, 2, 4 or 8 bytes.
+struct TransposeArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;
+  int rank = 0;
+  int element_bytes = 0;
+  int64_t extent[kMaxRank] = {};  // of y
+  int64_t stride[kMaxRank] = {};  // in x, elements, along y's axes
+};
+void launch_transpose(const TransposeArgs& args, cudaStream_t stream);
+
+// Nearest neighbour: x [n, h, w, c] to y [n, out_h, out_w, c].
+struct UpsampleArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t n = 0, h = 0, w = 0, out_h = 0, out_w = 0, row_bytes = 0;
+};
+void launch_upsample(const UpsampleArgs& args, cudaStream_t stream);
+
+// x f32 [count] to y f32 [count, 2 * half].
+struct SinusoidalArgs {
+  const float* x = nullptr;
+  float* y = nullptr;
+  int64_t count = 0, half = 0;
+  bool cos_first = false;
+  double freq_shift = 0, log_max_period = 0;
+};
+void launch_sinusoidal(const SinusoidalArgs& args, cudaStream_t stream);
+
+// x [n, rows, channels]; partial [n * chunks * groups * 2] f32 scratch.
+struct GroupNormArgs {
+  Typed x, gamma, beta;
+  TypedOut y;
+  float* partial = nullptr;
+  int64_t n = 0, rows = 0, channels = 0, groups = 0;
+  int chunks = 1;  // pieces of the rows, each with statistics of its own
+  float eps = 0;
+  Act act = Act::kNone;
+};
+void launch_group_norm(const GroupNormArgs& args, cudaStream_t stream);
+
+struct LayerNormArgs {
+  Typed x, gamma, beta;
+  TypedOut y;
+  int64_t rows = 0, channels = 0;
+  float eps = 0;
+};
+void launch_layer_norm(const LayerNormArgs& args, cudaStream_t stream);
+
+// y [copies * n] = coefficients.input_scale * state[0].
+void launch_scale_input(const float* state, const float* coefficients, float* y, int64_t sample,
+                        int64_t copies, cudaStream_t stream);
+// y = u + guidance * (c - u), x = [u; c].
+void launch_guidance(const float* x, const float* coefficients, float* y, int64_t half,
+                     cudaStream_t stream);
+void launch_linear_update(const float* state, const float* output, const float* noise,
+                          const float* coefficients, float* y, int64_t sample, cudaStream_t stream);
+
+// y [rows, out] (f32 sums, then the epilogue's job) = x [rows, in] weight[out, in]^T.
+struct PlainLinearArgs {
+  Typed x, weight;
+  float* y = nullptr;
+  int64_t rows = 0, in = 0, out = 0;
+};
+void launch_plain_linear(const PlainLinearArgs& args, cudaStream_t stream);
+
+// y [n, out_h, out_w, out] f32 sums of the convolution.
+struct PlainConvArgs {
+  Typed x, weight;
+  float* y = nullptr;
+  int64_t n = 0, h = 0, w = 0, in = 0, out_h = 0, out_w = 0, out = 0, kernel_h = 0, kernel_w = 0;
+  int64_t stride = 1, pad = 0;
+};
+void launch_plain_conv(const PlainConvArgs& args, cudaStream_t stream);
+
+// Rows of q, k, v and y are `pitch` elements apart; head h owns channels [h * d, (h + 1) * d).
+struct AttentionArgs {
+  Typed q, k, v;
+  TypedOut y;
+  int64_t batch = 0, queries = 0, keys = 0, heads = 0, head_dim = 0;
+  int64_t q_pitch = 0, k_pitch = 0, v_pitch = 0, y_pitch = 0;
+  float scale = 1;
+  bool causal = false;
+};
+inline constexpr int64_t kPlainAttentionMaxHeadDim = 512;
+void launch_plain_attention(const AttentionArgs& args, cudaStream_t stream);
+
+// Softmax of f32 scores [rows, keys] without the division: weights [rows, keys] in `dtype` =
+// exp(scale * (s - max)), sums [rows] f32.
+void launch_softmax_rows(const float* scores, void* weights, DType dtype, float* sums, int64_t rows,
+                         int64_t keys, float scale, cudaStream_t stream);
+// y[r, :] = x[r, :] / sums[r]; y's rows are `pitch` elements apart.
+void launch_divide_rows(const float* x, const float* sums, TypedOut y, int64_t rows, int64_t cols,
+                        int64_t pitch, cudaStream_t stream);
+
+}  // namespace halftone::backend::cuda

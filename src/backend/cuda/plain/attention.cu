@@ -1,0 +1,145 @@
+// Attention for what no other kernel takes, and the softmax between two matrix products.
+#include <cfloat>
+
+#include "backend/cuda/error.h"
+#include "backend/cuda/plain/device.cuh"
+
+namespace halftone::backend::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kSoftmaxThreads = 512;
+
+// A warp a query of a head: lanes own channels, keys come one after the other (online softmax).
+template <int kPerLane>
+__global__ void __launch_bounds__(kThreads)
+    attention_kernel(const __grid_constant__ AttentionArgs a) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int64_t total = a.batch * a.heads * a.queries;
+  for (int64_t item = blockIdx.x * int64_t{kThreads / 32} + threadIdx.x / 32; item < total;
+       item += gridDim.x * int64_t{kThreads / 32}) {
+    const int64_t query = item % a.queries;
+    const int64_t head = item / a.queries % a.heads;
+    const int64_t n = item / (a.queries * a.heads);
+    const int64_t column = head * a.head_dim;
+    float q[kPerLane], sum[kPerLane];
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int c = i * 32 + lane;
+      const bool inside = c < a.head_dim;
+      sum[i] = 0;
+      q[i] = inside ? a.scale * load1(a.q.data, a.q.dtype,
+                                      (n * a.queries + query) * a.q_pitch + column + c)
+                    : 0.0F;
+    }
+    float top = -FLT_MAX;
+    float weights = 0;
+    const int64_t keys = a.causal ? query + 1 : a.keys;
+    for (int64_t key = 0; key < keys; ++key) {
+      const int64_t k_at = (n * a.keys + key) * a.k_pitch + column;
+      const int64_t v_at = (n * a.keys + key) * a.v_pitch + column;
+      float dot = 0;
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) {
+        const int c = i * 32 + lane;
+        if (c < a.head_dim) dot = fmaf(q[i], load1(a.k.data, a.k.dtype, k_at + c), dot);
+      }
+      dot = warp_sum(dot);
+      const float next = fmaxf(top, dot);
+      const float rescale = __expf(top - next);
+      const float weight = __expf(dot - next);
+      weights = fmaf(weights, rescale, weight);
+#pragma unroll
+      for (int i = 0; i < kPerLane; ++i) {
+        const int c = i * 32 + lane;
+        if (c < a.head_dim)
+          sum[i] = fmaf(sum[i], rescale, weight * load1(a.v.data, a.v.dtype, v_at + c));
+      }
+      top = next;
+    }
+    const float inverse = weights > 0 ? 1.0F / weights : 0.0F;
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int c = i * 32 + lane;
+      if (c < a.head_dim) {
+        store1(a.y.data, a.y.dtype, (n * a.queries + query) * a.y_pitch + column + c,
+               sum[i] * inverse);
+      }
+    }
+  }
+}
+
+// Same value in every thread.
+template <class Reduce>
+__device__ float block_reduce(float v, Reduce reduce) {
+  __shared__ float parts[kSoftmaxThreads / 32];
+  v = reduce(v);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
+  __syncthreads();
+  return reduce(parts[threadIdx.x % (kSoftmaxThreads / 32)]);
+}
+
+__global__ void __launch_bounds__(kSoftmaxThreads)
+    softmax_kernel(const float* scores, void* weights, DType dtype, float* sums, int64_t keys,
+                   float scale) {
+  const int64_t at = blockIdx.x * keys;
+  float top = -FLT_MAX;
+  for (int64_t k = threadIdx.x; k < keys; k += kSoftmaxThreads) top = fmaxf(top, scores[at + k]);
+  top = block_reduce(top, [](float v) { return warp_max(v); });
+  float sum = 0;
+  for (int64_t k = threadIdx.x; k < keys; k += kSoftmaxThreads) {
+    const float weight = __expf(scale * (scores[at + k] - top));
+    store1(weights, dtype, at + k, weight);
+    // Sum what the product will see.
+    sum += load1(weights, dtype, at + k);
+  }
+  // Each part appears twice among a warp's lanes.
+  constexpr float kCopies = 32.0F / (kSoftmaxThreads / 32);
+  sum = block_reduce(sum, [](float v) { return warp_sum(v); });
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum / kCopies;
+}
+
+__global__ void __launch_bounds__(256)
+    divide_rows_kernel(const float* x, const float* sums, TypedOut y, int64_t rows, int64_t cols,
+                       int64_t pitch) {
+  for (int64_t i = blockIdx.x * int64_t{256} + threadIdx.x; i < rows * cols;
+       i += gridDim.x * int64_t{256}) {
+    const int64_t row = i / cols;
+    store1(y.data, y.dtype, row * pitch + i - row * cols, x[i] / sums[row]);
+  }
+}
+
+}  // namespace
+
+void launch_plain_attention(const AttentionArgs& a, cudaStream_t stream) {
+  const int64_t items = a.batch * a.heads * a.queries;
+  if (items == 0) return;
+  const unsigned blocks = num_blocks(items * 32, kThreads);
+  if (a.head_dim <= 64) {
+    attention_kernel<2><<<blocks, kThreads, 0, stream>>>(a);
+  } else if (a.head_dim <= 160) {
+    attention_kernel<5><<<blocks, kThreads, 0, stream>>>(a);
+  } else {
+    attention_kernel<16><<<blocks, kThreads, 0, stream>>>(a);
+  }
+  check_launch("attention");
+}
+
+void launch_softmax_rows(const float* scores, void* weights, DType dtype, float* sums, int64_t rows,
+                         int64_t keys, float scale, cudaStream_t stream) {
+  if (rows == 0) return;
+  softmax_kernel<<<static_cast<unsigned>(rows), kSoftmaxThreads, 0, stream>>>(
+      scores, weights, dtype, sums, keys, scale);
+  check_launch("softmax");
+}
+
+void launch_divide_rows(const float* x, const float* sums, TypedOut y, int64_t rows, int64_t cols,
+                        int64_t pitch, cudaStream_t stream) {
+  if (rows * cols == 0) return;
+  divide_rows_kernel<<<num_blocks(rows * cols, 256), 256, 0, stream>>>(x, sums, y, rows, cols,
+                                                                       pitch);
+  check_launch("divide_rows");
+}
+
+}  // namespace halftone::backend::cuda

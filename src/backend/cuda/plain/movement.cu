@@ -1,0 +1,139 @@
+// Kernels that move elements: rows between placements, gathered rows, transposes, enlargement.
+#include "backend/cuda/error.h"
+#include "backend/cuda/plain/device.cuh"
+
+namespace halftone::backend::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ __forceinline__ int64_t place(int64_t row, int64_t run, int64_t step, int64_t first) {
+  return run == 1 ? row * step + first : row / run * step + first + row % run;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    copy_rows_kernel(const __grid_constant__ CopyRowsArgs a) {
+  const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
+  const int64_t total = a.rows * per_row;
+  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
+       i += gridDim.x * int64_t{kThreads}) {
+    const int64_t row = i / per_row;
+    const int64_t col = i - row * per_row;
+    const auto* x =
+        static_cast<const std::byte*>(a.x) + place(row, a.x_run, a.x_step, a.x_first) * a.x_pitch;
+    auto* y = static_cast<std::byte*>(a.y) + place(row, a.y_run, a.y_step, a.y_first) * a.y_pitch;
+    reinterpret_cast<T*>(y)[col] = reinterpret_cast<const T*>(x)[col];
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    gather_rows_kernel(const __grid_constant__ GatherRowsArgs a) {
+  const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.rows * per_row;
+       i += gridDim.x * int64_t{kThreads}) {
+    const int64_t row = i / per_row;
+    const int64_t col = i - row * per_row;
+    const int64_t index = a.index[row];
+    T value;
+    if (index < 0 || index >= a.limit) {
+      memset(&value, 0xff, sizeof(value));
+    } else {
+      value = static_cast<const T*>(a.x)[(index + row * a.rows_per_index) * per_row + col];
+    }
+    static_cast<T*>(a.y)[i] = value;
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    transpose_kernel(const __grid_constant__ TransposeArgs a) {
+  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.count;
+       i += gridDim.x * int64_t{kThreads}) {
+    int64_t rest = i;
+    int64_t from = 0;
+    for (int axis = a.rank - 1; axis >= 0; --axis) {
+      const int64_t next = rest / a.extent[axis];
+      from += (rest - next * a.extent[axis]) * a.stride[axis];
+      rest = next;
+    }
+    static_cast<T*>(a.y)[i] = static_cast<const T*>(a.x)[from];
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    upsample_kernel(const __grid_constant__ UpsampleArgs a) {
+  const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
+  const int64_t total = a.n * a.out_h * a.out_w * per_row;
+  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
+       i += gridDim.x * int64_t{kThreads}) {
+    const int64_t row = i / per_row;
+    const int64_t w = row % a.out_w * a.w / a.out_w;
+    const int64_t h = row / a.out_w % a.out_h * a.h / a.out_h;
+    const int64_t n = row / (a.out_w * a.out_h);
+    static_cast<T*>(a.y)[i] =
+        static_cast<const T*>(a.x)[((n * a.h + h) * a.w + w) * per_row + i - row * per_row];
+  }
+}
+
+// Calls f with a value of the widest type that divides all byte counts.
+template <class F>
+void with_width(uintptr_t bytes, F f) {
+  if (bytes % 16 == 0) {
+    f(uint4{});
+  } else if (bytes % 8 == 0) {
+    f(uint64_t{});
+  } else if (bytes % 4 == 0) {
+    f(uint32_t{});
+  } else if (bytes % 2 == 0) {
+    f(uint16_t{});
+  } else {
+    f(uint8_t{});
+  }
+}
+
+uintptr_t bits_of(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+
+}  // namespace
+
+void launch_copy_rows(const CopyRowsArgs& a, cudaStream_t stream) {
+  if (a.rows * a.row_bytes == 0) return;
+  const auto common =
+      bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes | a.x_pitch | a.y_pitch);
+  with_width(common, [&]<class T>(T) {
+    const int64_t items = a.rows * a.row_bytes / static_cast<int64_t>(sizeof(T));
+    copy_rows_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+  });
+  check_launch("copy_rows");
+}
+
+void launch_gather_rows(const GatherRowsArgs& a, cudaStream_t stream) {
+  if (a.rows * a.row_bytes == 0) return;
+  with_width(bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes), [&]<class T>(T) {
+    const int64_t items = a.rows * a.row_bytes / static_cast<int64_t>(sizeof(T));
+    gather_rows_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+  });
+  check_launch("gather_rows");
+}
+
+void launch_transpose(const TransposeArgs& a, cudaStream_t stream) {
+  if (a.count == 0) return;
+  with_width(static_cast<uintptr_t>(a.element_bytes), [&]<class T>(T) {
+    transpose_kernel<T><<<num_blocks(a.count, kThreads), kThreads, 0, stream>>>(a);
+  });
+  check_launch("transpose");
+}
+
+void launch_upsample(const UpsampleArgs& a, cudaStream_t stream) {
+  const int64_t bytes = a.n * a.out_h * a.out_w * a.row_bytes;
+  if (bytes == 0) return;
+  with_width(bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes), [&]<class T>(T) {
+    const int64_t items = bytes / static_cast<int64_t>(sizeof(T));
+    upsample_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+  });
+  check_launch("upsample");
+}
+
+}  // namespace halftone::backend::cuda

@@ -1,0 +1,54 @@
+// The CUDA stream behind backend::Stream.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <cuda_runtime.h>
+
+#include "backend/backend.h"
+
+namespace halftone::backend::cuda {
+
+// A view of the device's one stream: everything that a device does is in one order.
+class CudaStream final : public Stream {
+ public:
+  explicit CudaStream(cudaStream_t handle) : handle_(handle) {}
+  ~CudaStream() override;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+
+  [[nodiscard]] cudaStream_t handle() const { return handle_; }
+  void synchronize() override;
+  [[nodiscard]] bool begin_recording() override;
+  [[nodiscard]] std::unique_ptr<Recording> end_recording() override;
+  void mark(size_t index) override;
+  [[nodiscard]] double ms_between(size_t first, size_t last) const override;
+  void begin_range(const char* name) override;
+  void end_range() override;
+
+ private:
+  cudaStream_t handle_;
+  std::vector<cudaEvent_t> marks_;
+};
+
+[[nodiscard]] inline cudaStream_t handle_of(Stream& stream) {
+  return static_cast<CudaStream&>(stream).handle();
+}
+
+// A launch that calls `run(cudaStream_t)`; whatever run captured lives as long as the launch.
+template <class F>
+std::unique_ptr<Launch> make_launch(F run) {
+  class FunctionLaunch final : public Launch {
+   public:
+    explicit FunctionLaunch(F f) : run_(std::move(f)) {}
+    void enqueue(Stream& stream) const override { run_(handle_of(stream)); }
+
+   private:
+    F run_;
+  };
+  return std::make_unique<FunctionLaunch>(std::move(run));
+}
+
+}  // namespace halftone::backend::cuda
