@@ -21,7 +21,7 @@ void run(const graph::Reduce& op, const Call& call) {
     const double candidate = op.reduction == graph::Reduction::kAbsMax ? std::fabs(value) : value;
     const bool better =
         op.reduction == graph::Reduction::kMin ? candidate < y[group] : candidate > y[group];
-    if (!seen[group] || better) y[group] = candidate;
+    if (!seen[group] || better || std::isnan(value)) y[group] = candidate;
     seen[group] = true;
   }
   store(y, call.output());

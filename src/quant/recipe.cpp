@@ -1,0 +1,234 @@
+#include "quant/recipe.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+
+namespace halftone::quant {
+namespace {
+
+constexpr int64_t kVersion = 1;
+constexpr size_t kMaxRules = 20'000;
+
+std::string_view kind_name(LayerKind kind) {
+  return kind == LayerKind::kLinear ? "linear" : kind == LayerKind::kConv ? "conv2d" : "any";
+}
+
+Json to_json(const QuantSpec& spec, bool is_weight) {
+  Json json = Json::object({{"dtype", to_string(spec.dtype)},
+                            {"bits", spec.bits},
+                            {"granularity", to_string(spec.granularity)}});
+  if (is_weight) return json;
+  json.set("dynamic", spec.dynamic);
+  json.set("symmetric", spec.symmetric);
+  return json;
+}
+
+Json to_json(const Rule& rule) {
+  const LayerSpec& spec = rule.spec;
+  Json json = Json::object({{"pattern", rule.pattern}, {"kind", kind_name(rule.kind)}});
+  json.set("weight", spec.weight ? to_json(*spec.weight, true) : Json());
+  json.set("activation", spec.activation ? to_json(*spec.activation, false) : Json());
+  if (spec.smooth) json.set("smooth_alpha", spec.alpha);
+  if (spec.input_amax) json.set("input_amax", *spec.input_amax);
+  if (spec.input_low) json.set("input_low", *spec.input_low);
+  if (spec.input_high) json.set("input_high", *spec.input_high);
+  if (!rule.why.empty()) json.set("why", rule.why);
+  return json;
+}
+
+void check_members(const JsonView& view, std::initializer_list<std::string_view> known) {
+  for (const auto& [name, value] : view.members()) {
+    if (std::ranges::find(known, name) == known.end()) value.fail("is not known in a recipe");
+  }
+}
+
+QuantSpec parse_spec(const JsonView& view, bool is_weight) {
+  check_members(view, {"dtype", "bits", "granularity", "dynamic", "symmetric"});
+  QuantSpec spec;
+  const std::string& dtype = view.at("dtype").string();
+  if (dtype != "i8" && dtype != "f8e4m3") view.at("dtype").fail("wanted \"i8\" or \"f8e4m3\"");
+  spec.dtype = parse_dtype(dtype);
+  spec.bits = view.integer_or("bits", 8);
+  const bool width_ok = spec.dtype == DType::kF8E4M3
+                            ? spec.bits == 8
+                            : spec.bits == 2 || spec.bits == 4 || spec.bits == 8;
+  if (!width_ok) view.at("bits").fail("wanted 2, 4 or 8 (f8e4m3: 8)");
+  const std::string granularity = view.string_or("granularity", "per_tensor");
+  using graph::Granularity;
+  if (granularity == "per_tensor") {
+    spec.granularity = is_weight ? Granularity::kUniform : Granularity::kPerTensor;
+  } else if (is_weight && (granularity == "per_channel" || granularity == "uniform")) {
+    spec.granularity = graph::parse_granularity(granularity);
+  } else if (!is_weight && granularity == "per_token") {
+    spec.granularity = Granularity::kPerToken;
+  } else {
+    view.at("granularity")
+        .fail(is_weight ? "wanted \"per_tensor\" or \"per_channel\""
+                        : "wanted \"per_tensor\" or \"per_token\"");
+  }
+  spec.dynamic = view.boolean_or("dynamic", false);
+  spec.symmetric = view.boolean_or("symmetric", true);
+  if (!is_weight && spec.granularity == Granularity::kPerToken && !spec.dynamic) {
+    view.at("granularity").fail("scales per token are dynamic");
+  }
+  if (!spec.symmetric && (is_weight || spec.dynamic || spec.dtype == DType::kF8E4M3)) {
+    view.at("symmetric").fail("only static integer activations have a zero point");
+  }
+  return spec;
+}
+
+std::optional<float> parse_bound(const JsonView& view, std::string_view key) {
+  if (!view.has(key)) return std::nullopt;
+  const double value = view.at(key).number();
+  if (std::fabs(value) > 1e30) view.at(key).fail("wanted a value below 1e30");
+  return static_cast<float>(value);
+}
+
+Rule parse_rule(const JsonView& view) {
+  check_members(view, {"pattern", "kind", "weight", "activation", "smooth_alpha", "input_amax",
+                       "input_low", "input_high", "why"});
+  Rule rule;
+  rule.pattern = view.at("pattern").string();
+  const std::string kind = view.string_or("kind", "any");
+  if (kind == "linear") {
+    rule.kind = LayerKind::kLinear;
+  } else if (kind == "conv2d") {
+    rule.kind = LayerKind::kConv;
+  } else if (kind != "any") {
+    view.at("kind").fail("wanted \"any\", \"linear\" or \"conv2d\"");
+  }
+  LayerSpec& spec = rule.spec;
+  if (view.has("weight")) spec.weight = parse_spec(view.at("weight"), true);
+  if (view.has("activation")) spec.activation = parse_spec(view.at("activation"), false);
+  if (spec.activation && !spec.weight) view.at("activation").fail("needs a quantized weight");
+  if (spec.activation && spec.activation->dtype != spec.weight->dtype) {
+    view.at("activation").fail("wanted the weight's dtype");
+  }
+  spec.smooth = view.has("smooth_alpha");
+  if (spec.smooth) {
+    spec.alpha = view.at("smooth_alpha").number();
+    if (spec.alpha < 0 || spec.alpha > 1) view.at("smooth_alpha").fail("wanted 0 to 1");
+  }
+  spec.input_amax = parse_bound(view, "input_amax");
+  spec.input_low = parse_bound(view, "input_low");
+  spec.input_high = parse_bound(view, "input_high");
+  if (spec.input_amax && *spec.input_amax < 0) view.at("input_amax").fail("is negative");
+  if (spec.input_low.has_value() != spec.input_high.has_value() ||
+      (spec.input_low && *spec.input_low > *spec.input_high)) {
+    view.fail("input_low and input_high go together, low first");
+  }
+  rule.why = view.string_or("why", "");
+  return rule;
+}
+
+}  // namespace
+
+std::string to_json(const Recipe& recipe) {
+  Json rules = Json(Json::Array{});
+  for (const Rule& rule : recipe.rules) rules.push(to_json(rule));
+  return to_text(Json::object({{"halftone_recipe", kVersion},
+                               {"scheme", recipe.scheme},
+                               {"label", recipe.label},
+                               {"collect_method", method_name(recipe.collect)},
+                               {"percentile", recipe.collect.percentile},
+                               {"calib_compat", to_string(recipe.collect.compat)},
+                               {"bos_aware", recipe.bos_aware},
+                               {"split_shortcut", recipe.split_shortcut},
+                               {"rules", std::move(rules)}}),
+                 1) +
+         "\n";
+}
+
+Recipe parse_recipe(std::string_view text, std::string_view where) {
+  const Json json = parse_json(text, where);
+  const JsonView view(json, std::string(where));
+  check_members(view, {"halftone_recipe", "scheme", "label", "collect_method", "percentile",
+                       "calib_compat", "bos_aware", "split_shortcut", "rules"});
+  if (view.at("halftone_recipe").integer() != kVersion) {
+    view.at("halftone_recipe").fail(fmt::format("this program reads version {}", kVersion));
+  }
+  Recipe recipe;
+  recipe.scheme = view.at("scheme").string();
+  recipe.label = view.string_or("label", "");
+  for (const std::string* name : {&recipe.scheme, &recipe.label}) {
+    const auto odd = [](char c) {
+      return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+               c == '-');
+    };
+    if (std::ranges::any_of(*name, odd) || name->size() > 64) {
+      view.fail(fmt::format("'{}' is no name (a-z, 0-9, '.', '_', '-')", *name));
+    }
+  }
+  if (recipe.scheme.empty()) view.at("scheme").fail("is empty");
+  const auto checked = [&](const char* key, auto parse) {
+    try {
+      return parse();
+    } catch (const Error& error) {
+      view.at(key).fail(error.what());
+    }
+  };
+  if (view.has("collect_method")) {
+    recipe.collect.method = checked("collect_method", [&] {
+      return parse_method(view.at("collect_method").string(), recipe.collect.histogram_percentile);
+    });
+  }
+  if (view.has("calib_compat")) {
+    recipe.collect.compat =
+        checked("calib_compat", [&] { return parse_compat(view.at("calib_compat").string()); });
+  }
+  recipe.collect.percentile = view.number_or("percentile", 1.0);
+  if (recipe.collect.percentile <= 0 || recipe.collect.percentile > 1) {
+    view.at("percentile").fail("wanted a share of steps, above 0 and at most 1");
+  }
+  recipe.bos_aware = view.boolean_or("bos_aware", true);
+  recipe.split_shortcut = view.boolean_or("split_shortcut", false);
+  const std::vector<JsonView> rules = view.at("rules").items();
+  if (rules.size() > kMaxRules) view.at("rules").fail("wanted at most 20000 rules");
+  for (const JsonView& rule : rules) {
+    recipe.rules.push_back(parse_rule(rule));
+    try {
+      (void)Pattern(recipe.rules.back().pattern);
+    } catch (const Error& error) {
+      rule.at("pattern").fail(error.what());
+    }
+  }
+  return recipe;
+}
+
+Recipe load_recipe(const std::filesystem::path& path) {
+  return parse_recipe(read_text_file(path), path.string());
+}
+
+std::string Recipe::hash() const { return to_hex(sha256(to_json(*this))); }
+
+bool Recipe::needs_record() const {
+  return std::ranges::any_of(rules, [](const Rule& rule) {
+    const LayerSpec& spec = rule.spec;
+    if (spec.smooth) return true;
+    return spec.activation && !spec.activation->dynamic && !spec.input_amax && !spec.input_low;
+  });
+}
+
+RuleMatcher::RuleMatcher(const Recipe& recipe) : recipe_(recipe) {
+  patterns_.reserve(recipe.rules.size());
+  for (const Rule& rule : recipe.rules) patterns_.emplace_back(rule.pattern);
+}
+
+RuleMatcher::Choice RuleMatcher::choose(std::string_view layer, LayerKind kind) const {
+  for (size_t i = recipe_.rules.size(); i-- > 0;) {
+    const Rule& rule = recipe_.rules[i];
+    if (rule.kind != LayerKind::kAny && rule.kind != kind) continue;
+    if (patterns_[i].search(layer)) return {rule.spec, rule.why};
+  }
+  return {{}, "no rule"};
+}
+
+}  // namespace halftone::quant

@@ -1,0 +1,81 @@
+// The recipe: which layers are quantized how. Ordered rules, later wins; a JSON file.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/ops/op.h"
+#include "quant/observer.h"
+#include "quant/pattern.h"
+#include "tensor/dtype.h"
+
+namespace halftone::quant {
+
+struct QuantSpec {
+  DType dtype = DType::kI8;  // i8 or f8e4m3
+  int64_t bits = 8;          // integers: 2, 4 or 8 (less than 8: packed weights)
+  graph::Granularity granularity = graph::Granularity::kPerTensor;
+  bool dynamic = false;   // activations: scale computed from each call
+  bool symmetric = true;  // activations: false = with a zero point (MixDQ)
+  bool operator==(const QuantSpec&) const = default;
+};
+
+// What becomes of a layer. Nothing in `weight`: the layer stays as it is; nothing in `activation`:
+// weight-only.
+struct LayerSpec {
+  std::optional<QuantSpec> weight, activation;
+  bool smooth = false;  // SmoothQuant on this layer's input
+  double alpha = 0.8;
+  // Overrides the record (imports): largest magnitude of the input.
+  std::optional<float> input_amax;
+  std::optional<float> input_low, input_high;  // asymmetric
+  bool operator==(const LayerSpec&) const = default;
+};
+
+enum class LayerKind : uint8_t { kAny, kLinear, kConv };
+
+struct Rule {
+  std::string pattern;  // regular expression, searched in the layer's name
+  LayerKind kind = LayerKind::kAny;
+  LayerSpec spec;
+  std::string why;  // for reports: "level 2.5", "policy trt10: conv_in"
+};
+
+struct Recipe {
+  std::string scheme;  // "int8", "fp8", "mixdq", ...
+  // What a plan's name shows, without the calibration part: "l2.5", "a0.8".
+  std::string label;
+  Collect collect;
+  bool bos_aware = true;        // text inputs are scaled without token 0, which stays exact
+  bool split_shortcut = false;  // shortcuts of joined inputs are quantized in two halves
+  std::vector<Rule> rules;
+
+  [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text
+  // Whether any activation has a static scale, so that a calibration record is needed.
+  [[nodiscard]] bool needs_record() const;
+};
+
+// The spec of a layer: that of the last rule that matches, or an empty one. `why` of that rule.
+class RuleMatcher {
+ public:
+  explicit RuleMatcher(const Recipe& recipe);
+  struct Choice {
+    LayerSpec spec;
+    std::string why;
+  };
+  [[nodiscard]] Choice choose(std::string_view layer, LayerKind kind) const;
+
+ private:
+  const Recipe& recipe_;
+  std::vector<Pattern> patterns_;
+};
+
+[[nodiscard]] std::string to_json(const Recipe& recipe);
+// Throws kInvalidArgument (from the command line) or kCorruptFile naming file and key.
+[[nodiscard]] Recipe parse_recipe(std::string_view text, std::string_view where);
+[[nodiscard]] Recipe load_recipe(const std::filesystem::path& path);
+
+}  // namespace halftone::quant

@@ -1,0 +1,97 @@
+#include "quant/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include "halftone/error.h"
+
+namespace halftone::quant {
+namespace {
+
+using graph::Granularity;
+
+Recipe sample() {
+  Recipe recipe;
+  recipe.scheme = "int8";
+  recipe.label = "l2.5.a0.8";
+  recipe.collect.method = Collect::Method::kHistogram;
+  recipe.collect.histogram_percentile = 99.99;
+  LayerSpec spec;
+  spec.weight = QuantSpec{.granularity = Granularity::kPerChannel};
+  spec.activation = QuantSpec{.granularity = Granularity::kPerToken, .dynamic = true};
+  spec.smooth = true;
+  spec.alpha = 0.6;
+  recipe.rules.push_back({"to_[qkv]", LayerKind::kLinear, spec, "level 2.5"});
+  LayerSpec conv;
+  conv.weight = QuantSpec{.granularity = Granularity::kPerChannel};
+  conv.activation = QuantSpec{.symmetric = false};
+  conv.input_low = -0.25F;
+  conv.input_high = 3.5F;
+  recipe.rules.push_back({".", LayerKind::kConv, conv, ""});
+  recipe.rules.push_back({"conv_in", LayerKind::kAny, {}, "excluded"});
+  return recipe;
+}
+
+TEST(Recipe, JsonRoundTrips) {
+  const Recipe recipe = sample();
+  const Recipe again = parse_recipe(to_json(recipe), "r.json");
+  EXPECT_EQ(to_json(again), to_json(recipe));
+  EXPECT_EQ(again.hash(), recipe.hash());
+  EXPECT_EQ(again.rules[0].spec, recipe.rules[0].spec);
+  EXPECT_TRUE(again.needs_record());
+}
+
+TEST(Recipe, TheLastMatchingRuleWins) {
+  const Recipe recipe = sample();
+  const RuleMatcher matcher(recipe);
+  EXPECT_TRUE(matcher.choose("attn1.to_q", LayerKind::kLinear).spec.smooth);
+  EXPECT_FALSE(matcher.choose("attn1.to_q", LayerKind::kConv).spec.activation->symmetric);
+  EXPECT_FALSE(matcher.choose("conv_in", LayerKind::kConv).spec.weight);
+  EXPECT_EQ(matcher.choose("conv_in", LayerKind::kConv).why, "excluded");
+  EXPECT_FALSE(matcher.choose("proj_in", LayerKind::kLinear).spec.weight);
+}
+
+std::string with_rule(const std::string& rule) {
+  return R"({"halftone_recipe":1,"scheme":"x","rules":[)" + rule + "]}";
+}
+
+TEST(Recipe, RefusesWhatMakesNoSense) {
+  const std::string w = R"("weight":{"dtype":"i8","granularity":"per_channel"})";
+  const std::string bad[] = {
+      "[]",
+      R"({"halftone_recipe":2,"scheme":"x","rules":[]})",
+      R"({"halftone_recipe":1,"scheme":"","rules":[]})",
+      R"({"halftone_recipe":1,"scheme":"../x","rules":[]})",
+      R"({"halftone_recipe":1,"scheme":"x"})",
+      R"({"halftone_recipe":1,"scheme":"x","rules":[],"surprise":1})",
+      R"({"halftone_recipe":1,"scheme":"x","percentile":0,"rules":[]})",
+      R"({"halftone_recipe":1,"scheme":"x","collect_method":"hist:101","rules":[]})",
+      R"({"halftone_recipe":1,"scheme":"x","calib_compat":"trt8","rules":[]})",
+      with_rule(R"({"pattern":"("})"),
+      with_rule(R"({"pattern":7})"),
+      with_rule(R"({"pattern":"a","kind":"attention"})"),
+      with_rule(R"({"pattern":"a","weight":{"dtype":"i8","bits":3}})"),
+      with_rule(R"({"pattern":"a","weight":{"dtype":"i4"}})"),
+      with_rule(R"({"pattern":"a","weight":{"dtype":"f8e4m3","bits":4}})"),
+      with_rule(R"({"pattern":"a","activation":{"dtype":"i8"}})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"activation":{"dtype":"f8e4m3"}})"),
+      with_rule(R"({"pattern":"a",)" + w +
+                R"(,"activation":{"dtype":"i8","granularity":"per_token"}})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"input_amax":-1})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"input_low":1,"input_high":0})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"input_low":1})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"smooth_alpha":2})"),
+      with_rule(R"({"pattern":"a","weight":{"dtype":"i8"},"oops":1})"),
+  };
+  for (const std::string& text : bad) {
+    try {
+      (void)parse_recipe(text, "r.json");
+      ADD_FAILURE() << "accepted: " << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kCorruptFile) << text;
+      EXPECT_EQ(std::string(error.what()).rfind("r.json", 0), 0U) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halftone::quant
