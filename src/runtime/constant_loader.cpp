@@ -1,5 +1,6 @@
 #include "runtime/constant_loader.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -16,24 +17,40 @@ CallTypes::CallTypes(const Profile& profile, const Call& call) {
   for (const CallOperand& operand : call.inputs) {
     inputs.push_back({operand.role, profile.slots[operand.slot].type});
   }
-  for (const SlotId slot : call.outputs)
-    outputs.push_back({graph::Role::kY, profile.slots[slot].type});
+  for (const SlotId slot : call.outputs) {
+    outputs.push_back(
+        {outputs.empty() ? graph::Role::kY : graph::Role::kYScale, profile.slots[slot].type});
+  }
 }
 
 const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
                                  const backend::Device& device) {
+  const backend::DeviceInfo& info = device.info();
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Errc::kIncompatiblePlan, fmt::format("{}: kernel '{}' {}; build the plan again",
+                                                     call.name, call.kernel, why));
+  };
   const backend::Kernel* kernel = find_kernel(device.kernels(), call.kernel);
   if (kernel == nullptr || kernel->op != graph::kind_of(call.attrs)) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: kernel '{}' is unknown to device '{}'; build the plan again",
-                            call.name, call.kernel, device.info().name));
+    refuse(fmt::format("is unknown to device '{}'", info.name));
   }
-  const backend::Support support = kernel->supports(desc, device.info());
-  if (!support.ok) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: kernel '{}' refuses this device: {}; build the "
-                            "plan again",
-                            call.name, call.kernel, support.reason));
+  const backend::Support support = kernel->supports(desc, info);
+  if (!support.ok) refuse(fmt::format("refuses this device: {}", support.reason));
+  const auto is_row = [&](backend::Config config) { return config.row == call.config.row; };
+  const bool has_row = kernel->configs != nullptr
+                           ? std::ranges::any_of(kernel->configs(desc, info), is_row)
+                           : is_row(backend::Config{});
+  if (!has_row) refuse(fmt::format("has no configuration {}", call.config.row));
+  const size_t workspace =
+      kernel->workspace_bytes != nullptr ? kernel->workspace_bytes(desc, info, call.config) : 0;
+  if (call.workspace_bytes < workspace) {
+    refuse(fmt::format("needs {} bytes of workspace, the plan has {}", workspace,
+                       call.workspace_bytes));
+  }
+  const bool packs =
+      kernel->packed_bytes != nullptr && kernel->packed_bytes(desc, info, call.config) > 0;
+  if (packs != call.packs_weight) {
+    refuse(packs ? "wants its weight packed" : "takes its weight as it is");
   }
   return *kernel;
 }
@@ -70,7 +87,9 @@ std::string ConstantLoader::key_of(SlotId slot) const {
     key += to_string(operand.role);
     key += '=' + key_of(operand.slot) + ';';
   }
-  return key + ')';
+  const std::vector<SlotId>& outputs = producer_[slot]->outputs;
+  const auto index = std::find(outputs.begin(), outputs.end(), slot) - outputs.begin();
+  return index == 0 ? key + ')' : fmt::format("{})#{}", key, index);
 }
 
 std::shared_ptr<Buffer> ConstantLoader::keep(const std::string& key,
@@ -103,6 +122,9 @@ std::shared_ptr<Buffer> ConstantLoader::packed(SlotId slot, const backend::Kerne
 
 std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
   const Slot& s = profile_.slots[slot];
+  if (s.storage == Storage::kConstant && producer_[slot] != nullptr) {
+    return run_call(*producer_[slot], slot);
+  }
   std::shared_ptr<Buffer> buffer = device_.allocate(s.type.num_bytes());
   if (s.storage == Storage::kWeight) {
     if (device_.info().host_visible_memory) {
@@ -112,17 +134,19 @@ std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
       weights_.read(s.weight, s.type, host.data());
       device_.upload(buffer->data(), host.data(), s.type.num_bytes());
     }
-  } else if (s.storage == Storage::kLiteral) {
-    device_.upload(buffer->data(), s.literal->data(), s.type.num_bytes());
   } else {
-    check_internal(s.storage == Storage::kConstant && producer_[slot] != nullptr,
-                   "slot is no constant");
-    run_call(*producer_[slot], *buffer);
+    check_internal(s.storage == Storage::kLiteral, "slot is no constant");
+    device_.upload(buffer->data(), s.literal->data(), s.type.num_bytes());
   }
   return buffer;
 }
 
-void ConstantLoader::run_call(const Call& call, Buffer& result) {
+std::shared_ptr<Buffer> ConstantLoader::run_call(const Call& call, SlotId wanted) {
+  // A small second result (the scales of a quantized weight) is kept the first time.
+  const std::string key = call.outputs.size() > 1 ? key_of(wanted) : std::string();
+  if (const auto found = store_.buffers_.find(key); found != store_.buffers_.end()) {
+    return found->second;
+  }
   const CallTypes types(profile_, call);
   const graph::OpDesc desc = types.desc(call);
   const backend::Kernel& kernel = kernel_of(call, desc, device_);
@@ -132,11 +156,24 @@ void ConstantLoader::run_call(const Call& call, Buffer& result) {
     held.push_back(evaluate(operand.slot));
     inputs.emplace_back(profile_.slots[operand.slot].type, held.back()->data());
   }
-  const TensorView outputs[] = {{profile_.slots[call.outputs.front()].type, result.data()}};
+  std::vector<std::shared_ptr<Buffer>> results;
+  std::vector<TensorView> outputs;
+  std::shared_ptr<Buffer> result;
+  for (const SlotId slot : call.outputs) {
+    const TensorType& type = profile_.slots[slot].type;
+    results.push_back(device_.allocate(type.num_bytes()));
+    outputs.emplace_back(type, results.back()->data());
+    if (slot == wanted) result = results.back();
+  }
   const std::unique_ptr<Buffer> workspace = device_.allocate(call.workspace_bytes);
   kernel.prepare(desc, device_.info(), call.config, {inputs, outputs, workspace->data()})
       ->enqueue(stream_);
   stream_.synchronize();
+  for (size_t i = 1; i < call.outputs.size(); ++i) {
+    const std::string small = key_of(call.outputs[i]);
+    if (!store_.buffers_.contains(small)) keep(small, results[i]);
+  }
+  return result;
 }
 
 }  // namespace halftone::runtime

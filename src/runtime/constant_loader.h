@@ -25,7 +25,8 @@ class ConstantLoader {
 
  private:
   std::shared_ptr<backend::Buffer> evaluate(SlotId slot);
-  void run_call(const Call& call, backend::Buffer& result);
+  // Runs a load-stage call and returns one of its outputs.
+  std::shared_ptr<backend::Buffer> run_call(const Call& call, SlotId wanted);
   std::string key_of(SlotId slot) const;
   std::shared_ptr<backend::Buffer> keep(const std::string& key,
                                         std::shared_ptr<backend::Buffer> buffer);
@@ -45,8 +46,8 @@ struct CallTypes {
   [[nodiscard]] graph::OpDesc desc(const Call& call) const { return {call.attrs, inputs, outputs}; }
 };
 
-// The kernel a call names; throws kIncompatiblePlan when the device lacks it or it refuses the
-// call.
+// The kernel a call names; throws kIncompatiblePlan when the device lacks it, it refuses the call,
+// or the plan's configuration, workspace or packing is not what it needs.
 const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
                                  const backend::Device& device);
 

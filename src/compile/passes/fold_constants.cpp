@@ -29,7 +29,9 @@ void run(graph::Graph& graph) {
         inputs.push_back(value.constant->literal->view());
       }
       const TensorType type = graph.type(node.outputs[0]);
-      if (inputs.size() != node.inputs.size() || type.num_bytes() > kMaxLiteralBytes) continue;
+      if (inputs.size() != node.inputs.size() || node.outputs.size() != 1 ||
+          type.num_bytes() > kMaxLiteralBytes)
+        continue;
       Tensor result(type);
       const std::vector<graph::TypedOperand> in = graph.typed_inputs(node);
       const std::vector<graph::TypedOperand> out = graph.typed_outputs(node);

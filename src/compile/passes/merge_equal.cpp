@@ -34,8 +34,12 @@ void run(graph::Graph& graph) {
     }
     const auto [it, fresh] = seen.emplace(std::move(key), node.outputs[0]);
     if (fresh) continue;
-    representative[node.outputs[0]] = it->second;
-    rewriter.replace(node.outputs[0], it->second);
+    // All outputs of equal nodes are equal, in their order.
+    const std::vector<ValueId>& equal = rewriter.node(*rewriter.producer(it->second)).outputs;
+    for (size_t k = 0; k < equal.size(); ++k) {
+      representative[node.outputs[k]] = equal[k];
+      rewriter.replace(node.outputs[k], equal[k]);
+    }
     rewriter.remove(i);
   }
   rewriter.commit();

@@ -6,7 +6,7 @@ namespace halftone::graph {
 
 // Statistics of a value for observers (calibration taps): |x| maximum, minimum or maximum, exact,
 // as f32 in the shape of the granularity (per_column: per last-axis channel). An empty group gives
-// 0. Operand kX, floating; may be pitched.
+// 0, one that holds a NaN gives NaN. Operand kX, floating; may be pitched.
 struct Reduce {
   static constexpr std::string_view kName = "reduce";
   Reduction reduction = Reduction::kAbsMax;
