@@ -18,6 +18,10 @@ void run(const graph::Reduce& op, const Call& call) {
                              ? i % width
                              : scale_index(op.granularity, shape, static_cast<int64_t>(i / width));
     const auto value = static_cast<double>(x[i]);
+    if (op.reduction == graph::Reduction::kSumSquares) {
+      y[group] += value * value;
+      continue;
+    }
     const double candidate = op.reduction == graph::Reduction::kAbsMax ? std::fabs(value) : value;
     const bool better =
         op.reduction == graph::Reduction::kMin ? candidate < y[group] : candidate > y[group];

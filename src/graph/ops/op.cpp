@@ -46,8 +46,10 @@ constexpr Names<Granularity, 5> kGranularities{{{Granularity::kPerTensor, "per_t
                                                 {Granularity::kPerToken, "per_token"},
                                                 {Granularity::kUniform, "uniform"},
                                                 {Granularity::kPerColumn, "per_column"}}};
-constexpr Names<Reduction, 3> kReductions{
-    {{Reduction::kAbsMax, "absmax"}, {Reduction::kMin, "min"}, {Reduction::kMax, "max"}}};
+constexpr Names<Reduction, 4> kReductions{{{Reduction::kAbsMax, "absmax"},
+                                           {Reduction::kMin, "min"},
+                                           {Reduction::kMax, "max"},
+                                           {Reduction::kSumSquares, "sum_squares"}}};
 
 template <class E, size_t N>
 std::string_view name_in(const Names<E, N>& names, E value) {

@@ -48,7 +48,7 @@ enum class Granularity : uint8_t {
   kPerColumn,   // equal index of the last axis (statistics only)
 };
 
-enum class Reduction : uint8_t { kAbsMax, kMin, kMax };
+enum class Reduction : uint8_t { kAbsMax, kMin, kMax, kSumSquares };
 
 struct TypedOperand {
   Role role;

@@ -4,9 +4,9 @@
 
 namespace halftone::graph {
 
-// Statistics of a value for observers (calibration taps): |x| maximum, minimum or maximum, exact,
-// as f32 in the shape of the granularity (per_column: per last-axis channel). An empty group gives
-// 0, one that holds a NaN gives NaN. Operand kX, floating; may be pitched.
+// Statistics of a value for observers (calibration taps): maximum of |x|, minimum, maximum (exact)
+// or sum of squares, as f32 in the shape of the granularity (per_column: per last-axis channel). An
+// empty group gives 0, one that holds a NaN gives NaN. Operand kX, floating; may be pitched.
 struct Reduce {
   static constexpr std::string_view kName = "reduce";
   Reduction reduction = Reduction::kAbsMax;
