@@ -30,7 +30,8 @@ std::string shown(const fs::path& path) { return printable(path.string(), 400); 
   const Errc code = error == ENOENT || error == ENOTDIR ? Errc::kNotFound
                     : error == EACCES || error == EPERM ? Errc::kInvalidArgument
                                                         : Errc::kIo;
-  throw Error(code, fmt::format("{}: cannot {}: {}", shown(path), action, reason(error)));
+  throw Error(code, fmt::format("{}: cannot {}: {}", shown(path), action, reason(error)),
+              ErrorDetails{.file = shown(path)});
 }
 
 std::string_view kind_of(mode_t mode) {
@@ -61,8 +62,11 @@ File::File(fs::path path) : path_(std::move(path)) {
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd_ < 0) {
     if (errno == ENXIO) {
-      throw Error(Errc::kCorruptFile,
-                  fmt::format("{}: is a socket or device, wanted a regular file", shown(path_)));
+      throw Error(
+          Errc::kCorruptFile,
+          fmt::format("{}: is a socket or device, wanted a regular file", shown(path_)),
+          ErrorDetails{
+              .file = shown(path_), .got = "a socket or device", .wanted = "a regular file"});
     }
     fail_io(path_, "open", errno);
   }
@@ -70,7 +74,10 @@ File::File(fs::path path) : path_(std::move(path)) {
   if (::fstat(fd_, &st) != 0 || !S_ISREG(st.st_mode)) {
     close_quietly(std::exchange(fd_, -1));
     throw Error(Errc::kCorruptFile,
-                fmt::format("{}: is {}, wanted a regular file", shown(path_), kind_of(st.st_mode)));
+                fmt::format("{}: is {}, wanted a regular file", shown(path_), kind_of(st.st_mode)),
+                ErrorDetails{.file = shown(path_),
+                             .got = std::string(kind_of(st.st_mode)),
+                             .wanted = "a regular file"});
   }
   identity_ = identity_of(st);
 }
@@ -97,7 +104,8 @@ void File::read(uint64_t offset, std::span<std::byte> out) const {
     if (n == 0) {
       throw Error(Errc::kCorruptFile,
                   fmt::format("{}: ends at byte {}, wanted {} more bytes (size was {} when opened)",
-                              shown(path_), offset, out.size(), identity_.size));
+                              shown(path_), offset, out.size(), identity_.size),
+                  ErrorDetails{.file = shown(path_), .offset = offset});
     }
     offset += static_cast<uint64_t>(n);
     out = out.subspan(static_cast<size_t>(n));
@@ -111,7 +119,8 @@ void File::check_unchanged() const {
   if (now.size != identity_.size || now.mtime_ns != identity_.mtime_ns) {
     throw Error(Errc::kCorruptFile,
                 fmt::format("{}: changed while it was read (size {} then, {} now); try again",
-                            shown(path_), identity_.size, now.size));
+                            shown(path_), identity_.size, now.size),
+                ErrorDetails{.file = shown(path_), .remedy = "try again"});
   }
 }
 
@@ -139,8 +148,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 std::string read_text_file(const fs::path& path, uint64_t max_bytes) {
   const File file(path);
   if (file.size() > max_bytes) {
-    throw Error(Errc::kCorruptFile, fmt::format("{}: {} bytes, the limit for such a file is {}",
-                                                shown(path), file.size(), max_bytes));
+    throw Error(Errc::kCorruptFile,
+                fmt::format("{}: {} bytes, the limit for such a file is {}", shown(path),
+                            file.size(), max_bytes),
+                ErrorDetails{.file = shown(path),
+                             .got = fmt::format("{} bytes", file.size()),
+                             .wanted = fmt::format("at most {} bytes", max_bytes)});
   }
   std::string text(static_cast<size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(text)));

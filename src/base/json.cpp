@@ -14,6 +14,12 @@ Json::Json(double value) {
   if (std::isfinite(value)) value_ = value;
 }
 
+Json Json::any_number(double value) {
+  Json json;
+  json.value_ = value;
+  return json;
+}
+
 Json::Json(float value) {
   if (std::isfinite(value)) value_ = std::strtod(fmt::format("{}", value).c_str(), nullptr);
 }
@@ -98,6 +104,10 @@ class JsonWriter {
   void put(int64_t v, int) { out_ += fmt::format("{}", v); }
   void put(uint64_t v, int) { out_ += fmt::format("{}", v); }
   void put(double v, int) {
+    if (!std::isfinite(v)) {
+      out_ += "null";
+      return;
+    }
     const std::string text = fmt::format("{}", v);
     out_ += text;
     if (text.find_first_of(".e") == std::string::npos) out_ += ".0";
@@ -188,13 +198,23 @@ std::string to_text(const Json& value, int indent) {
   return out;
 }
 
-void JsonView::fail(std::string_view text) const {
-  throw Error(code_, path_.empty() ? fmt::format("{}: {}", file_, text)
-                                   : fmt::format("{}: key '{}': {}", file_, path_, text));
+void JsonView::fail(std::string_view text) const { throw_error(text, {}, {}); }
+
+void JsonView::refuse(std::string got, std::string wanted) const {
+  const std::string text = fmt::format("got {}, wanted {}", got, wanted);
+  throw_error(text, std::move(got), std::move(wanted));
+}
+
+void JsonView::throw_error(std::string_view text, std::string got, std::string wanted) const {
+  throw Error(code_,
+              path_.empty() ? fmt::format("{}: {}", file_, text)
+                            : fmt::format("{}: key '{}': {}", file_, path_, text),
+              ErrorDetails{
+                  .file = file_, .key = path_, .got = std::move(got), .wanted = std::move(wanted)});
 }
 
 void JsonView::wrong_kind(std::string_view wanted) const {
-  fail(fmt::format("got {}, wanted {}", value_->kind_name(), wanted));
+  refuse(std::string(value_->kind_name()), std::string(wanted));
 }
 
 std::string JsonView::child_path(std::string_view key) const {
@@ -215,7 +235,8 @@ JsonView JsonView::at(std::string_view key) const {
   if (!value_->is_object()) wrong_kind("object");
   const Json* member = value_->find(key);
   if (member == nullptr) {
-    throw Error(code_, fmt::format("{}: key '{}' is missing", file_, child_path(key)));
+    throw Error(code_, fmt::format("{}: key '{}' is missing", file_, child_path(key)),
+                ErrorDetails{.file = file_, .key = child_path(key), .got = "nothing"});
   }
   return {*member, *this, child_path(key)};
 }
@@ -246,15 +267,21 @@ int64_t JsonView::integer(int64_t min, int64_t max) const {
   const auto value = value_->if_integer();
   if (!value) wrong_kind("integer");
   if (*value < min || *value > max) {
-    fail(fmt::format("got {}, wanted an integer from {} to {}", *value, min, max));
+    refuse(fmt::format("{}", *value), fmt::format("an integer from {} to {}", min, max));
   }
   return *value;
 }
 
-double JsonView::number() const {
+double JsonView::extended_number() const {
   const auto value = value_->if_number();
   if (!value) wrong_kind("number");
-  return *value;  // the reader accepts finite numbers only
+  return *value;
+}
+
+double JsonView::number() const {
+  const double value = extended_number();
+  if (!std::isfinite(value)) refuse(fmt::format("{}", value), "a finite number");
+  return value;
 }
 
 bool JsonView::boolean() const {

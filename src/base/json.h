@@ -39,7 +39,7 @@ class Json {
     }
     value_ = static_cast<int64_t>(value);
   }
-  Json(double value);  // a non-finite value becomes null
+  Json(double value);  // a non-finite value becomes null, as in what we write
   Json(float value);   // keeps the shortest decimal form of the float
   Json(std::string value) : value_(std::move(value)) {}
   Json(std::string_view value) : value_(std::string(value)) {}
@@ -47,6 +47,9 @@ class Json {
   Json(Array value) : value_(std::move(value)) {}
   Json(Object value) : value_(std::move(value)) {}
   // NOLINTEND(google-explicit-constructor)
+  // Keeps infinities and NaN, which only documents written by Python hold. They are written as
+  // null.
+  [[nodiscard]] static Json any_number(double value);
   [[nodiscard]] static Json object(std::initializer_list<Member> members = {}) {
     return Json(Object(members));
   }
@@ -92,6 +95,9 @@ struct JsonLimits {
   size_t max_bytes = size_t{16} << 20;
   int max_depth = 64;
   Errc code = Errc::kCorruptFile;  // of the errors; requests use kInvalidArgument
+  // Accepts NaN, Infinity and -Infinity as Python's json module writes them. Getters still refuse
+  // them, except extended_number().
+  bool python_numbers = false;
 };
 
 // Receives a document piece by piece, for files too large to hold as values. Duplicate keys, depth,
@@ -142,7 +148,8 @@ class JsonView {
 
   [[nodiscard]] int64_t integer(int64_t min = -kLargestInteger,
                                 int64_t max = kLargestInteger) const;
-  [[nodiscard]] double number() const;  // finite
+  [[nodiscard]] double number() const;           // finite
+  [[nodiscard]] double extended_number() const;  // may be infinite or NaN
   [[nodiscard]] bool boolean() const;
   [[nodiscard]] const std::string& string() const;
   [[nodiscard]] std::vector<int64_t> integers(int64_t min = -kLargestInteger,
@@ -162,6 +169,8 @@ class JsonView {
   JsonView(const Json& value, const JsonView& parent, std::string path)
       : value_(&value), file_(parent.file_), path_(std::move(path)), code_(parent.code_) {}
   [[noreturn]] void wrong_kind(std::string_view wanted) const;
+  [[noreturn]] void refuse(std::string got, std::string wanted) const;
+  [[noreturn]] void throw_error(std::string_view text, std::string got, std::string wanted) const;
   [[nodiscard]] std::string child_path(std::string_view key) const;
 
   const Json* value_;

@@ -1,4 +1,7 @@
 // The strict reader: nlohmann's tokenizer drives it, every rule beyond RFC 8259 is checked here.
+#include <array>
+#include <limits>
+#include <span>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -29,20 +32,67 @@ class KeySet {
   std::unordered_set<std::string> many_;
 };
 
+bool is_number_part(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' ||
+         c == '-' || c == '.';
+}
+
+// A number of the document that strict JSON has no word for.
+struct PythonNumber {
+  size_t index;  // among all numbers of the document
+  double value;
+};
+
+// Replaces NaN, Infinity and -Infinity outside of strings by 0 and spaces, so that offsets stay,
+// and tells which numbers they were.
+std::vector<PythonNumber> take_python_numbers(std::string& text) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr std::array<std::pair<std::string_view, double>, 3> kWords{
+      {{"NaN", std::numeric_limits<double>::quiet_NaN()},
+       {"Infinity", kInfinity},
+       {"-Infinity", -kInfinity}}};
+  std::vector<PythonNumber> found;
+  size_t num_numbers = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i) i += text[i] == '\\' ? 1U : 0U;
+      continue;
+    }
+    if (!is_number_part(text[i])) continue;
+    size_t end = i + 1;
+    while (end < text.size() && is_number_part(text[end])) ++end;
+    const std::string_view word = std::string_view(text).substr(i, end - i);
+    bool is_number = word[0] == '-' || (word[0] >= '0' && word[0] <= '9');
+    for (const auto& [name, value] : kWords) {
+      if (word != name) continue;
+      found.push_back({num_numbers, value});
+      text.replace(i, end - i, std::string(end - i, ' ').replace(0, 1, "0"));
+      is_number = true;
+      break;
+    }
+    num_numbers += is_number ? 1 : 0;
+    i = end - 1;
+  }
+  return found;
+}
+
 // Adapts nlohmann's SAX events. Exceptions thrown here pass through nlohmann, which is
 // exception-safe.
 class Sax final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  Sax(std::string_view where, const JsonLimits& limits, JsonHandler& handler)
-      : where_(where), limits_(limits), handler_(handler) {}
+  Sax(std::string_view where, const JsonLimits& limits, JsonHandler& handler,
+      std::span<const PythonNumber> python_numbers)
+      : where_(where), limits_(limits), handler_(handler), python_numbers_(python_numbers) {}
 
   bool null() override { return emit(Json()); }
   bool boolean(bool v) override { return emit(Json(v)); }
   // nlohmann reports signed integers only for literals with a minus sign, so zero here is "-0",
   // which is no integer by our rules.
-  bool number_integer(number_integer_t v) override { return emit(v == 0 ? Json(-0.0) : Json(v)); }
-  bool number_unsigned(number_unsigned_t v) override { return emit(Json(v)); }
-  bool number_float(number_float_t v, const string_t&) override { return emit(Json(v)); }
+  bool number_integer(number_integer_t v) override {
+    return emit_number(v == 0 ? Json(-0.0) : Json(v));
+  }
+  bool number_unsigned(number_unsigned_t v) override { return emit_number(Json(v)); }
+  bool number_float(number_float_t v, const string_t&) override { return emit_number(Json(v)); }
   bool string(string_t& v) override {
     refuse_nul(v);
     return emit(Json(std::move(v)));
@@ -83,13 +133,25 @@ class Sax final : public nlohmann::json_sax<nlohmann::json> {
     if (const size_t colon = reason.find(": "); colon != std::string_view::npos) {
       reason.remove_prefix(colon + 2);
     }
-    fail(fmt::format("invalid JSON at byte {}: {}", position, printable(reason, 200)));
+    throw Error(
+        limits_.code,
+        fmt::format("{}: invalid JSON at byte {}: {}", where_, position, printable(reason, 200)),
+        ErrorDetails{.file = std::string(where_), .offset = position});
   }
 
  private:
   bool emit(Json value) {
     handler_.scalar(std::move(value));
     return true;
+  }
+  bool emit_number(Json value) {
+    const bool is_python =
+        !python_numbers_.empty() && python_numbers_.front().index == num_numbers_;
+    ++num_numbers_;
+    if (!is_python) return emit(std::move(value));
+    const double v = python_numbers_.front().value;
+    python_numbers_ = python_numbers_.subspan(1);
+    return emit(Json::any_number(v));
   }
   void enter() {
     if (++depth_ > limits_.max_depth) {
@@ -100,12 +162,15 @@ class Sax final : public nlohmann::json_sax<nlohmann::json> {
     if (text.find('\0') != std::string::npos) fail("a string contains NUL (\\u0000)");
   }
   [[noreturn]] void fail(std::string_view text) {
-    throw Error(limits_.code, fmt::format("{}: {}", where_, text));
+    throw Error(limits_.code, fmt::format("{}: {}", where_, text),
+                ErrorDetails{.file = std::string(where_)});
   }
 
   std::string_view where_;
   const JsonLimits& limits_;
   JsonHandler& handler_;
+  std::span<const PythonNumber> python_numbers_;  // those still to come
+  size_t num_numbers_ = 0;
   std::vector<KeySet> keys_;
   int depth_ = 0;
 };
@@ -159,7 +224,14 @@ void parse_json(std::string_view text, std::string_view where, const JsonLimits&
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     throw Error(limits.code, fmt::format("{}: invalid JSON at byte {}: NUL byte", where, nul));
   }
-  Sax sax(where, limits, handler);
+  std::string strict;
+  std::vector<PythonNumber> python_numbers;
+  if (limits.python_numbers) {
+    strict = text;
+    python_numbers = take_python_numbers(strict);
+    text = strict;
+  }
+  Sax sax(where, limits, handler, python_numbers);
   nlohmann::json::sax_parse(text.begin(), text.end(), &sax);
 }
 

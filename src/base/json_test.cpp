@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <cmath>
+#include <limits>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -43,6 +45,38 @@ TEST(JsonTest, RefusesWhatIsNotStrictJson) {
   expect_error("\"\xff\"", "invalid JSON");
   expect_error(std::string_view("{}\0junk", 7), "NUL byte");
   expect_error("\"a\\u0000b\"", "NUL");
+}
+
+TEST(JsonTest, ReadsPythonsNumbersOnlyWhereAllowed) {
+  constexpr std::string_view kText =
+      R"({"a": -Infinity, "b": [1, NaN, 2.5, Infinity], "s": "NaN \"Infinity", "NaN": -3})";
+  expect_error(kText, "invalid JSON at byte");
+  const Json json = parse_json(kText, "t", {.python_numbers = true});
+  const JsonView view(json, "config.json");
+  EXPECT_EQ(view.at("a").extended_number(), -std::numeric_limits<double>::infinity());
+  const auto items = view.at("b").items();
+  EXPECT_EQ(items.at(0).integer(), 1);
+  EXPECT_TRUE(std::isnan(items.at(1).extended_number()));
+  EXPECT_EQ(items.at(2).number(), 2.5);
+  EXPECT_EQ(items.at(3).extended_number(), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(view.at("s").string(), "NaN \"Infinity");
+  EXPECT_EQ(view.at("NaN").integer(), -3);
+  // Who asks for a number gets a finite one.
+  for (const char* key : {"a", "b"}) {
+    try {
+      (void)(key[0] == 'a' ? view.at(key).number() : view.at(key).numbers().front());
+      ADD_FAILURE() << key;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("wanted a finite number"), std::string::npos)
+          << e.what();
+    }
+  }
+  // We write strict JSON.
+  EXPECT_EQ(to_text(*json.find("b")), "[1,null,2.5,null]");
+  for (const std::string_view bad :
+       {"1NaN", "--Infinity", "+Infinity", "-NaN", "nan", "Infinity1"}) {
+    EXPECT_THROW((void)parse_json(bad, "t", {.python_numbers = true}), Error) << bad;
+  }
 }
 
 TEST(JsonTest, RefusesDuplicateKeysAfterUnescaping) {
@@ -104,6 +138,16 @@ TEST(JsonViewTest, ErrorsNameFileKeyAndKinds) {
             "unet/config.json: key 'e': got number, wanted integer");
   EXPECT_EQ(message([&] { return view.at("z").integer(); }),
             "unet/config.json: key 'z': got number, wanted integer");
+  try {
+    (void)view.at("deep").at("n").integer(4, 9);
+    FAIL();
+  } catch (const Error& e) {
+    ASSERT_NE(e.details(), nullptr);
+    EXPECT_EQ(e.details()->file, "unet/config.json");
+    EXPECT_EQ(e.details()->key, "deep.n");
+    EXPECT_EQ(e.details()->got, "3");
+    EXPECT_EQ(e.details()->wanted, "an integer from 4 to 9");
+  }
   EXPECT_EQ(view.integer_or("null", 7), 7);
   EXPECT_EQ(view.at("deep").integer_or("n", 7), 3);
   EXPECT_FALSE(view.has("null"));
