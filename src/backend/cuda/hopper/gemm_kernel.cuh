@@ -240,10 +240,17 @@ struct Consumer {
       TilePosition position = raster.at(tile, rank);
       position.m += row;
       begin_tile(position);
-      TileOperands<T> operands;
-      operands.read(args, position, thread);
+      TileColumns<T> tile_columns;
+      TileRows<T> rows;
+      tile_columns.read(args, position, thread);
       Acc acc[T::kBlocks][T::kBn / 2];
-      if constexpr (T::kPingPong) named_sync(3 + index, 256);
+      if constexpr (T::kPingPong) {
+        // Waits for the loads here, in the other consumer's time, to keep registers free.
+        tile_columns.publish(columns, thread);
+        named_sync(3 + index, 256);
+      } else {
+        rows.read(args, position, thread);
+      }
       if constexpr (T::kPromote > 0) {
         multiply_promoted<T>(ring, at, steps, row, lane, acc);
       } else {
@@ -252,14 +259,16 @@ struct Consumer {
       if constexpr (T::kPingPong) {
         named_arrive(4 - index, 256);
         at.skip<T>(steps);
+        rows.read(args, position, thread);
+      } else {
+        tile_columns.publish(columns, thread);
       }
-      operands.publish(columns, thread);
       sync();
       if (args.epilogue.residual) {
         barrier_wait(ring.residual(index), residual_phase);
         residual_phase ^= 1;
       }
-      TileEpilogue<T, Acc>{args.epilogue, operands, columns, staging, inverse_y, lane, thread / 32}
+      TileEpilogue<T, Acc>{args.epilogue, rows, columns, staging, inverse_y, lane, thread / 32}
           .write(acc);
       fence_async_shared();
       sync();

@@ -27,6 +27,7 @@ struct Tile {
   static constexpr int kCluster = kClusterT;    // row tiles that share a weight tile
   static constexpr bool kPingPong = kPingPongT;
   static constexpr int kPromote = kPromoteT;
+  static constexpr bool kRowAdd = kConv;  // who can take a time embedding
   static constexpr bool kRequantize = bytes_of(kOut) == 1;
 
   static constexpr int kK = kRowBytes / bytes_of(kIn);
@@ -42,8 +43,8 @@ struct Tile {
   static constexpr int kPanelColumns = kPanelBytes / bytes_of(kOut);
 
   static constexpr int kStageBytes = (kBm + kBn) * kRowBytes;
-  static constexpr int kStagingBytes = kBlocks * 64 * kOutRowBytes;  // of one consumer
-  static constexpr int kColumnFloats = kBn * (2 + kBlocks);          // of one consumer
+  static constexpr int kStagingBytes = kBlocks * 64 * kOutRowBytes;          // of one consumer
+  static constexpr int kColumnFloats = kBn * (2 + (kRowAdd ? kBlocks : 0));  // of one consumer
   static constexpr int kStaging = 2 * kStagingBytes + 2 * kColumnFloats * 4;
   static constexpr int kMaxShared = 227 * 1024;
   static constexpr int kFit = (kMaxShared - kStaging - 256) / kStageBytes;

@@ -13,15 +13,14 @@ struct TilePosition {
   int n;
 };
 
-// Scales and biases of a tile. `read` starts the loads before the main loop, `publish` puts the
-// values where `finish` looks for them after it.
+// Scales, biases and row adds of a tile's columns, on their way to shared memory: `read` starts the
+// loads, `publish` puts the values where the epilogue looks for them.
 template <class T>
-struct TileOperands {
+struct TileColumns {
   static constexpr int kPerThread = (T::kBn + 127) / 128;
   float scale[kPerThread];
   float bias[kPerThread];
   float row_add[kPerThread][T::kBlocks];
-  float row_scale[T::kBlocks][2];
 
   __device__ __forceinline__ void read(const KernelArgs& args, TilePosition at, int thread) {
     const EpilogueArgs& e = args.epilogue;
@@ -29,32 +28,22 @@ struct TileOperands {
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
       const int c = thread + i * 128;
-      int column = at.n + c;
-      bool inside = c < T::kBn && column < args.n;
-      if constexpr (T::kForm == Form::kGeglu) {
-        const bool gate = c >= T::kBn / 2;
-        column = at.n + c - (gate ? T::kBn / 2 : 0);
-        inside = c < T::kBn && column < args.n;
-        column += gate ? args.n : 0;
-      }
+      const bool gate = T::kForm == Form::kGeglu && c >= T::kBn / 2;
+      int column = at.n + c - (gate ? T::kBn / 2 : 0);
+      const bool inside = c < T::kBn && column < args.n;
+      column += gate ? args.n : 0;
       scale[i] = inside && e.column_scale != nullptr ? e.column_scale[column] * common : common;
       bias[i] = inside && e.bias != nullptr ? load_float(e.bias, e.bias_element, column) : 0.0f;
+      if constexpr (T::kRowAdd) {
 #pragma unroll
-      for (int block = 0; block < T::kBlocks; ++block) {
-        const int row = at.m + block * 64;
-        row_add[i][block] =
-            inside && e.row_add != nullptr && row < args.m
-                ? load_float(e.row_add, e.row_add_element,
-                             static_cast<int64_t>(row / e.rows_per_image) * args.n + column)
-                : 0.0f;
-      }
-    }
-#pragma unroll
-    for (int block = 0; block < T::kBlocks; ++block) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = at.m + block * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
-        row_scale[block][half] = e.row_scale_step != 0 && row < args.m ? e.row_scale[row] : 1.0f;
+        for (int block = 0; block < T::kBlocks; ++block) {
+          const int row = at.m + block * 64;
+          row_add[i][block] =
+              inside && e.row_add != nullptr && row < args.m
+                  ? load_float(e.row_add, e.row_add_element,
+                               static_cast<int64_t>(row / e.rows_per_image) * args.n + column)
+                  : 0.0f;
+        }
       }
     }
   }
@@ -67,10 +56,30 @@ struct TileOperands {
       if (c < T::kBn) {
         columns[c] = scale[i];
         columns[T::kBn + c] = bias[i];
+        if constexpr (T::kRowAdd) {
 #pragma unroll
-        for (int block = 0; block < T::kBlocks; ++block) {
-          columns[(2 + block) * T::kBn + c] = row_add[i][block];
+          for (int block = 0; block < T::kBlocks; ++block) {
+            columns[(2 + block) * T::kBn + c] = row_add[i][block];
+          }
         }
+      }
+    }
+  }
+};
+
+// Scales of the rows that a thread holds: r and r + 8 of each block.
+template <class T>
+struct TileRows {
+  float scale[T::kBlocks][2];
+
+  __device__ __forceinline__ void read(const KernelArgs& args, TilePosition at, int thread) {
+#pragma unroll
+    for (int block = 0; block < T::kBlocks; ++block) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = at.m + block * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
+        scale[block][half] =
+            args.epilogue.row_scale_step != 0 && row < args.m ? args.epilogue.row_scale[row] : 1.0f;
       }
     }
   }
@@ -109,7 +118,7 @@ struct Quad {
 template <class T, class Acc>
 struct TileEpilogue {
   const EpilogueArgs& args;
-  const TileOperands<T>& operands;
+  const TileRows<T>& rows;
   const float* columns;
   uint32_t staging;
   float inverse_y;
@@ -131,12 +140,12 @@ struct TileEpilogue {
     const int c = chunk * 8 + lane % 4 * 2;
     const float2 s = *reinterpret_cast<const float2*>(columns + c);
     const float2 b = *reinterpret_cast<const float2*>(columns + T::kBn + c);
-    const float upper = operands.row_scale[block][0];
-    const float lower = operands.row_scale[block][1];
+    const float upper = rows.scale[block][0];
+    const float lower = rows.scale[block][1];
     const Acc* v = acc + chunk * 4;
     Quad q = {{scaled(v[0], s.x, upper, b.x), scaled(v[1], s.y, upper, b.y)},
               {scaled(v[2], s.x, lower, b.x), scaled(v[3], s.y, lower, b.y)}};
-    if (args.row_add != nullptr) {
+    if constexpr (T::kRowAdd) {
       const float2 r = *reinterpret_cast<const float2*>(columns + (2 + block) * T::kBn + c);
       add(q, r, r);
     }
