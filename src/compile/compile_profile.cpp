@@ -200,8 +200,11 @@ class ProfileCompiler {
     if (kernel.packed_bytes != nullptr) {
       const backend::Config config =
           kernel.configs != nullptr ? kernel.configs(desc, device_).at(0) : backend::Config{};
+      // Weights are packed for the stages after loading.
+      const bool loads = graph_.value(node.outputs[0]).rate == Rate::kLoad;
       for (const graph::Operand& operand : node.inputs) {
-        if (operand.role == Role::kWeight && graph_.value(operand.value).rate != Rate::kLoad &&
+        const bool is_constant = graph_.value(operand.value).rate == Rate::kLoad;
+        if (operand.role == Role::kWeight && (loads || !is_constant) &&
             kernel.packed_bytes(desc, device_, config) > 0) {
           return "packs its weight, which is no constant here";
         }
@@ -243,11 +246,15 @@ class ProfileCompiler {
         }
       }
     }
-    for (Slot& slot : profile_.slots) {
-      if (slot.storage != Storage::kPersistent) continue;
-      slot.offset = profile_.persistent_bytes;
-      profile_.persistent_bytes +=
-          (slot.type.num_bytes() + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+    // What the schedule makes lies together: the executor keeps it as one row.
+    for (const bool of_schedule : {true, false}) {
+      for (Slot& slot : profile_.slots) {
+        if (slot.storage != Storage::kPersistent || (slot.rate == Rate::kSchedule) != of_schedule)
+          continue;
+        slot.offset = profile_.persistent_bytes;
+        profile_.persistent_bytes +=
+            (slot.type.num_bytes() + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+      }
     }
   }
 

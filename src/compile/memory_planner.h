@@ -15,7 +15,7 @@ struct Lifetime {
   uint64_t offset = 0;  // result
 };
 
-inline constexpr uint64_t kSlotAlignment = 64;
+inline constexpr uint64_t kSlotAlignment = 256;  // what GPU kernels count on
 
 // Assigns offsets so that overlapping lifetimes never overlap in memory; returns the bytes needed.
 // Greedy: largest first, each at the lowest offset that is free over its lifetime.

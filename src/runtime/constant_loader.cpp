@@ -125,20 +125,47 @@ std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
   if (s.storage == Storage::kConstant && producer_[slot] != nullptr) {
     return run_call(*producer_[slot], slot);
   }
+  if (s.storage == Storage::kWeight) return read_weight(s);
+  check_internal(s.storage == Storage::kLiteral, "slot is no constant");
   std::shared_ptr<Buffer> buffer = device_.allocate(s.type.num_bytes());
-  if (s.storage == Storage::kWeight) {
-    if (device_.info().host_visible_memory) {
-      weights_.read(s.weight, s.type, static_cast<std::byte*>(buffer->data()));
-    } else {
-      Tensor host(s.type);
-      weights_.read(s.weight, s.type, host.data());
-      device_.upload(buffer->data(), host.data(), s.type.num_bytes());
-    }
-  } else {
-    check_internal(s.storage == Storage::kLiteral, "slot is no constant");
-    device_.upload(buffer->data(), s.literal->data(), s.type.num_bytes());
-  }
+  device_.upload(buffer->data(), s.literal->data(), s.type.num_bytes());
   return buffer;
+}
+
+std::shared_ptr<Buffer> ConstantLoader::read_weight(const Slot& slot) {
+  std::shared_ptr<Buffer> buffer = device_.allocate(slot.type.num_bytes());
+  if (device_.info().host_visible_memory) {
+    weights_.read(slot.weight, slot.type, static_cast<std::byte*>(buffer->data()));
+    return buffer;
+  }
+  // In the stored type, converted over there: the host only copies.
+  const DType stored = weights_.type(slot.weight).dtype;
+  const TensorType type{is_floating(stored) ? stored : slot.type.dtype, slot.type.shape};
+  if (scratch_.size() < type.num_bytes()) scratch_.resize(type.num_bytes());
+  weights_.read(slot.weight, type, scratch_.data());
+  if (type == slot.type) {
+    device_.upload(buffer->data(), scratch_.data(), type.num_bytes());
+    return buffer;
+  }
+  const std::unique_ptr<Buffer> raw = device_.allocate(type.num_bytes());
+  device_.upload(raw->data(), scratch_.data(), type.num_bytes());
+  cast({type, raw->data()}, {slot.type, buffer->data()});
+  return buffer;
+}
+
+void ConstantLoader::cast(const TensorView& from, const TensorView& to) {
+  const graph::OpAttrs attrs = graph::Cast{to.type.dtype};
+  const graph::TypedOperand input{graph::Role::kX, from.type};
+  const graph::TypedOperand output{graph::Role::kY, to.type};
+  const graph::OpDesc desc{attrs, {&input, 1}, {&output, 1}};
+  for (const backend::Kernel* kernel : device_.kernels()) {
+    if (kernel->op != graph::OpKind::kCast || !kernel->supports(desc, device_.info()).ok) continue;
+    kernel->prepare(desc, device_.info(), {}, {{&from, 1}, {&to, 1}, nullptr})->enqueue(stream_);
+    return;
+  }
+  throw Error(Errc::kUnsupported,
+              fmt::format("no kernel of device '{}' converts {} to {}", device_.info().name,
+                          to_string(from.type.dtype), to_string(to.type.dtype)));
 }
 
 std::shared_ptr<Buffer> ConstantLoader::run_call(const Call& call, SlotId wanted) {

@@ -25,6 +25,8 @@ class ConstantLoader {
 
  private:
   std::shared_ptr<backend::Buffer> evaluate(SlotId slot);
+  std::shared_ptr<backend::Buffer> read_weight(const Slot& slot);
+  void cast(const TensorView& from, const TensorView& to);
   // Runs a load-stage call and returns one of its outputs.
   std::shared_ptr<backend::Buffer> run_call(const Call& call, SlotId wanted);
   std::string key_of(SlotId slot) const;
@@ -37,6 +39,7 @@ class ConstantLoader {
   const WeightSource& weights_;
   ConstantStore& store_;
   std::vector<const Call*> producer_;
+  std::vector<std::byte> scratch_;  // host memory that weights pass through
 };
 
 // Typed operands of a call, as its kernel sees them.

@@ -1,7 +1,6 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include <fmt/format.h>
@@ -38,7 +37,10 @@ struct Executor::Impl {
   std::vector<std::shared_ptr<Buffer>> constants;  // keeps what the launches point at
   uint64_t constant_bytes = 0;
   std::array<std::vector<Prepared>, 4> stages;
-  std::vector<SlotId> crossing;  // made per schedule row, read per step
+  std::array<std::unique_ptr<backend::Recording>, 4> recordings;
+  std::array<bool, 4> has_run{};
+  // Made per schedule row, read per step: one piece of the persistent region.
+  uint64_t crossing_begin = 0, crossing_end = 0;
   std::vector<std::unique_ptr<Buffer>> rows;
 
   Impl(std::shared_ptr<const Plan> p, size_t index, backend::Device& d, ExecutorOptions o)
@@ -62,9 +64,11 @@ struct Executor::Impl {
   Prepared prepare(const Call& call, ConstantLoader& loader);
   void find_crossing();
   void run(Rate stage);
-  // Copies the crossing slots to (save) or from a kept row.
+  void enqueue_all(const std::vector<Prepared>& calls);
+  void run_timed(std::vector<Prepared>& calls);
+  // Copies what crosses from schedule to step to (save) or from a kept row.
   void move_row(Buffer& row, bool save);
-  [[nodiscard]] uint64_t row_bytes() const;
+  [[nodiscard]] uint64_t row_bytes() const { return crossing_end - crossing_begin; }
 
   [[nodiscard]] SlotId find(const std::vector<Binding>& bindings, std::string_view name,
                             std::string_view what) const {
@@ -124,49 +128,68 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
 }
 
 void Executor::Impl::find_crossing() {
+  bool found = false;
   for (const Call& call : profile.stages[static_cast<size_t>(Rate::kStep)]) {
     for (const CallOperand& operand : call.inputs) {
       const Slot& slot = profile.slots[operand.slot];
-      const SlotId base = slot.storage == Storage::kView ? slot.base : operand.slot;
-      if (profile.slots[base].rate != Rate::kSchedule) continue;
-      if (std::ranges::find(crossing, base) == crossing.end()) crossing.push_back(base);
+      const Slot& base = slot.storage == Storage::kView ? profile.slots[slot.base] : slot;
+      if (base.rate != Rate::kSchedule) continue;
+      const uint64_t end = base.offset + base.type.num_bytes();
+      crossing_begin = found ? std::min(crossing_begin, base.offset) : base.offset;
+      crossing_end = std::max(crossing_end, end);
+      found = true;
     }
   }
 }
 
 void Executor::Impl::run(Rate stage) {
-  for (Prepared& prepared : stages[static_cast<size_t>(stage)]) {
-    if (!options.profile) {
-      prepared.launch->enqueue(*stream);
-      continue;
-    }
-    const auto start = std::chrono::steady_clock::now();
-    prepared.launch->enqueue(*stream);
-    stream->synchronize();
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-    prepared.total_ms += took.count();
-    ++prepared.runs;
+  const auto index = static_cast<size_t>(stage);
+  if (options.profile) {
+    run_timed(stages[index]);
+    return;
   }
-  stream->synchronize();
+  if (recordings[index]) {
+    recordings[index]->replay(*stream);
+    return;
+  }
+  // The first run loads code and fills caches, which cannot be recorded.
+  const bool record = options.record && has_run[index] && stream->begin_recording();
+  enqueue_all(stages[index]);
+  if (record) {
+    recordings[index] = stream->end_recording();
+    recordings[index]->replay(*stream);
+  }
+  has_run[index] = true;
 }
 
-uint64_t Executor::Impl::row_bytes() const {
-  uint64_t bytes = 0;
-  for (const SlotId slot : crossing) bytes += profile.slots[slot].type.num_bytes();
-  return bytes;
+void Executor::Impl::enqueue_all(const std::vector<Prepared>& calls) {
+  for (const Prepared& prepared : calls) {
+    stream->begin_range(prepared.call->name.c_str());
+    prepared.launch->enqueue(*stream);
+    stream->end_range();
+  }
+}
+
+void Executor::Impl::run_timed(std::vector<Prepared>& calls) {
+  stream->mark(0);
+  for (size_t i = 0; i < calls.size(); ++i) {
+    stream->begin_range(calls[i].call->name.c_str());
+    calls[i].launch->enqueue(*stream);
+    stream->end_range();
+    stream->mark(i + 1);
+  }
+  stream->synchronize();
+  for (size_t i = 0; i < calls.size(); ++i) {
+    calls[i].total_ms += stream->ms_between(i, i + 1);
+    ++calls[i].runs;
+  }
 }
 
 void Executor::Impl::move_row(Buffer& row, bool save) {
-  auto* kept = static_cast<std::byte*>(row.data());
-  for (const SlotId slot : crossing) {
-    const size_t bytes = profile.slots[slot].type.num_bytes();
-    if (save) {
-      device.copy(kept, address(slot), bytes, *stream);
-    } else {
-      device.copy(address(slot), kept, bytes, *stream);
-    }
-    kept += bytes;
-  }
+  void* region = static_cast<std::byte*>(persistent->data()) + crossing_begin;
+  void* to = save ? row.data() : region;
+  const void* from = save ? region : row.data();
+  device.copy(to, from, row_bytes(), *stream);
 }
 
 Executor::Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::Device& device,
@@ -234,7 +257,7 @@ void Executor::run_schedule(int row) {
 }
 
 void Executor::run_step(int row) {
-  if (!impl_->crossing.empty()) {
+  if (impl_->row_bytes() > 0) {
     const auto index = static_cast<size_t>(row);
     check_internal(row >= 0 && index < impl_->rows.size() && impl_->rows[index] != nullptr,
                    "run_schedule was not called for this row");

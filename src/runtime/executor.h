@@ -31,7 +31,9 @@ struct ExecutorOptions {
   std::shared_ptr<backend::Buffer> arena;
   std::shared_ptr<ConstantStore> constants;  // null = own
   bool profile = false;                      // time every call (CPU: wall time)
-  ProgressCallback progress;                 // stage "load"
+  bool record =
+      true;  // replay a stage as one recording from its second run on, where the device can
+  ProgressCallback progress;  // stage "load"
 };
 
 struct MemoryReport {

@@ -1,0 +1,267 @@
+// Attention: cuDNN's fused kernel (head widths up to 256), two products with a softmax between them
+// (wide heads, scores in pieces), and the plain kernel for the rest.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "backend/cuda/call.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/libraries/cudnn_graph.h"
+#include "backend/cuda/libraries/matmul.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+using graph::Role;
+using TensorId = CudnnGraph::TensorId;
+
+constexpr size_t kCudnnWorkspace = size_t{16} << 20;
+constexpr size_t kMatmulWorkspace = size_t{16} << 20;
+constexpr int kCandidates = 2;
+constexpr int64_t kMaxCudnnHeadDim = 128;
+constexpr int64_t kScoreBytes = int64_t{128} << 20;  // of one piece, f32
+constexpr size_t kAlignment = 256;
+
+AttentionArgs make_args(const graph::OpDesc& desc, const Operands& operands) {
+  const auto& op = desc.as<graph::Attention>();
+  const TensorView& q = *find_view(desc, operands, Role::kQ);
+  const TensorView& k = *find_view(desc, operands, Role::kK);
+  const TensorView& v = *find_view(desc, operands, Role::kV);
+  const TensorView& y = operands.outputs[0];
+  AttentionArgs args;
+  args.q = typed(q);
+  args.k = typed(k);
+  args.v = typed(v);
+  args.y = typed_out(y);
+  args.batch = q.type.shape[0];
+  args.queries = q.type.shape[1];
+  args.keys = k.type.shape[1];
+  args.heads = op.heads;
+  args.head_dim = q.type.shape[2] / op.heads;
+  args.q_pitch = q.row_pitch;
+  args.k_pitch = k.row_pitch;
+  args.v_pitch = v.row_pitch;
+  args.y_pitch = y.row_pitch;
+  args.scale = static_cast<float>(op.scale);
+  args.causal = op.causal;
+  return args;
+}
+
+// All operands of one 16-bit type, nothing empty.
+Support supports_half(const graph::OpDesc& desc) {
+  const DType dtype = desc.output().dtype;
+  if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("wants f16 or bf16");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    if (operand.type.dtype != dtype) return Support::no("operands differ in type");
+    if (operand.type.shape.num_elements() == 0) return Support::no("nothing to compute");
+  }
+  return Support::yes();
+}
+
+int64_t head_dim_of(const graph::OpDesc& desc) {
+  return desc.output().shape[2] / desc.as<graph::Attention>().heads;
+}
+
+// --- cuDNN
+
+Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("cudnn")) return Support::no("needs cuDNN 9 (libcudnn.so.9)");
+  if (desc.as<graph::Attention>().causal) return Support::no("no causal mask");
+  const int64_t d = head_dim_of(desc);
+  if (d % 8 != 0 || d > kMaxCudnnHeadDim) {
+    return Support::no("wants head widths that are multiples of 8 up to 128");
+  }
+  return supports_half(desc);
+}
+
+size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/,
+                       Config /*config*/) {
+  return kCudnnWorkspace;
+}
+
+// softmax(scale * q k^T) v, spelled as cuDNN's pattern matcher for its fused kernel wants it.
+std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* workspace) {
+  auto graph = std::make_shared<CudnnGraph>();
+  const DType dtype = a.q.dtype;
+  const int64_t d = a.head_dim;
+  const std::vector<int64_t> scores{a.batch, a.heads, a.queries, a.keys};
+  const std::vector<int64_t> rows{a.batch, a.heads, a.queries, 1};
+  const auto operand = [&](Typed t, int64_t tokens, int64_t pitch, bool transposed) {
+    std::vector<int64_t> dims{a.batch, a.heads, tokens, d};
+    std::vector<int64_t> strides{tokens * pitch, d, pitch, 1};
+    if (transposed) {
+      std::swap(dims[2], dims[3]);
+      std::swap(strides[2], strides[3]);
+    }
+    return graph->tensor(dtype, dims, strides, const_cast<void*>(t.data));
+  };
+  const TensorId q = operand(a.q, a.queries, a.q_pitch, false);
+  const TensorId k = operand(a.k, a.keys, a.k_pitch, true);
+  const TensorId v = operand(a.v, a.keys, a.v_pitch, false);
+  const TensorId y = operand({a.y.data, a.y.dtype}, a.queries, a.y_pitch, false);
+  const TensorId products = graph->inner(DType::kF32, scores);
+  graph->matmul(q, k, products);
+  const TensorId scaled = graph->inner(DType::kF32, scores);
+  graph->pointwise(CudnnPointwise::kMul, products, graph->scalar(a.scale, 4), scaled);
+  const TensorId top = graph->inner(DType::kF32, rows);
+  graph->reduce(CudnnReduce::kMax, scaled, top);
+  const TensorId below = graph->inner(DType::kF32, scores);
+  graph->pointwise(CudnnPointwise::kSub, scaled, top, below);
+  const TensorId weights = graph->inner(DType::kF32, scores);
+  graph->pointwise(CudnnPointwise::kExp, below, weights);
+  const TensorId sums = graph->inner(DType::kF32, rows);
+  graph->reduce(CudnnReduce::kAdd, weights, sums);
+  const TensorId probabilities = graph->inner(dtype, scores);
+  graph->pointwise(CudnnPointwise::kDiv, weights, sums, probabilities);
+  graph->matmul(probabilities, v, y);
+  graph->choose(
+      fmt::format("attention/{}/{}x{}x{}x{}x{}/{},{},{},{}", to_string(dtype), a.batch, a.heads,
+                  a.queries, a.keys, d, a.q_pitch, a.k_pitch, a.v_pitch, a.y_pitch),
+      kCandidates, workspace, kCudnnWorkspace);
+  return graph;
+}
+
+std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  const AttentionArgs args = make_args(desc, operands);
+  std::shared_ptr<const CudnnGraph> graph;
+  try {
+    graph = make_graph(args, operands.workspace);
+  } catch (const Error& error) {
+    // Which shapes cuDNN takes depends on its version, and only it can tell.
+    if (error.code() != Errc::kUnsupported) throw;
+    return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
+  }
+  return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
+}
+
+// --- products
+
+Support supports_matmul(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("cublaslt")) return Support::no("needs cuBLASLt (libcublasLt)");
+  if (desc.as<graph::Attention>().causal) return Support::no("no causal mask");
+  const int64_t keys = desc.input(Role::kK)->shape[1];
+  if (head_dim_of(desc) % 8 != 0 || keys % 8 != 0) {
+    return Support::no("wants head widths and numbers of keys that are multiples of 8");
+  }
+  return supports_half(desc);
+}
+
+size_t aligned(int64_t bytes) {
+  return (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// How the workspace is divided; `rows` queries are done at a time.
+struct Pieces {
+  int64_t rows;
+  size_t scores, weights, sums, result, total;
+  explicit Pieces(const graph::OpDesc& desc) {
+    const int64_t queries = desc.output().shape[1];
+    const int64_t keys = desc.input(Role::kK)->shape[1];
+    rows = std::clamp<int64_t>(kScoreBytes / (keys * 4), 1, queries);
+    scores = kMatmulWorkspace;
+    weights = scores + aligned(rows * keys * 4);
+    sums = weights + aligned(rows * keys * 2);
+    result = sums + aligned(rows * 4);
+    total = result + aligned(rows * head_dim_of(desc) * 4);
+  }
+};
+
+size_t workspace_matmul(const graph::OpDesc& desc, const DeviceInfo& /*info*/, Config /*config*/) {
+  return Pieces(desc).total;
+}
+
+// One piece of a head: scores, weights, result.
+struct Piece {
+  Matmul scores, result;
+  int64_t rows;
+  TypedOut y;
+};
+
+// Scores stay in f32 and weights are at most 1, so that f16 neither overflows nor loses small
+// weights; the division by their sum comes last.
+std::unique_ptr<Launch> prepare_matmul(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                       Config /*config*/, const Operands& operands) {
+  const AttentionArgs a = make_args(desc, operands);
+  const Pieces pieces(desc);
+  auto* workspace = static_cast<std::byte*>(operands.workspace);
+  auto* scores = reinterpret_cast<float*>(workspace + pieces.scores);
+  void* weights = workspace + pieces.weights;
+  auto* sums = reinterpret_cast<float*>(workspace + pieces.sums);
+  auto* result = reinterpret_cast<float*>(workspace + pieces.result);
+  const auto size = static_cast<int64_t>(size_of(a.q.dtype));
+  const auto at = [&](const void* base, int64_t n, int64_t tokens, int64_t row, int64_t pitch,
+                      int64_t head) {
+    return static_cast<const std::byte*>(base) +
+           ((n * tokens + row) * pitch + head * a.head_dim) * size;
+  };
+  std::vector<Piece> list;
+  for (int64_t n = 0; n < a.batch; ++n) {
+    for (int64_t head = 0; head < a.heads; ++head) {
+      for (int64_t row = 0; row < a.queries; row += pieces.rows) {
+        MatmulArgs first;
+        first.dtype = a.q.dtype;
+        first.y_dtype = DType::kF32;
+        first.rows = std::min(pieces.rows, a.queries - row);
+        first.in = a.head_dim;
+        first.out = a.keys;
+        first.x = at(a.q.data, n, a.queries, row, a.q_pitch, head);
+        first.x_pitch = a.q_pitch;
+        first.weight = at(a.k.data, n, a.keys, 0, a.k_pitch, head);
+        first.weight_pitch = a.k_pitch;
+        first.y = scores;
+        first.y_pitch = a.keys;
+        first.workspace = workspace;
+        first.workspace_bytes = kMatmulWorkspace;
+        MatmulArgs second = first;
+        second.in = a.keys;
+        second.out = a.head_dim;
+        second.x = weights;
+        second.x_pitch = a.keys;
+        second.weight = at(a.v.data, n, a.keys, 0, a.v_pitch, head);
+        second.weight_pitch = a.v_pitch;
+        second.weight_is_in_out = true;
+        second.y = result;
+        second.y_pitch = a.head_dim;
+        void* y = const_cast<std::byte*>(at(a.y.data, n, a.queries, row, a.y_pitch, head));
+        list.push_back({Matmul(first), Matmul(second), first.rows, {y, a.y.dtype}});
+      }
+    }
+  }
+  return make_launch([=, list = std::move(list)](cudaStream_t stream) {
+    for (const Piece& piece : list) {
+      piece.scores.enqueue(stream);
+      launch_softmax_rows(scores, weights, a.q.dtype, sums, piece.rows, a.keys, a.scale, stream);
+      piece.result.enqueue(stream);
+      launch_divide_rows(result, sums, piece.y, piece.rows, a.head_dim, a.y_pitch, stream);
+    }
+  });
+}
+
+// --- plain
+
+Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (head_dim_of(desc) > kPlainAttentionMaxHeadDim) {
+    return Support::no("wants head widths up to 512");
+  }
+  return supports_floats(desc, info);
+}
+
+std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  const AttentionArgs args = make_args(desc, operands);
+  return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
+}
+
+}  // namespace
+
+const Kernel attention_cudnn = plain_kernel("cuda.attention.cudnn", graph::OpKind::kAttention,
+                                            supports_cudnn, prepare_cudnn, workspace_cudnn);
+const Kernel attention_matmul = plain_kernel("cuda.attention.matmul", graph::OpKind::kAttention,
+                                             supports_matmul, prepare_matmul, workspace_matmul);
+const Kernel attention_plain =
+    plain_kernel("cuda.attention.plain", graph::OpKind::kAttention, supports_plain, prepare_plain);
+
+}  // namespace halftone::backend::cuda

@@ -1,0 +1,176 @@
+// Convolutions: cuDNN with bias, row add and residual in its epilogue where it takes them, else
+// followed by our own; and the plain kernel for what the library refuses.
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "backend/cuda/call.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/libraries/cudnn_graph.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+using graph::Role;
+using TensorId = CudnnGraph::TensorId;
+
+constexpr size_t kLibraryWorkspace = size_t{64} << 20;
+constexpr int kCandidates = 3;
+
+Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("cudnn")) return Support::no("needs cuDNN 9 (libcudnn.so.9)");
+  const TensorType& x = *desc.input(Role::kX);
+  const TensorType& weight = *desc.input(Role::kWeight);
+  if (x.dtype != DType::kF16 && x.dtype != DType::kBF16) return Support::no("wants f16 or bf16");
+  if (desc.output().dtype != x.dtype) return Support::no("the output has another element type");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    if (operand.type.dtype != x.dtype) return Support::no("operands differ in type");
+  }
+  if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
+  if (weight.shape[0] % 4 != 0 || weight.shape[3] % 4 != 0) {
+    return Support::no("wants multiples of 4 channels");
+  }
+  return Support::yes();
+}
+
+size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/,
+                       Config /*config*/) {
+  return kLibraryWorkspace;
+}
+
+// [n, h, w, c] in memory as cuDNN's (n, c, h, w).
+struct Nhwc {
+  std::vector<int64_t> dims, strides;
+  explicit Nhwc(const Shape& s)
+      : dims{s[0], s[3], s[1], s[2]}, strides{s[1] * s[2] * s[3], 1, s[2] * s[3], s[3]} {}
+};
+
+struct Problem {
+  const graph::OpDesc& desc;
+  const Operands& operands;
+  const TensorView& x;
+  const TensorView& weight;
+  const TensorView& y;
+  CudnnConv conv;
+
+  Problem(const graph::OpDesc& d, const Operands& o)
+      : desc(d),
+        operands(o),
+        x(*find_view(d, o, Role::kX)),
+        weight(*find_view(d, o, Role::kWeight)),
+        y(o.outputs[0]) {
+    const auto& op = d.as<graph::Conv2d>();
+    conv = {op.stride, op.pad_begin, op.pad_end};
+  }
+
+  [[nodiscard]] std::string key(bool fused) const {
+    std::string text =
+        fmt::format("conv/{}/{}/{},{},{}/{}", to_string(x.type), to_string(weight.type.shape),
+                    conv.stride, conv.pad_begin, conv.pad_end, fused ? "+" : "");
+    for (const Role role : {Role::kBias, Role::kRowAdd, Role::kResidual}) {
+      if (fused && desc.input(role) != nullptr) text += graph::to_string(role);
+    }
+    return text;
+  }
+};
+
+std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
+  auto graph = std::make_unique<CudnnGraph>();
+  const DType dtype = p.x.type.dtype;
+  const Nhwc x(p.x.type.shape);
+  const Nhwc weight(p.weight.type.shape);
+  const Nhwc y(p.y.type.shape);
+  const int64_t n = y.dims[0];
+  const int64_t channels = y.dims[1];
+  const TensorId x_id = graph->tensor(dtype, x.dims, x.strides, p.x.data);
+  const TensorId weight_id = graph->tensor(dtype, weight.dims, weight.strides, p.weight.data);
+  std::vector<TensorId> added;
+  const auto operand = [&](Role role, std::vector<int64_t> dims, std::vector<int64_t> strides) {
+    const TensorView* view = find_view(p.desc, p.operands, role);
+    if (fused && view != nullptr) {
+      added.push_back(graph->tensor(dtype, std::move(dims), std::move(strides), view->data));
+    }
+  };
+  operand(Role::kBias, {1, channels, 1, 1}, {channels, 1, channels, channels});
+  operand(Role::kRowAdd, {n, channels, 1, 1}, {channels, 1, channels, channels});
+  operand(Role::kResidual, y.dims, y.strides);
+  const TensorId y_id = graph->tensor(dtype, y.dims, y.strides, p.y.data);
+  TensorId from = added.empty() ? y_id : graph->inner(DType::kF32, y.dims, y.strides);
+  graph->convolution(x_id, weight_id, from, p.conv);
+  for (size_t i = 0; i < added.size(); ++i) {
+    const bool last = i + 1 == added.size();
+    const TensorId to = last ? y_id : graph->inner(DType::kF32, y.dims, y.strides);
+    graph->pointwise(CudnnPointwise::kAdd, from, added[i], to);
+    from = to;
+  }
+  graph->choose(p.key(fused), kCandidates, p.operands.workspace, kLibraryWorkspace);
+  return graph;
+}
+
+// The fused graph, or null where cuDNN does not take it.
+std::unique_ptr<CudnnGraph> try_fused(const Problem& p) {
+  if (p.desc.as<graph::Conv2d>().activation != graph::Activation::kNone) return nullptr;
+  try {
+    return make_graph(p, true);
+  } catch (const Error& error) {
+    if (error.code() != Errc::kUnsupported) throw;
+    return nullptr;
+  }
+}
+
+size_t workspace_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/, Config /*config*/) {
+  return static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
+}
+
+std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  const TensorView& x = *find_view(desc, operands, Role::kX);
+  const TensorView& weight = *find_view(desc, operands, Role::kWeight);
+  const Shape& y = operands.outputs[0].type.shape;
+  const auto& op = desc.as<graph::Conv2d>();
+  PlainConvArgs args;
+  args.x = typed(x);
+  args.weight = typed(weight);
+  args.y = static_cast<float*>(operands.workspace);
+  args.n = x.type.shape[0];
+  args.h = x.type.shape[1];
+  args.w = x.type.shape[2];
+  args.in = x.type.shape[3];
+  args.out_h = y[1];
+  args.out_w = y[2];
+  args.out = y[3];
+  args.kernel_h = weight.type.shape[1];
+  args.kernel_w = weight.type.shape[2];
+  args.stride = op.stride;
+  args.pad = op.pad_begin;
+  const EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
+  return make_launch([=](cudaStream_t stream) {
+    if (epilogue.rows * epilogue.cols == 0) return;
+    launch_plain_conv(args, stream);
+    launch_epilogue(epilogue, stream);
+  });
+}
+
+std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  const Problem problem(desc, operands);
+  std::shared_ptr<const CudnnGraph> graph = try_fused(problem);
+  if (graph != nullptr) {
+    return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
+  }
+  graph = make_graph(problem, false);
+  const EpilogueArgs epilogue = epilogue_of(desc, operands, typed(problem.y));
+  return make_launch([graph, epilogue](cudaStream_t stream) {
+    graph->enqueue(stream);
+    launch_epilogue(epilogue, stream);
+  });
+}
+
+}  // namespace
+
+const Kernel conv2d_cudnn = plain_kernel("cuda.conv2d.cudnn", graph::OpKind::kConv2d,
+                                         supports_cudnn, prepare_cudnn, workspace_cudnn);
+const Kernel conv2d_plain = plain_kernel("cuda.conv2d.plain", graph::OpKind::kConv2d,
+                                         supports_floats, prepare_plain, workspace_plain);
+
+}  // namespace halftone::backend::cuda
