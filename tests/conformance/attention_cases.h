@@ -22,10 +22,12 @@ inline std::vector<Case> attention_cases() {
                 {Role::kV, {t, {s.batch, s.keys, channels}}, Fill::kNormal}};
     // The magnitude is that of uniform weights over |v|. A score's error, width * eps * sum|q||k| *
     // scale, is about width * sqrt(width) * 0.64 eps and changes a weight by that factor; the sum
-    // over keys adds `keys`; a weight may exceed the mean by e^4.
+    // over keys adds `keys`; a weight may exceed the mean by e^4. Kernels for bf16 may round the
+    // weights to it, which moves the sum by less than 2^-9 of that of absolute values.
     c.roundings = 1.0;
     c.depth =
         55.0 * (std::pow(static_cast<double>(s.width), 1.5) + static_cast<double>(s.keys) + 16.0);
+    if (t == DType::kBF16) c.depth += 4.0 * std::ldexp(1.0, 23 - 9);
     cases.push_back(std::move(c));
   };
   for (const DType t : kFloats) {

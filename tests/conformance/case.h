@@ -19,6 +19,8 @@ enum class Fill : uint8_t {
   kNormal,    // standard normal, rounded to the operand's type
   kWeights,   // normal, divided by the square root of the row size
   kIndices,   // i32 in [0, 5)
+  kCodes,     // every i8 or u8; every f8e4m3 but NaN
+  kScales,    // f32 in [0.001, 0.011): positive
 };
 
 struct Input {
@@ -35,6 +37,8 @@ struct Case {
   // op makes of absolute values. Both 0: equal.
   double roundings = 0.0;
   double depth = 0.0;
+  // How many codes a quantized output may be from the reference's.
+  int steps = 0;
 };
 
 // Element types that each table is repeated for.

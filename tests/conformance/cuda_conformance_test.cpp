@@ -1,0 +1,227 @@
+// Every kernel of CUDA's list against the reference on every case that it supports: outputs and
+// workspace poisoned with NaN between guard zones, each call run twice and compared bit for bit.
+// Needs a GPU; without one every test says so and is skipped.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include <gtest/gtest.h>
+
+#include "halftone/error.h"
+
+#include "backend/cuda/cuda_device.h"
+#include "backend/cuda/kernels.h"
+#include "case.h"
+#include "question.h"
+
+namespace halftone::conformance {
+namespace {
+
+using backend::Kernel;
+
+constexpr size_t kGuardBytes = 4096;
+constexpr size_t kPoisonBytes = size_t{1} << 20;
+
+// The device of the whole program, or null with a reason.
+struct Gpu {
+  std::unique_ptr<backend::Device> device;
+  std::string reason;
+  Gpu() {
+    const bool found = !backend::cuda::list_cuda_devices(&reason).empty();
+    if (found) device = backend::cuda::create_cuda_device();
+  }
+};
+
+Gpu& gpu() {
+  static Gpu gpu;
+  return gpu;
+}
+
+// Device memory between zones whose pattern must survive; filled with 0xff, NaN in every floating
+// type.
+class GuardedBuffer {
+ public:
+  explicit GuardedBuffer(size_t bytes)
+      : bytes_(bytes), buffer_(gpu().device->allocate(bytes + 2 * kGuardBytes)) {
+    poison();
+  }
+  [[nodiscard]] std::byte* data() const {
+    return static_cast<std::byte*>(buffer_->data()) + kGuardBytes;
+  }
+  // The zones and at most the first MiB: libraries ask for workspaces that few cases touch.
+  void poison() {
+    const std::vector<std::byte> pattern(kGuardBytes + std::min(bytes_, kPoisonBytes),
+                                         std::byte{0xff});
+    gpu().device->upload(buffer_->data(), pattern.data(), pattern.size());
+    gpu().device->upload(data() + bytes_, pattern.data(), kGuardBytes);
+  }
+  void check_guards() const {
+    EXPECT_TRUE(is_pattern(data() - kGuardBytes)) << "written before the buffer";
+    EXPECT_TRUE(is_pattern(data() + bytes_)) << "written behind the buffer";
+  }
+  [[nodiscard]] std::vector<std::byte> read() const {
+    check_guards();
+    std::vector<std::byte> all(bytes_);
+    gpu().device->download(all.data(), data(), bytes_);
+    return all;
+  }
+
+ private:
+  static bool is_pattern(const std::byte* zone) {
+    std::vector<std::byte> bytes(kGuardBytes);
+    gpu().device->download(bytes.data(), zone, kGuardBytes);
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0xff}; });
+  }
+  size_t bytes_;
+  std::unique_ptr<backend::Buffer> buffer_;
+};
+
+// An operand, its rows `extra` elements apart.
+struct GpuOperand {
+  GuardedBuffer buffer;
+  TensorView view;
+
+  GpuOperand(const TensorType& type, int64_t extra)
+      : buffer(bytes(type, extra)), view(type, buffer.data(), type.shape.row_size() + extra) {}
+  static size_t bytes(const TensorType& type, int64_t extra) {
+    return static_cast<size_t>(type.shape.num_rows() * (type.shape.row_size() + extra)) *
+           size_of(type.dtype);
+  }
+  [[nodiscard]] size_t row_bytes() const {
+    return static_cast<size_t>(view.type.shape.row_size()) * size_of(view.type.dtype);
+  }
+  [[nodiscard]] size_t pitch_bytes() const {
+    return static_cast<size_t>(view.row_pitch) * size_of(view.type.dtype);
+  }
+  void write(const Tensor& dense) {
+    const auto rows = static_cast<size_t>(view.type.shape.num_rows());
+    std::vector<std::byte> pitched(rows * pitch_bytes(), std::byte{0xff});
+    for (size_t row = 0; row < rows; ++row) {
+      std::memcpy(pitched.data() + row * pitch_bytes(), dense.data() + row * row_bytes(),
+                  row_bytes());
+    }
+    gpu().device->upload(buffer.data(), pitched.data(), pitched.size());
+  }
+  [[nodiscard]] Tensor read() const {
+    const std::vector<std::byte> raw = buffer.read();
+    Tensor dense(view.type);
+    std::memcpy(dense.data(), raw.data(), raw.size());
+    return dense;
+  }
+};
+
+std::vector<Tensor> read_all(const std::vector<GpuOperand>& outputs) {
+  std::vector<Tensor> tensors;
+  for (const GpuOperand& output : outputs) tensors.push_back(output.read());
+  return tensors;
+}
+
+std::vector<Tensor> run_kernel(const Kernel& kernel, const Case& c, const Question& q,
+                               int64_t extra) {
+  backend::Device& device = *gpu().device;
+  const backend::DeviceInfo& info = device.info();
+  const graph::OpDesc desc = q.desc(c);
+  const backend::Config config =
+      kernel.configs != nullptr ? kernel.configs(desc, info).front() : backend::Config{};
+  const size_t packed_bytes =
+      kernel.packed_bytes != nullptr ? kernel.packed_bytes(desc, info, config) : 0;
+  const GuardedBuffer packed(packed_bytes);
+  const auto stream = device.create_stream();
+  std::vector<GpuOperand> inputs;
+  std::vector<TensorView> input_views;
+  for (const Tensor& input : q.inputs) {
+    inputs.emplace_back(input.type(), extra).write(input);
+    input_views.push_back(inputs.back().view);
+    if (packed_bytes > 0 && q.typed_inputs[inputs.size() - 1].role == Role::kWeight) {
+      kernel.pack(desc, info, config, inputs.back().view, packed.data());
+      input_views.back().data = packed.data();
+    }
+  }
+  std::vector<GpuOperand> outputs;
+  std::vector<TensorView> output_views;
+  for (const Tensor& answer : q.answers) {
+    output_views.push_back(outputs.emplace_back(answer.type(), 0).view);
+  }
+  const size_t workspace_bytes =
+      kernel.workspace_bytes != nullptr ? kernel.workspace_bytes(desc, info, config) : 0;
+  GuardedBuffer workspace(workspace_bytes);
+  const auto launch =
+      kernel.prepare(desc, info, config, {input_views, output_views, workspace.data()});
+  const auto run = [&] {  // preparing may have measured, which writes
+    for (GpuOperand& output : outputs) output.buffer.poison();
+    workspace.poison();
+    launch->enqueue(*stream);
+    stream->synchronize();
+    return read_all(outputs);
+  };
+  std::vector<Tensor> first = run();
+  const std::vector<Tensor> second = run();
+  for (size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(std::memcmp(first[i].data(), second[i].data(), first[i].type().num_bytes()), 0)
+        << "runs differ";
+  }
+  workspace.check_guards();
+  packed.check_guards();
+  for (const GpuOperand& input : inputs) input.buffer.check_guards();
+  return first;
+}
+
+// The libraries' kernels round before an epilogue of ours, and attention its weights, which exceed
+// their mean by up to e^4.
+double inner_roundings(const Kernel& kernel) {
+  if (kernel.op == graph::OpKind::kAttention) return 8.0;
+  return kernel.name.ends_with("plain") ? 0.0 : 1.0;
+}
+
+class CudaConformance : public testing::TestWithParam<size_t> {};
+
+TEST_P(CudaConformance, EqualsReference) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  const Kernel& kernel = *backend::cuda::all_kernels()[GetParam()];
+  size_t reached = 0;
+  std::string reason = "no case of its op";
+  for (const Case& c : all_cases()) {
+    if (graph::kind_of(c.attrs) != kernel.op) continue;
+    SCOPED_TRACE(c.name);
+    const Question q = make_question(c);
+    const backend::Support support = kernel.supports(q.desc(c), gpu().device->info());
+    if (!support.ok) {
+      EXPECT_FALSE(support.reason.empty());
+      reason = support.reason;
+      continue;
+    }
+    ++reached;
+    for (const int64_t extra : {0, 8}) {
+      if (extra > 0 && kernel.op != graph::OpKind::kAttention) continue;  // dense by contract
+      try {
+        expect_close(c, q, run_kernel(kernel, c, q, extra), inner_roundings(kernel));
+      } catch (const Error& error) {
+        ADD_FAILURE() << error.what();
+      }
+    }
+    if (HasFailure()) break;  // one case explains enough
+  }
+  if (reached == 0) GTEST_SKIP() << reason;
+}
+
+std::string test_name(const testing::TestParamInfo<size_t>& info) {
+  std::string name(backend::cuda::all_kernels()[info.param]->name);
+  std::ranges::replace(name, '.', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Gpu, CudaConformance,
+                         testing::Range<size_t>(0, backend::cuda::all_kernels().size()), test_name);
+
+// Plans name kernels.
+TEST(CudaKernels, NamesAreUnique) {
+  std::vector<std::string_view> names;
+  for (const Kernel* kernel : backend::cuda::all_kernels()) {
+    EXPECT_TRUE(kernel->name.starts_with("cuda.")) << kernel->name;
+    EXPECT_EQ(std::ranges::count(names, kernel->name), 0) << kernel->name;
+    names.push_back(kernel->name);
+  }
+}
+
+}  // namespace
+}  // namespace halftone::conformance

@@ -1,0 +1,248 @@
+#include "question.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "reference/reference.h"
+
+namespace halftone::conformance {
+namespace {
+
+Tensor make_tensor(const TensorType& type, Fill fill, std::mt19937_64& random) {
+  const auto n = static_cast<size_t>(type.shape.num_elements());
+  if (fill == Fill::kIndices) {
+    Tensor t(type);
+    for (int32_t& v : t.values<int32_t>()) v = static_cast<int32_t>(random() % 5);
+    return t;
+  }
+  if (fill == Fill::kCodes) {
+    Tensor t(type);
+    for (uint8_t& v : t.values<uint8_t>()) {
+      v = static_cast<uint8_t>(random());
+      if (type.dtype == DType::kF8E4M3 && (v & 0x7fU) == 0x7fU) v = 0;
+    }
+    return t;
+  }
+  std::vector<float> values(n);
+  std::normal_distribution<float> normal;
+  const int64_t terms = std::max<int64_t>(
+      type.shape.rank() < 2 ? 1 : type.shape.num_elements() / std::max<int64_t>(type.shape[0], 1),
+      1);
+  const float scale = fill == Fill::kWeights ? 1.0F / std::sqrt(static_cast<float>(terms)) : 1.0F;
+  for (float& v : values) {
+    if (fill == Fill::kScales) {
+      v = 0.001F + static_cast<float>(random() % 10000) * 1e-6F;
+      continue;
+    }
+    v = fill == Fill::kIntegers ? static_cast<float>(static_cast<int>(random() % 9) - 4)
+                                : scale * normal(random);
+  }
+  return Tensor::from(type.shape, values).to(type.dtype);
+}
+
+double epsilon(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return std::ldexp(1.0, -10);
+    case DType::kBF16:
+      return std::ldexp(1.0, -7);
+    default:
+      return std::ldexp(1.0, -23);
+  }
+}
+
+std::vector<Tensor> run_reference(const graph::OpAttrs& attrs,
+                                  std::span<const graph::TypedOperand> typed,
+                                  std::span<const graph::TypedOperand> outputs,
+                                  const std::vector<Tensor>& inputs) {
+  std::vector<TensorView> views, y_views;
+  for (const Tensor& input : inputs) views.push_back(input.view());
+  std::vector<Tensor> y;
+  for (const graph::TypedOperand& output : outputs) {
+    y.emplace_back(output.type);
+    y_views.push_back(y.back().view());
+  }
+  reference::run_op({attrs, typed, outputs}, views, y_views);
+  return y;
+}
+
+// |u| + g (|c| + |u|): guidance of absolute values would cancel.
+std::vector<double> guidance_magnitude(const std::vector<Tensor>& positive) {
+  const auto x = positive[0].values<float>();
+  const auto g = static_cast<double>(positive[1].values<float>()[1]);
+  std::vector<double> result(x.size() / 2);
+  for (size_t i = 0; i < result.size(); ++i) {
+    const auto u = static_cast<double>(x[i]);
+    result[i] = u + g * (static_cast<double>(x[result.size() + i]) + u);
+  }
+  return result;
+}
+
+// Value times gate, with the gate's own error and the residual.
+std::vector<double> gated_magnitude(std::span<const float> sums, size_t width) {
+  constexpr double kResidual = 4.0;
+  std::vector<double> result(sums.size() / 2);
+  for (size_t i = 0; i < result.size(); ++i) {
+    const size_t at = i / width * 2 * width + i % width;
+    result[i] =
+        static_cast<double>(sums[at]) * (static_cast<double>(sums[at + width]) + 1.0) + kResidual;
+  }
+  return result;
+}
+
+// The same attributes without what is not a sum: activations, attention's softmax, clamping, signs.
+OpAttrs linear_part(OpAttrs attrs) {
+  if (auto* linear = std::get_if<graph::Linear>(&attrs)) {
+    *linear = {};
+  } else if (auto* conv = std::get_if<graph::Conv2d>(&attrs)) {
+    conv->activation = Activation::kNone;
+    conv->out = DType::kF32;
+  } else if (auto* attention = std::get_if<graph::Attention>(&attrs)) {
+    attention->scale = 0.0;
+  } else if (auto* unary = std::get_if<graph::Unary>(&attrs)) {
+    unary->activation = Activation::kNone;
+  } else if (auto* affine = std::get_if<graph::Affine>(&attrs)) {
+    *affine = {std::fabs(affine->scale), std::fabs(affine->shift)};
+  }
+  return attrs;
+}
+
+// |codes| of integers that lie one a byte.
+Tensor positive_integers(const Tensor& t) {
+  Tensor result = t.clone();
+  if (t.type().dtype == DType::kI8) {
+    for (int8_t& v : result.values<int8_t>()) {
+      v = static_cast<int8_t>(std::min(std::abs(static_cast<int>(v)), 127));
+    }
+  }
+  return result;
+}
+
+bool is_bounded_by_its_answer(const OpAttrs& attrs) {
+  return std::holds_alternative<graph::GroupNorm>(attrs) ||
+         std::holds_alternative<graph::LayerNorm>(attrs) ||
+         std::holds_alternative<graph::Geglu>(attrs) ||
+         std::holds_alternative<graph::Sinusoidal>(attrs);
+}
+
+// What the op makes of absolute values; for norms and the like, the largest answer plus one.
+std::vector<double> magnitude_of(const Case& c, const Question& q) {
+  if (!is_floating(q.answers[0].type().dtype)) return {};
+  if (is_bounded_by_its_answer(c.attrs)) {
+    const Tensor answer = q.answers[0].to(DType::kF32);
+    double top = 0.0;
+    for (const float v : answer.values<float>())
+      top = std::max(top, std::fabs(static_cast<double>(v)));
+    return std::vector<double>(answer.values<float>().size(), top + 1.0);
+  }
+  const auto* linear = std::get_if<graph::Linear>(&c.attrs);
+  const bool is_gated = linear != nullptr && linear->geglu;
+  std::vector<Tensor> positive;
+  std::vector<graph::TypedOperand> typed;
+  for (size_t i = 0; i < q.inputs.size(); ++i) {
+    if (is_gated && q.typed_inputs[i].role == Role::kResidual) continue;  // has the gated shape
+    if (q.typed_inputs[i].role == Role::kYScale) continue;
+    typed.push_back(q.typed_inputs[i]);
+    const DType dtype = typed.back().type.dtype;
+    if (!is_floating(dtype)) {
+      positive.push_back(positive_integers(q.inputs[i]));
+      continue;
+    }
+    Tensor f = q.inputs[i].to(DType::kF32);
+    for (float& v : f.values<float>()) v = std::fabs(v);
+    positive.push_back(f.to(dtype));
+  }
+  if (std::holds_alternative<graph::Guidance>(c.attrs)) return guidance_magnitude(positive);
+  const OpAttrs attrs = linear_part(c.attrs);
+  std::vector<graph::TypedOperand> outputs = outputs_of(attrs, typed);
+  if (is_floating(outputs[0].type.dtype)) outputs[0].type.dtype = DType::kF32;
+  const std::vector<Tensor> sums = run_reference(attrs, typed, outputs, positive);
+  const auto values = sums[0].values<float>();
+  if (is_gated) return gated_magnitude(values, static_cast<size_t>(q.answers[0].shape()[-1]));
+  return {values.begin(), values.end()};
+}
+
+// Codes in the order of their values.
+int code_at(const Tensor& t, size_t i) {
+  const auto byte = t.values<uint8_t>()[i];
+  if (t.type().dtype == DType::kI8) return static_cast<int8_t>(byte);
+  if (t.type().dtype == DType::kU8) return byte;
+  return (byte & 0x80U) != 0 ? -static_cast<int>(byte & 0x7fU) : static_cast<int>(byte);
+}
+
+void expect_codes(const Case& c, const Tensor& want, const Tensor& got) {
+  size_t wrong = 0;
+  for (size_t i = 0; i < want.values<uint8_t>().size(); ++i) {
+    if (std::abs(code_at(got, i) - code_at(want, i)) <= c.steps) continue;
+    if (++wrong <= 3) {
+      ADD_FAILURE() << "element " << i << ": got code " << code_at(got, i) << ", wanted "
+                    << code_at(want, i) << " within " << c.steps;
+    }
+  }
+  EXPECT_EQ(wrong, 0U) << "of " << want.values<uint8_t>().size() << " codes";
+}
+
+// A second output is a scale: exact, or a few units of f32 from the reference's.
+void expect_scales(const Case& c, const Tensor& want, const Tensor& got) {
+  for (size_t i = 0; i < want.values<float>().size(); ++i) {
+    const auto w = static_cast<double>(want.values<float>()[i]);
+    EXPECT_NEAR(static_cast<double>(got.values<float>()[i]), w, c.depth * std::ldexp(w, -23))
+        << "scale " << i;
+  }
+}
+
+}  // namespace
+
+std::vector<graph::TypedOperand> outputs_of(const graph::OpAttrs& attrs,
+                                            std::span<const graph::TypedOperand> typed) {
+  std::vector<graph::TypedOperand> outputs;
+  for (TensorType& type : infer_types(attrs, typed)) {
+    outputs.push_back({outputs.empty() ? Role::kY : Role::kYScale, std::move(type)});
+  }
+  return outputs;
+}
+
+Question make_question(const Case& c) {
+  Question q;
+  std::mt19937_64 random(std::hash<std::string>{}(c.name));
+  for (const Input& input : c.inputs) {
+    q.typed_inputs.push_back({input.role, input.type});
+    q.inputs.push_back(make_tensor(input.type, input.fill, random));
+  }
+  q.typed_outputs = outputs_of(c.attrs, q.typed_inputs);
+  q.answers = run_reference(c.attrs, q.typed_inputs, q.typed_outputs, q.inputs);
+  q.magnitude = magnitude_of(c, q);
+  return q;
+}
+
+void expect_close(const Case& c, const Question& q, const std::vector<Tensor>& all,
+                  double inner_roundings) {
+  if (all.size() > 1) expect_scales(c, q.answers[1], all[1]);
+  const Tensor& got = all[0];
+  if (size_of(got.type().dtype) == 1) return expect_codes(c, q.answers[0], got);
+  const Tensor y = got.to(DType::kF32);
+  const Tensor r = q.answers[0].to(DType::kF32);
+  const double eps = epsilon(got.type().dtype);
+  size_t wrong = 0;
+  for (size_t i = 0; i < y.values<float>().size(); ++i) {
+    const auto have = static_cast<double>(y.values<float>()[i]);
+    const auto want = static_cast<double>(r.values<float>()[i]);
+    const double bound = c.roundings * eps * std::fabs(want) +
+                         (c.depth * std::ldexp(1.0, -23) + inner_roundings * eps) * q.magnitude[i];
+    // f16 results below its normal range are spaced evenly.
+    const double floor =
+        c.roundings * (got.type().dtype == DType::kF16 ? std::ldexp(1.0, -24) : 0.0);
+    if (std::fabs(have - want) <= std::max(bound, floor)) continue;
+    if (++wrong <= 3) {
+      ADD_FAILURE() << "element " << i << ": got " << have << ", wanted " << want << " within "
+                    << bound;
+    }
+  }
+  EXPECT_EQ(wrong, 0U) << "of " << q.magnitude.size() << " elements";
+}
+
+}  // namespace halftone::conformance
