@@ -23,6 +23,12 @@ enum class OutputType : uint8_t { kImage, kLatent };
 [[nodiscard]] std::string_view to_string(Precision precision);  // "auto", "fp32", "bf16", "fp16"
 [[nodiscard]] std::string_view to_string(Rng rng);              // "cuda", "cpu"
 
+// A low-rank addition to the weights: a safetensors file, a folder that holds one, or ORG/NAME.
+struct LoraOption {
+  std::string path;
+  double weight = 1;
+};
+
 struct ModelOptions {
   std::string model;     // a diffusers folder, a single .safetensors file, or ORG/NAME
   std::string variant;   // "fp16", "bf16": which files of a folder to take; empty = the plain ones
@@ -33,6 +39,7 @@ struct ModelOptions {
   // the file (empty = the released models' configs), and a folder with CLIP's vocab.json and
   // merges.txt.
   std::string config_folder, clip_vocab;
+  std::vector<LoraOption> loras{};  // added to the weights while they are read
 };
 
 struct SessionOptions {

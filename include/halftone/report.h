@@ -38,9 +38,23 @@ struct MemoryUse {
   uint64_t peak_rss_bytes = 0;  // of the process, so far
 };
 
+// Of one component alone; dynamic_bytes with the activations that its own shape needs.
+struct ComponentMemory {
+  std::string component;
+  uint64_t static_bytes = 0, dynamic_bytes = 0;
+};
+
+// A LoRA that was added to the weights.
+struct LoraUse {
+  std::string file, hash;  // hash of its bytes
+  double weight = 1;
+  int num_modules = 0;  // layers that it changes
+};
+
 // What a request came to after aliases, the model's configuration and built-in defaults.
 struct ResolvedRequest {
   std::string model, family, device, precision, vae_precision;
+  std::vector<LoraUse> loras{};
   std::string prompt, prompt_2;
   bool has_negative_prompt = false;
   std::string negative_prompt, negative_prompt_2;
@@ -80,6 +94,7 @@ struct GenerateReport {
   double steps_per_second = 0;  // of the denoising loop
   int num_images = 0;
   MemoryUse memory;
+  std::vector<ComponentMemory> component_memory;  // in the order of `plans`
   std::vector<std::string> warnings;
 };
 
