@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "quant/record.h"
 
 namespace halftone::quant {
 namespace {
@@ -132,11 +133,15 @@ Rule parse_rule(const JsonView& view) {
 }  // namespace
 
 std::string to_json(const Recipe& recipe) {
+  const auto number = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json();
+  };
   Json rules = Json(Json::Array{});
   for (const Rule& rule : recipe.rules) rules.push(to_json(rule));
   return to_text(Json::object({{"halftone_recipe", kVersion},
                                {"scheme", recipe.scheme},
-                               {"label", recipe.label},
+                               {"level", number(recipe.level)},
+                               {"alpha", number(recipe.alpha)},
                                {"collect_method", method_name(recipe.collect)},
                                {"percentile", recipe.collect.percentile},
                                {"calib_compat", to_string(recipe.collect.compat)},
@@ -150,24 +155,22 @@ std::string to_json(const Recipe& recipe) {
 Recipe parse_recipe(std::string_view text, std::string_view where) {
   const Json json = parse_json(text, where);
   const JsonView view(json, std::string(where));
-  check_members(view, {"halftone_recipe", "scheme", "label", "collect_method", "percentile",
-                       "calib_compat", "bos_aware", "split_shortcut", "rules"});
+  check_members(view, {"halftone_recipe", "scheme", "level", "alpha", "collect_method",
+                       "percentile", "calib_compat", "bos_aware", "split_shortcut", "rules"});
   if (view.at("halftone_recipe").integer() != kVersion) {
     view.at("halftone_recipe").fail(fmt::format("this program reads version {}", kVersion));
   }
   Recipe recipe;
   recipe.scheme = view.at("scheme").string();
-  recipe.label = view.string_or("label", "");
-  for (const std::string* name : {&recipe.scheme, &recipe.label}) {
-    const auto odd = [](char c) {
-      return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-               c == '-');
-    };
-    if (std::ranges::any_of(*name, odd) || name->size() > 64) {
-      view.fail(fmt::format("'{}' is no name (a-z, 0-9, '.', '_', '-')", *name));
-    }
+  const auto odd = [](char c) {
+    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-');
+  };
+  if (recipe.scheme.empty() || recipe.scheme.size() > 64 ||
+      std::ranges::any_of(recipe.scheme, odd)) {
+    view.at("scheme").fail("wanted a name of a-z, 0-9, '_' and '-'");
   }
-  if (recipe.scheme.empty()) view.at("scheme").fail("is empty");
+  if (view.has("level")) recipe.level = view.at("level").number();
+  if (view.has("alpha")) recipe.alpha = view.at("alpha").number();
   const auto checked = [&](const char* key, auto parse) {
     try {
       return parse();
@@ -215,6 +218,19 @@ bool Recipe::needs_record() const {
     if (spec.smooth) return true;
     return spec.activation && !spec.activation->dynamic && !spec.input_amax && !spec.input_low;
   });
+}
+
+std::string readable_name(const Recipe& recipe, const CalibrationRecord* record) {
+  std::string name = recipe.scheme;
+  if (recipe.level) name += fmt::format(".l{}", *recipe.level);
+  if (record != nullptr && recipe.needs_record()) {
+    const std::string batch = record->entry("batch");
+    if (!batch.empty()) name += fmt::format(".bs{}", batch);
+    name += fmt::format(".s{}.c{}.p{:.1f}", record->num_steps, record->samples,
+                        recipe.collect.percentile);
+  }
+  if (recipe.alpha) name += fmt::format(".a{}", *recipe.alpha);
+  return name;
 }
 
 RuleMatcher::RuleMatcher(const Recipe& recipe) : recipe_(recipe) {

@@ -46,8 +46,8 @@ struct Rule {
 
 struct Recipe {
   std::string scheme;  // "int8", "fp8", "mixdq", ...
-  // What a plan's name shows, without the calibration part: "l2.5", "a0.8".
-  std::string label;
+  // What was asked for; the rules carry it out. Shown in plan names.
+  std::optional<double> level, alpha;
   Collect collect;
   bool bos_aware = true;        // text inputs are scaled without token 0, which stays exact
   bool split_shortcut = false;  // shortcuts of joined inputs are quantized in two halves
@@ -72,6 +72,10 @@ class RuleMatcher {
   const Recipe& recipe_;
   std::vector<Pattern> patterns_;
 };
+
+// "int8.l2.5.bs1.s20.c32.p1.0.a0.8": scheme, level, then of the record batch, steps and prompts,
+// percentile, alpha; what does not apply is left out.
+[[nodiscard]] std::string readable_name(const Recipe& recipe, const CalibrationRecord* record);
 
 [[nodiscard]] std::string to_json(const Recipe& recipe);
 // Throws kInvalidArgument (from the command line) or kCorruptFile naming file and key.

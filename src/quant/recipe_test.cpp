@@ -4,6 +4,8 @@
 
 #include "halftone/error.h"
 
+#include "quant/record.h"
+
 namespace halftone::quant {
 namespace {
 
@@ -12,7 +14,8 @@ using graph::Granularity;
 Recipe sample() {
   Recipe recipe;
   recipe.scheme = "int8";
-  recipe.label = "l2.5.a0.8";
+  recipe.level = 2.5;
+  recipe.alpha = 0.8;
   recipe.collect.method = Collect::Method::kHistogram;
   recipe.collect.histogram_percentile = 99.99;
   LayerSpec spec;
@@ -48,6 +51,17 @@ TEST(Recipe, TheLastMatchingRuleWins) {
   EXPECT_FALSE(matcher.choose("conv_in", LayerKind::kConv).spec.weight);
   EXPECT_EQ(matcher.choose("conv_in", LayerKind::kConv).why, "excluded");
   EXPECT_FALSE(matcher.choose("proj_in", LayerKind::kLinear).spec.weight);
+}
+
+TEST(Recipe, NamesSayWhatIsTrue) {
+  CalibrationRecord record;
+  record.key = {{"batch", "1"}};
+  record.num_steps = 20;
+  record.samples = 32;
+  EXPECT_EQ(readable_name(sample(), &record), "int8.l2.5.bs1.s20.c32.p1.0.a0.8");
+  Recipe dynamic;
+  dynamic.scheme = "fp8";
+  EXPECT_EQ(readable_name(dynamic, &record), "fp8");
 }
 
 std::string with_rule(const std::string& rule) {

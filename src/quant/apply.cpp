@@ -1,0 +1,364 @@
+#include "quant/apply.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "quant/smooth.h"
+#include "tensor/quantized.h"
+
+namespace halftone::quant {
+namespace {
+
+using graph::Granularity;
+using graph::Graph;
+using graph::Node;
+using graph::Rate;
+using graph::Role;
+using graph::ValueId;
+
+struct Layer {
+  size_t node;
+  LayerSpec spec;
+  LayerReport report;
+  std::vector<float> row_scale;  // smoothing of what reads this layer's output
+  std::vector<float> columns;    // 1 / smoothing of its own input
+};
+
+// Layers that read one quantized value.
+struct Group {
+  ValueId x;
+  std::vector<size_t> layers;
+};
+
+LayerKind kind_of(const Node& node) {
+  return std::holds_alternative<graph::Conv2d>(node.attrs) ? LayerKind::kConv : LayerKind::kLinear;
+}
+
+void leave(Layer& layer, std::string why) {
+  layer.spec = {};
+  layer.report.why = std::move(why);
+}
+
+std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
+  const RuleMatcher matcher(recipe);
+  std::vector<Layer> layers;
+  for (size_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    if (!is_layer(graph, node)) continue;
+    RuleMatcher::Choice choice = matcher.choose(node.name, kind_of(node));
+    Layer layer{.node = i, .spec = choice.spec, .report = {}, .row_scale = {}, .columns = {}};
+    layer.report.name = node.name;
+    layer.report.kind = kind_of(node);
+    layer.report.why = std::move(choice.why);
+    const Rate rate = graph.value(node.outputs[0]).rate;
+    if (layer.spec.weight && rate == Rate::kSchedule) {
+      leave(layer, "computed once a schedule row");
+    } else if (layer.spec.activation && rate == Rate::kPrompt) {
+      layer.spec.activation.reset();
+      layer.spec.smooth = false;
+      layer.report.why += "; weights only: computed once a prompt";
+    }
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+class Applier {
+ public:
+  Applier(Graph& graph, const Recipe& recipe, const CalibrationRecord* record,
+          const WeightSource& weights)
+      : editor_(graph),
+        graph_(graph),
+        recipe_(recipe),
+        record_(record),
+        weights_(weights),
+        layers_(choose_layers(graph, recipe)) {}
+
+  Applied run() {
+    for (Layer& layer : layers_) need_statistics(layer);
+    make_groups();
+    for (const Group& group : groups_) smooth(group);
+    for (const Group& group : groups_) quantize_input(group);
+    for (Layer& layer : layers_) change_weight(layer);
+    editor_.commit();
+    Applied applied;
+    for (Layer& layer : layers_) {
+      layer.report.weight = layer.spec.weight;
+      layer.report.activation = layer.spec.activation;
+      applied.layers.push_back(std::move(layer.report));
+    }
+    return applied;
+  }
+
+ private:
+  [[nodiscard]] const ValueStats* stats_of(const Layer& layer) const {
+    return record_ == nullptr ? nullptr : record_->find(layer.report.name);
+  }
+
+  void need_statistics(Layer& layer) const {
+    const LayerSpec& spec = layer.spec;
+    if (!spec.activation) return;
+    if (layer.report.kind == LayerKind::kConv) layer.spec.smooth = false;
+    const bool given = spec.input_amax || spec.input_low;
+    const bool needs = spec.smooth || (!spec.activation->dynamic && !given);
+    if (!needs) return;
+    if (record_ == nullptr) {
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("recipe '{}' needs a calibration record ({} has a static scale); run "
+                              "'halftone calibrate' and give --ranges",
+                              recipe_.scheme, layer.report.name));
+    }
+    const ValueStats* stats = stats_of(layer);
+    const bool fits = stats != nullptr && stats->channels == graph_.type(input(layer)).shape[-1];
+    if (!fits) leave(layer, "not in the calibration record");
+  }
+
+  [[nodiscard]] ValueId input(const Layer& layer) const {
+    return operand_of(graph_.nodes()[layer.node], Role::kX);
+  }
+
+  void make_groups() {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      if (!layer.spec.activation) continue;
+      const auto same = [&](const Group& group) {
+        const LayerSpec& other = layers_[group.layers.front()].spec;
+        return group.x == input(layer) && other.activation == layer.spec.activation &&
+               other.smooth == layer.spec.smooth && other.alpha == layer.spec.alpha &&
+               other.input_amax == layer.spec.input_amax &&
+               other.input_low == layer.spec.input_low && other.input_high == layer.spec.input_high;
+      };
+      const auto found = std::ranges::find_if(groups_, same);
+      if (found == groups_.end()) {
+        groups_.push_back({input(layer), {i}});
+      } else {
+        found->layers.push_back(i);
+      }
+    }
+    gammas_.resize(groups_.size());
+    smoothed_amax_.resize(groups_.size(), 0.0F);
+  }
+
+  [[nodiscard]] const graph::Value& weight_of(const Layer& layer) const {
+    return graph_.value(operand_of(graph_.nodes()[layer.node], Role::kWeight));
+  }
+
+  void smooth(const Group& group) {
+    const auto index = static_cast<size_t>(&group - groups_.data());
+    const LayerSpec& spec = layers_[group.layers.front()].spec;
+    if (!spec.smooth) return;
+    const std::vector<float>& input_amax = stats_of(layers_[group.layers.front()])->column_amax;
+    std::vector<float> weight_amax(input_amax.size(), 0.0F);
+    for (const size_t i : group.layers) {
+      const graph::Value& weight = weight_of(layers_[i]);
+      if (!weight.constant || weight.constant->weight.empty()) return;
+      const std::vector<float> amax = column_amax(weight, weights_);
+      for (size_t j = 0; j < amax.size(); ++j) weight_amax[j] = std::max(weight_amax[j], amax[j]);
+    }
+    const std::vector<float> s = smoothing_factors(input_amax, weight_amax, spec.alpha);
+    for (size_t j = 0; j < s.size(); ++j) {
+      smoothed_amax_[index] = std::max(smoothed_amax_[index], input_amax[j] * s[j]);
+    }
+    const std::string where = place(group, index, s);
+    for (const size_t i : group.layers) {
+      layers_[i].report.smoothing = where;
+      layers_[i].columns.resize(s.size());
+      for (size_t j = 0; j < s.size(); ++j) layers_[i].columns[j] = 1.0F / s[j];
+    }
+  }
+
+  // Multiplies the input by s and says where.
+  std::string place(const Group& group, size_t index, const std::vector<float>& s) {
+    const auto fold = find_fold(editor_, group.x, group.layers.size());
+    if (fold && fold->place == Fold::Place::kNorm) {
+      scale_norm(editor_, fold->node, s);
+      return "in " + graph_.nodes()[fold->node].name;
+    }
+    if (fold) {
+      const auto maker = std::ranges::find(layers_, fold->node, &Layer::node);
+      if (maker != layers_.end() && maker->row_scale.empty()) {
+        maker->row_scale = s;
+        const auto rows = static_cast<size_t>(weight_of(*maker).type.shape[0]);
+        maker->row_scale.resize(rows, 1.0F);
+        return "in " + maker->report.name;
+      }
+    }
+    gammas_[index] = s;
+    return "in the quantizer";
+  }
+
+  // Largest magnitude of a group's input under its static scale.
+  [[nodiscard]] float static_amax(const Group& group) const {
+    const auto index = static_cast<size_t>(&group - groups_.data());
+    const Layer& layer = layers_[group.layers.front()];
+    if (layer.spec.input_amax) return *layer.spec.input_amax;
+    if (layer.spec.smooth) return smoothed_amax_[index];
+    Collect collect = recipe_.collect;
+    using Method = Collect::Method;
+    const bool by_steps = collect.method != Method::kHistogram && collect.method != Method::kMse;
+    if (layer.report.kind == LayerKind::kLinear && by_steps &&
+        collect.compat != Collect::Compat::kTrt9 && collect.compat != Collect::Compat::kMixdq) {
+      collect = {};
+      collect.method = Method::kMax;
+    }
+    return amax_of(*stats_of(layer), collect, layer.spec.activation->bits);
+  }
+
+  struct Range {
+    float scale;
+    std::optional<int32_t> zero;
+    float amax;
+  };
+  [[nodiscard]] Range static_range(const Group& group) const {
+    const LayerSpec& spec = layers_[group.layers.front()].spec;
+    const QuantSpec& q = *spec.activation;
+    if (q.symmetric) {
+      const float amax = static_amax(group);
+      const float scale = scale_for(amax, quantized_largest(q.dtype, q.bits));
+      return {amax > 0 ? scale : 1.0F, std::nullopt, amax};
+    }
+    const ValueStats* stats = stats_of(layers_[group.layers.front()]);
+    const bool ema = recipe_.collect.compat == Collect::Compat::kMixdq;
+    const float low = std::min(0.0F, spec.input_low ? *spec.input_low
+                                     : ema          ? stats->ema_low
+                                                    : stats->low);
+    const float high = std::max(0.0F, spec.input_high ? *spec.input_high
+                                      : ema           ? stats->ema_high
+                                                      : stats->high);
+    const auto steps = static_cast<float>((int64_t{1} << q.bits) - 1);
+    const float scale = std::max((high - low) / steps, kMinScale);
+    const auto zero = static_cast<int32_t>(std::nearbyint(-low / scale));
+    return {scale, zero - (1 << (q.bits - 1)), std::max(-low, high)};
+  }
+
+  void quantize_input(const Group& group) {
+    const auto index = static_cast<size_t>(&group - groups_.data());
+    Layer& first = layers_[group.layers.front()];
+    const QuantSpec& spec = *first.spec.activation;
+    const std::string name = first.report.name + ".input_quantizer";
+    // x as the layer reads it: a norm that was smoothed makes the same value.
+    std::vector<graph::Operand> inputs{{Role::kX, group.x}};
+    if (!gammas_[index].empty()) {
+      inputs.push_back({Role::kGamma, editor_.literal(name + ".smoothing", gammas_[index])});
+    }
+    ValueId scale = graph::kNoValue;
+    ValueId zero = graph::kNoValue;
+    if (!spec.dynamic) {
+      const Range range = static_range(group);
+      scale = editor_.literal(name + ".scale", std::vector<float>{range.scale});
+      inputs.push_back({Role::kXScale, scale});
+      if (range.zero) {
+        zero = editor_.literal(name + ".zero", *range.zero);
+        inputs.push_back({Role::kXZero, zero});
+      }
+      for (const size_t i : group.layers) {
+        layers_[i].report.input_scale = range.scale;
+        layers_[i].report.input_amax = range.amax;
+      }
+    }
+    const ValueId q = editor_.add(graph::Quantize{.dtype = spec.dtype,
+                                                  .bits = spec.bits,
+                                                  .granularity = spec.granularity,
+                                                  .dynamic = spec.dynamic},
+                                  std::move(inputs), name);
+    if (spec.dynamic) scale = editor_.second_output(q);
+    std::vector<graph::Operand> back{{Role::kX, q}, {Role::kXScale, scale}};
+    if (zero != graph::kNoValue) back.push_back({Role::kXZero, zero});
+    const ValueId x = editor_.add(graph::Dequantize{.dtype = graph_.type(group.x).dtype,
+                                                    .bits = spec.bits,
+                                                    .granularity = spec.granularity},
+                                  std::move(back), first.report.name + ".input");
+    for (const size_t i : group.layers) editor_.set_operand(layers_[i].node, Role::kX, x);
+  }
+
+  // The weight in f32, as it is stored in the checkpoint.
+  ValueId exact_weight(ValueId weight) {
+    const graph::Value value = graph_.value(weight);
+    if (value.constant && !value.constant->weight.empty()) {
+      return graph_.add_weight(value.constant->weight, {DType::kF32, value.type.shape});
+    }
+    const Node* node = editor_.producer(weight);
+    if (node == nullptr || !std::holds_alternative<graph::Transpose>(node->attrs)) return weight;
+    const graph::OpAttrs attrs = node->attrs;
+    const std::string name = node->name;
+    return editor_.add(attrs, {{Role::kX, exact_weight(operand_of(*node, Role::kX))}}, name);
+  }
+
+  ValueId scaled(ValueId x, int64_t axis, const std::vector<float>& factors,
+                 const std::string& name) {
+    if (factors.empty()) return x;
+    return editor_.add(graph::Scale{axis},
+                       {{Role::kX, x}, {Role::kGamma, editor_.literal(name + ".factors", factors)}},
+                       name);
+  }
+
+  void change_weight(Layer& layer) {
+    if (!layer.spec.weight && layer.row_scale.empty()) return;
+    const std::string name = layer.report.name;
+    const ValueId old = editor_.operand(layer.node, Role::kWeight);
+    const DType dtype = graph_.type(old).dtype;
+    ValueId weight = exact_weight(old);
+    weight = scaled(weight, 0, layer.row_scale, name + ".smoothed_rows");
+    weight = scaled(weight, -1, layer.columns, name + ".smoothed_columns");
+    if (const ValueId bias = editor_.operand(layer.node, Role::kBias);
+        bias != graph::kNoValue && !layer.row_scale.empty()) {
+      editor_.set_operand(layer.node, Role::kBias,
+                          scaled(bias, 0, layer.row_scale, name + ".smoothed_bias"));
+    }
+    if (layer.spec.weight) {
+      weight = quantized_weight(weight, *layer.spec.weight, dtype, name);
+    } else if (graph_.type(weight).dtype != dtype) {
+      weight = editor_.add(graph::Cast{dtype}, {{Role::kX, weight}}, name + ".weight");
+    }
+    editor_.set_operand(layer.node, Role::kWeight, weight);
+  }
+
+  ValueId quantized_weight(ValueId weight, const QuantSpec& spec, DType dtype,
+                           const std::string& name) {
+    const bool packs = spec.bits < 8 && graph_.type(weight).shape[-1] * spec.bits % 8 == 0;
+    const ValueId q = editor_.add(graph::Quantize{.dtype = packs ? DType::kU8 : spec.dtype,
+                                                  .bits = spec.bits,
+                                                  .granularity = spec.granularity,
+                                                  .dynamic = true,
+                                                  .narrow = spec.dtype == DType::kI8},
+                                  {{Role::kX, weight}}, name + ".weight_quantizer");
+    return editor_.add(
+        graph::Dequantize{.dtype = dtype, .bits = spec.bits, .granularity = spec.granularity},
+        {{Role::kX, q}, {Role::kXScale, editor_.second_output(q)}}, name + ".weight");
+  }
+
+  Editor editor_;
+  Graph& graph_;
+  const Recipe& recipe_;
+  const CalibrationRecord* record_;
+  const WeightSource& weights_;
+  std::vector<Layer> layers_;
+  std::vector<Group> groups_;
+  std::vector<std::vector<float>> gammas_;  // a group: smoothing left to its quantizer
+  std::vector<float> smoothed_amax_;        // a group
+};
+
+}  // namespace
+
+Applied apply(Graph& graph, const Recipe& recipe, const CalibrationRecord* record,
+              const WeightSource& weights) {
+  return Applier(graph, recipe, record, weights).run();
+}
+
+std::vector<LayerReport> resolve(const Graph& graph, const Recipe& recipe) {
+  std::vector<LayerReport> reports;
+  for (Layer& layer : choose_layers(graph, recipe)) {
+    layer.report.weight = layer.spec.weight;
+    layer.report.activation = layer.spec.activation;
+    reports.push_back(std::move(layer.report));
+  }
+  return reports;
+}
+
+}  // namespace halftone::quant

@@ -1,0 +1,129 @@
+#include "quant/schemes/scheme.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+namespace halftone::quant {
+
+#define HALFTONE_SCHEME(name) extern const Scheme kScheme_##name;
+#include "quant/schemes/schemes.inc"
+#undef HALFTONE_SCHEME
+
+namespace {
+
+constexpr std::array kLevels = {1.0, 2.0, 2.5, 3.0, 4.0};
+
+struct Policy {
+  std::string_view name;
+  std::string_view off;  // pattern; empty = nothing
+};
+
+// Sources of the lists: algorithms of the systems they are named after.
+constexpr std::string_view kTrt10 =
+    "time_emb_proj|time_embedding|conv_in|conv_out|conv_shortcut|add_embedding";
+constexpr std::string_view kDefault =
+    "time_emb_proj|time_embedding|conv_in|conv_out|conv_shortcut|add_embedding|"
+    "up_blocks.2.resnets.2.conv1|up_blocks.2.resnets.2.conv2|"
+    "norm1(_context)?\\.linear|pos_embed|time_text_embed|context_embedder|norm_out";
+constexpr std::string_view kTheStage =
+    "conv_in|conv_out|time_embedding.linear_1|down_blocks.0.downsamplers.0.conv|"
+    "down_blocks.1.resnets.0.conv_shortcut|up_blocks.1.resnets.2.conv_shortcut|"
+    "up_blocks.2.resnets.[012].conv_shortcut|up_blocks.2.resnets.2.conv2";
+constexpr std::array<Policy, 6> kPolicies{{{"default", kDefault},
+                                           {"trt10", kTrt10},
+                                           {"nemo", kTrt10},
+                                           {"mlperf", kDefault},
+                                           {"thestage", kTheStage},
+                                           {"none", ""}}};
+
+constexpr std::string_view kFeedForward = "ff\\.net|ff_context\\.net";
+constexpr std::string_view kQkv = "to_[qkv]$|add_[qkv]_proj$";
+
+void check_level(double level) {
+  if (std::ranges::find(kLevels, level) != kLevels.end()) return;
+  throw Error(Errc::kInvalidArgument,
+              fmt::format("quantization level: got {}, wanted 1, 2, 2.5, 3 or 4", level));
+}
+
+}  // namespace
+
+std::span<const Scheme* const> schemes() {
+  static const std::array kAll = {
+#define HALFTONE_SCHEME(name) &kScheme_##name,
+#include "quant/schemes/schemes.inc"
+#undef HALFTONE_SCHEME
+  };
+  return kAll;
+}
+
+Recipe make_recipe(const SchemeOptions& options) {
+  if (options.level) check_level(*options.level);
+  for (const Scheme* scheme : schemes()) {
+    if (scheme->name == options.scheme) return scheme->make(options);
+  }
+  std::string names;
+  for (const Scheme* scheme : schemes()) {
+    names.append(names.empty() ? "" : ", ").append(scheme->name);
+  }
+  throw Error(Errc::kInvalidArgument,
+              fmt::format("quantization scheme '{}': there are {}", options.scheme, names));
+}
+
+void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const LayerSpec& conv) {
+  const std::string why = fmt::format("level {}", level);
+  if (level >= 1) recipe.rules.push_back({".", LayerKind::kConv, conv, why});
+  if (level >= 3) {
+    recipe.rules.push_back({".", LayerKind::kLinear, linear, why});
+    return;
+  }
+  if (level >= 2) {
+    recipe.rules.push_back({std::string(kFeedForward), LayerKind::kLinear, linear, why});
+  }
+  if (level >= 2.5) recipe.rules.push_back({std::string(kQkv), LayerKind::kLinear, linear, why});
+}
+
+void add_policy(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
+                const LayerSpec& conv) {
+  const auto policy = std::ranges::find(kPolicies, options.policy, &Policy::name);
+  if (policy == kPolicies.end()) {
+    std::string names;
+    for (const Policy& p : kPolicies) names.append(names.empty() ? "" : ", ").append(p.name);
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("policy '{}': there are {}", options.policy, names));
+  }
+  if (!policy->off.empty()) {
+    recipe.rules.push_back(
+        {std::string(policy->off), LayerKind::kAny, {}, fmt::format("policy {}", policy->name)});
+  }
+  for (const auto& [pattern, alpha] : options.alphas) {
+    if (!linear.smooth) continue;
+    LayerSpec spec = linear;
+    spec.alpha = alpha;
+    recipe.rules.push_back({pattern, LayerKind::kLinear, spec, fmt::format("alpha {}", alpha)});
+  }
+  for (const std::string& pattern : options.exclude) {
+    recipe.rules.push_back({pattern, LayerKind::kAny, {}, "excluded: " + pattern});
+  }
+  for (const std::string& pattern : options.include) {
+    recipe.rules.push_back({pattern, LayerKind::kLinear, linear, "included: " + pattern});
+    recipe.rules.push_back({pattern, LayerKind::kConv, conv, "included: " + pattern});
+  }
+  for (const Rule& rule : recipe.rules) (void)Pattern(rule.pattern);  // refuses malformed ones
+}
+
+Collect collect_of(const SchemeOptions& options, Collect::Method by_default) {
+  return {.method = options.method.value_or(by_default),
+          .histogram_percentile = options.histogram_percentile,
+          .percentile = options.percentile,
+          .compat = options.compat};
+}
+
+QuantSpec channel_weights(DType dtype, int64_t bits) {
+  return {.dtype = dtype, .bits = bits, .granularity = graph::Granularity::kPerChannel};
+}
+
+}  // namespace halftone::quant

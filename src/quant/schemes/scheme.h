@@ -1,0 +1,55 @@
+// Schemes: named ways to write a recipe. One file each, listed in schemes.inc.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "quant/recipe.h"
+
+namespace halftone::quant {
+
+// What a user may choose; a field left alone means the scheme's own default.
+struct SchemeOptions {
+  std::string scheme = "int8";
+  std::optional<double> level;    // 1, 2, 2.5, 3 or 4
+  std::optional<double> alpha;    // SmoothQuant; int8
+  std::optional<bool> smooth;     // false: plain maximum ("max")
+  std::optional<bool> per_token;  // linear inputs: dynamic per token instead of static per tensor
+  // (pattern, alpha): other alphas for some layers.
+  std::vector<std::pair<std::string, double>> alphas;
+  std::string policy = "default";             // default, trt10, nemo, mlperf, thestage, none
+  std::vector<std::string> exclude, include;  // patterns, after the policy; include after exclude
+  std::optional<Collect::Method> method;
+  double histogram_percentile = 99.9;
+  double percentile = 1.0;
+  Collect::Compat compat = Collect::Compat::kNone;
+};
+
+struct Scheme {
+  std::string_view name;
+  std::string_view what;  // one line for humans
+  Recipe (*make)(const SchemeOptions& options);
+};
+[[nodiscard]] std::span<const Scheme* const> schemes();
+
+// The recipe of options.scheme; throws kInvalidArgument listing the schemes, levels or policies.
+[[nodiscard]] Recipe make_recipe(const SchemeOptions& options);
+
+// --- for schemes
+
+// Level rules: convolutions from level 1, feed-forward linears from 2, q, k, v from 2.5, all
+// linears from 3. Text-to-image UNets and the two streams of MMDiT.
+void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const LayerSpec& conv);
+// Then what stays off: the policy's list, the user's exclude, and what include switches on again.
+void add_policy(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
+                const LayerSpec& conv);
+// The options' collect settings over a scheme's default method.
+[[nodiscard]] Collect collect_of(const SchemeOptions& options, Collect::Method by_default);
+
+[[nodiscard]] QuantSpec channel_weights(DType dtype, int64_t bits = 8);
+
+}  // namespace halftone::quant
