@@ -127,6 +127,21 @@ runtime::MemoryReport Components::memory() const {
   return sum;
 }
 
+runtime::MemoryReport Components::memory_of(const std::string& component) const {
+  runtime::MemoryReport sum;
+  if (const auto found = constants_.find(component); found != constants_.end()) {
+    sum.constant_bytes = found->second->num_bytes();
+  }
+  for (const Entry& entry : entries_) {
+    if (!entry.executor || entry.key.component != component) continue;
+    const runtime::MemoryReport one = entry.executor->memory();
+    sum.persistent_bytes += one.persistent_bytes;
+    sum.schedule_bytes += one.schedule_bytes;
+    sum.arena_bytes = std::max(sum.arena_bytes, one.arena_bytes);
+  }
+  return sum;
+}
+
 std::map<std::string, std::vector<runtime::CallTime>> Components::times() const {
   std::map<std::string, std::vector<runtime::CallTime>> result;
   for (const Entry& entry : entries_) {

@@ -62,6 +62,8 @@ class Components {
 
   // Over everything that is held.
   [[nodiscard]] runtime::MemoryReport memory() const;
+  // Of one component alone, with the arena that its own largest shape needs.
+  [[nodiscard]] runtime::MemoryReport memory_of(const std::string& component) const;
   [[nodiscard]] std::map<std::string, std::vector<runtime::CallTime>> times() const;
 
  private:

@@ -336,6 +336,7 @@ struct Pipeline::Run {
       unet.set_input("noise", nchw_to_nhwc(noise.draw_nchw(facts.latent_channels, height, width)));
     }
     unet.run_step(index);
+    if (request.on_step) request.on_step(index, unet);
     unet.feed_back("state", "state");
   }
 

@@ -56,6 +56,8 @@ struct Request {
   const Tensor* init_image = nullptr;  // f32[1, height, width, 3] in [0, 1]
   bool decode = true;                  // false: latents only
   ProgressCallback progress;           // stages "load", "text", "encode", "denoise", "decode"
+  // After each row of the schedule, to read the denoiser's outputs; index from 0.
+  std::function<void(int row, const runtime::Executor& denoiser)> on_step;
 };
 
 struct StageTime {

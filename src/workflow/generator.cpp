@@ -130,11 +130,21 @@ PlanUse Generator::plan_use(const pipeline::Components::Use& use) const {
           .build_ms = use.build_ms};
 }
 
-MemoryUse Generator::memory() const {
-  const runtime::MemoryReport report = pipeline_->components().memory();
-  return {.static_bytes = report.constant_bytes,
-          .dynamic_bytes = report.persistent_bytes + report.arena_bytes + report.schedule_bytes,
-          .peak_rss_bytes = peak_rss_bytes()};
+void Generator::report_memory(GenerateReport& report) const {
+  const auto dynamic = [](const runtime::MemoryReport& memory) {
+    return memory.persistent_bytes + memory.arena_bytes + memory.schedule_bytes;
+  };
+  const pipeline::Components& components = pipeline_->components();
+  const runtime::MemoryReport all = components.memory();
+  report.memory = {.static_bytes = all.constant_bytes,
+                   .dynamic_bytes = dynamic(all),
+                   .peak_rss_bytes = peak_rss_bytes()};
+  for (const PlanUse& plan : report.plans) {
+    const runtime::MemoryReport one = components.memory_of(plan.component);
+    report.component_memory.push_back({.component = plan.component,
+                                       .static_bytes = one.constant_bytes,
+                                       .dynamic_bytes = dynamic(one)});
+  }
 }
 
 DryRun Generator::dry_run(const GenerateOptions& options) const {
@@ -154,7 +164,8 @@ DryRun Generator::dry_run(const GenerateOptions& options) const {
   return result;
 }
 
-GenerateReport Generator::generate(const GenerateOptions& options, const ImageSink& on_image) {
+GenerateReport Generator::generate(const GenerateOptions& options, const ImageSink& on_image,
+                                   const StepSink& on_step) {
   const pipeline::Stopwatch clock;
   warnings_.clear();
   const PreparedRequest prepared = prepare(options);
@@ -173,6 +184,7 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
       shown.image = batch * r.batch_size;
       return !options_.progress || options_.progress(shown);
     };
+    request.on_step = on_step;
     pipeline::Result result = pipe.generate(request);
     model_.checkpoint->check_unchanged();
     if (batch == 0) {
@@ -206,7 +218,7 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
     }
   }
   report.num_images = static_cast<int>(report.seeds.size());
-  report.memory = memory();
+  report_memory(report);
   report.warnings = warnings_;
   report.total_ms = clock.ms();
   return report;

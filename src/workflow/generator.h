@@ -16,6 +16,7 @@
 namespace halftone::workflow {
 
 using ImageSink = std::function<void(Image&& image)>;
+using StepSink = std::function<void(int row, const runtime::Executor& denoiser)>;
 
 // One caller at a time; the device must outlive it.
 class Generator {
@@ -23,7 +24,9 @@ class Generator {
   Generator(backend::Device& device, SessionOptions options);
 
   [[nodiscard]] DryRun dry_run(const GenerateOptions& options) const;
-  GenerateReport generate(const GenerateOptions& options, const ImageSink& on_image);
+  // `on_step` sees the denoiser after each row of the schedule.
+  GenerateReport generate(const GenerateOptions& options, const ImageSink& on_image,
+                          const StepSink& on_step = {});
   BuildReport build(const BuildOptions& options);
   BenchReport bench(const BenchOptions& options);
 
@@ -31,7 +34,7 @@ class Generator {
   [[nodiscard]] PreparedRequest prepare(const GenerateOptions& options) const;
   pipeline::Pipeline& pipeline(bool profile);
   [[nodiscard]] PlanUse plan_use(const pipeline::Components::Use& use) const;
-  [[nodiscard]] MemoryUse memory() const;
+  void report_memory(GenerateReport& report) const;
 
   backend::Device& device_;
   SessionOptions options_;

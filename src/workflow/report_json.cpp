@@ -65,6 +65,16 @@ Json plan_list(const std::vector<PlanUse>& plans) {
   return list;
 }
 
+Json component_list(const std::vector<ComponentMemory>& components) {
+  Json list = Json::array();
+  for (const ComponentMemory& one : components) {
+    list.push(Json::object({{"component", one.component},
+                            {"static_bytes", one.static_bytes},
+                            {"dynamic_bytes", one.dynamic_bytes}}));
+  }
+  return list;
+}
+
 Json model_value(const ModelEntry& model) {
   return Json::object({{"name", model.name},
                        {"path", model.path},
@@ -107,7 +117,9 @@ std::string to_json(const GenerateReport& report, const std::vector<std::string>
   json.set("pipeline_ms", report.pipeline_ms).set("load_ms", report.load_ms);
   json.set("build_ms", report.build_ms).set("total_ms", report.total_ms);
   json.set("steps_per_second", report.steps_per_second).set("num_images", report.num_images);
-  json.set("memory", to_value(report.memory)).set("warnings", Json::array_of(report.warnings));
+  json.set("memory", to_value(report.memory));
+  json.set("component_memory", workflow::component_list(report.component_memory));
+  json.set("warnings", Json::array_of(report.warnings));
   return to_text(json);
 }
 
