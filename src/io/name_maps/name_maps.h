@@ -61,4 +61,9 @@ struct Rename {
 [[nodiscard]] std::optional<std::string> rename(std::string_view text,
                                                 std::span<const Rename> table);
 
+// The LDM names that a module of our UNet may have ("conv_in" -> "input_blocks.0.0"), without the
+// single files' prefix; an upsampler has two, for levels with and without attention.
+[[nodiscard]] std::vector<std::string> ldm_names(std::string_view module,
+                                                 uint64_t layers_per_block);
+
 }  // namespace halftone::io

@@ -1,4 +1,7 @@
 // The UNet of SD 1.x and SDXL single files (CompVis "latent diffusion" names).
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 #include "io/name_maps/name_maps.h"
@@ -79,7 +82,51 @@ std::optional<std::vector<MappedTensor>> map(std::string_view stored,
   return std::vector<MappedTensor>{{"unet", *ours}};
 }
 
+template <size_t N>
+constexpr std::array<Rename, N> swapped(const Rename (&table)[N]) {
+  std::array<Rename, N> out{};
+  std::ranges::transform(table, out.begin(), [](const Rename& row) {
+    return Rename{row.to, row.from};
+  });
+  return out;
+}
+
+// The part of a module's name below its block: "resnets.1.conv1" of input or output block `index`.
+std::vector<std::string> ldm_inner(std::string_view side, uint64_t index, const DottedName& name,
+                                   size_t at) {
+  if (name[at] == "attentions") return {fmt::format("{}.{}.1.{}", side, index, name.from(at + 2))};
+  if (name[at] != "resnets") return {};
+  const auto inner = rename(name.from(at + 2), swapped(kResnet));
+  if (!inner) return {};
+  return {fmt::format("{}.{}.0.{}", side, index, *inner)};
+}
+
 }  // namespace
+
+std::vector<std::string> ldm_names(std::string_view module, uint64_t layers) {
+  if (const auto end = rename(module, swapped(kEnds))) return {*end};
+  const DottedName name(module);
+  if (name[0] == "mid_block") {
+    const auto layer = name.index(2);
+    if (!layer) return {};
+    if (name[1] == "attentions") return {fmt::format("middle_block.1.{}", name.from(3))};
+    const auto inner = rename(name.from(3), swapped(kResnet));
+    if (!inner) return {};
+    return {fmt::format("middle_block.{}.{}", *layer * 2, *inner)};
+  }
+  const auto block = name.index(1);
+  const auto layer = name.index(3);
+  if (!block || !layer) return {};
+  const uint64_t first = *block * (layers + 1);
+  if (name[0] == "down_blocks") {
+    if (name[2] != "downsamplers") return ldm_inner("input_blocks", first + *layer + 1, name, 2);
+    return {fmt::format("input_blocks.{}.0.op", first + layers + 1)};
+  }
+  if (name[0] != "up_blocks") return {};
+  if (name[2] != "upsamplers") return ldm_inner("output_blocks", first + *layer, name, 2);
+  return {fmt::format("output_blocks.{}.1.conv", first + layers),
+          fmt::format("output_blocks.{}.2.conv", first + layers)};
+}
 
 const NameMap k_sdxl_ldm{"sdxl_ldm", map};
 
