@@ -85,6 +85,34 @@ inline std::vector<Case> scale_cases() {
   return cases;
 }
 
+// Statistics of observers: extremes are exact, sums have an order of their own.
+inline std::vector<Case> reduce_cases() {
+  using graph::Reduction;
+  std::vector<Case> cases;
+  for (const DType t : kFloats) {
+    const Shape shape{2, 9, 130};
+    for (const Reduction reduction :
+         {Reduction::kAbsMax, Reduction::kMin, Reduction::kMax, Reduction::kSumSquares}) {
+      for (const Granularity g :
+           {Granularity::kPerTensor, Granularity::kPerToken, Granularity::kPerColumn}) {
+        Case c;
+        c.name = "reduce " + std::string(to_string(t)) + " " + std::string(to_string(reduction)) +
+                 " " + std::string(to_string(g));
+        c.attrs = graph::Reduce{reduction, g};
+        c.inputs = {{Role::kX, {t, shape}, Fill::kNormal}};
+        if (reduction == Reduction::kSumSquares) c.depth = 2.0 * 9.0 * 130.0;
+        cases.push_back(std::move(c));
+      }
+    }
+    Case c;
+    c.name = "histogram " + std::string(to_string(t));
+    c.attrs = graph::Histogram{};
+    c.inputs = {{Role::kX, {t, shape}, Fill::kNormal}};
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
 // Norms that end in Quantize: their sums have another order than the reference's.
 inline std::vector<Case> quantized_norm_cases() {
   std::vector<Case> cases;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "reference/reference.h"
+#include "tensor/quantized.h"
 
 namespace halftone::conformance {
 namespace {
@@ -111,9 +112,20 @@ OpAttrs linear_part(OpAttrs attrs) {
   return attrs;
 }
 
-// |codes| of integers that lie one a byte.
-Tensor positive_integers(const Tensor& t) {
+// |codes| of integers; packed ones are those of a weight for `channels` channels.
+Tensor positive_integers(const Tensor& t, int64_t channels) {
   Tensor result = t.clone();
+  if (t.type().dtype == DType::kU8) {  // packed
+    const int64_t row = t.shape().row_size();
+    const int64_t bits = row * 8 / std::max<int64_t>(channels, 1);
+    std::ranges::fill(result.values<uint8_t>(), uint8_t{0});
+    for (int64_t i = 0; i < t.shape().num_rows() * channels; ++i) {
+      const int64_t at = i / channels * row;
+      const int32_t code = packed_at(t.view().as<uint8_t>() + at, i % channels, bits);
+      put_packed(result.values<uint8_t>().data() + at, i % channels, bits,
+                 std::min(std::abs(code), quantized_high(bits)));
+    }
+  }
   if (t.type().dtype == DType::kI8) {
     for (int8_t& v : result.values<int8_t>()) {
       v = static_cast<int8_t>(std::min(std::abs(static_cast<int>(v)), 127));
@@ -131,7 +143,7 @@ bool is_bounded_by_its_answer(const OpAttrs& attrs) {
 
 // What the op makes of absolute values; for norms and the like, the largest answer plus one.
 std::vector<double> magnitude_of(const Case& c, const Question& q) {
-  if (!is_floating(q.answers[0].type().dtype)) return {};
+  if (size_of(q.answers[0].type().dtype) == 1) return {};
   if (is_bounded_by_its_answer(c.attrs)) {
     const Tensor answer = q.answers[0].to(DType::kF32);
     double top = 0.0;
@@ -149,7 +161,7 @@ std::vector<double> magnitude_of(const Case& c, const Question& q) {
     typed.push_back(q.typed_inputs[i]);
     const DType dtype = typed.back().type.dtype;
     if (!is_floating(dtype)) {
-      positive.push_back(positive_integers(q.inputs[i]));
+      positive.push_back(positive_integers(q.inputs[i], q.inputs[0].shape().row_size()));
       continue;
     }
     Tensor f = q.inputs[i].to(DType::kF32);

@@ -108,4 +108,6 @@ std::unique_ptr<Device> create_cpu_device(const CpuOptions& options) {
   return std::make_unique<CpuDevice>(options);
 }
 
+std::string library_versions() { return onednn::version(); }
+
 }  // namespace halftone::backend::cpu

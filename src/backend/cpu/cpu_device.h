@@ -17,4 +17,7 @@ struct CpuOptions {
 // process.
 [[nodiscard]] std::unique_ptr<Device> create_cpu_device(const CpuOptions& options = {});
 
+// Libraries the kernels use, with their versions: "oneDNN 2.6.3".
+[[nodiscard]] std::string library_versions();
+
 }  // namespace halftone::backend::cpu

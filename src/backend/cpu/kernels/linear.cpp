@@ -1,10 +1,12 @@
 // Linear on VectorOps' register tiles: y = epilogue(x W^T).
 //
 // Weights are packed into panels of `cols` outputs, [panel][in][cols], in their own element type:
-// bf16 weights stay 2 bytes in memory and are widened a slice at a time. With geglu a panel holds
-// cols/2 values and the cols/2 gates that belong to them, so the product never leaves the register
-// tile's cache lines before it is gated. x is packed once a call into f32 tiles, [tile][in][rows].
-// A task is a block of tiles times a panel:
+// bf16 weights stay 2 bytes in memory, i8 and f8e4m3 codes one (packed integers are unpacked to
+// i8), and are widened a slice at a time; products of codes are those of their plain values, scaled
+// at the end. So f8e4m3 is simulated exactly, in f32. With geglu a panel holds cols/2 values and
+// the cols/2 gates that belong to them, so the product never leaves the register tile's cache lines
+// before it is gated. x is packed once a call into f32 tiles, [tile][in][rows]. A task is a block
+// of tiles times a panel:
 //   for each slice of kSlice inputs: widen the panel's slice, multiply every tile, accumulate in
 //   f32 then the epilogue row by row: + bias + row_add, activation or gate, + residual, rounding.
 #include <algorithm>
@@ -15,6 +17,7 @@
 #include "backend/cpu/call.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "tensor/quantized.h"
 
 namespace halftone::backend::cpu {
 namespace {
@@ -24,7 +27,6 @@ using graph::Role;
 constexpr int64_t kSlice =
     128;  // inputs: a slice of a panel stays in half of the first level cache
 constexpr int64_t kTilesPerTask = 32;
-constexpr int64_t kMaxCols = 64;
 constexpr int64_t kMaxTileRows = 16;
 
 // Sizes that follow from the op and the tile.
@@ -32,7 +34,8 @@ struct LinearPlan {
   int64_t rows = 0, in = 0, weight_rows = 0, out = 0;
   int64_t tile_rows = 0, cols = 0, tiles = 0, panels = 0, batch = 0;
   bool geglu = false;
-  DType weight_dtype = DType::kF32;
+  DType weight_dtype = DType::kF32;  // as packed
+  int64_t packed_bits = 0;           // of a weight of packed integers
 
   LinearPlan(const graph::OpDesc& desc, const DeviceInfo& info) {
     const TileProduct& tile = vector_ops(info)->matrix_tile;
@@ -40,10 +43,14 @@ struct LinearPlan {
     const TensorType& weight = *desc.input(Role::kWeight);
     geglu = desc.as<graph::Linear>().geglu;
     rows = x.shape.num_rows();
-    in = weight.shape[1];
+    in = x.shape[-1];
     weight_rows = weight.shape[0];
     out = desc.output().shape[-1];
     weight_dtype = weight.dtype;
+    if (weight_dtype == DType::kU8) {
+      weight_dtype = DType::kI8;
+      packed_bits = weight.shape[1] * 8 / std::max<int64_t>(x.shape[-1], 1);
+    }
     tile_rows = tile.rows;
     cols = tile.cols;
     tiles = divide_up(rows, tile_rows);
@@ -66,7 +73,7 @@ struct LinearPlan {
 };
 
 struct LinearScratch {
-  float *x, *bias, *row_add, *tiles, *slices;
+  float *x, *bias, *row_add, *w_scale, *tiles, *slices;
   size_t bytes;
 
   LinearScratch(const LinearPlan& plan, bool has_row_add, int threads, void* workspace) {
@@ -75,6 +82,7 @@ struct LinearScratch {
     x = scratch.take<float>(plan.tiles * plan.tile_rows * plan.in);
     bias = scratch.take<float>(padded);
     row_add = scratch.take<float>(has_row_add ? plan.batch * padded : 0);
+    w_scale = scratch.take<float>(padded);
     tiles = scratch.take<float>(threads * tile_floats(plan));
     slices = scratch.take<float>(threads * kSlice * plan.cols);
     bytes = scratch.used_bytes();
@@ -92,17 +100,29 @@ class LinearLaunch final : public Launch {
         scratch_(plan_, desc.input(Role::kRowAdd) != nullptr, info.num_units, operands.workspace),
         ops_(*vector_ops(info)),
         threads_(useful_threads(info.num_units, plan_.rows * plan_.in * plan_.weight_rows)),
-        activation_(desc.as<graph::Linear>().activation),
         panels_(find_view(desc, operands, Role::kWeight)->as<std::byte>()),
         x_(find_rows(desc, operands, Role::kX)),
         bias_(find_rows(desc, operands, Role::kBias)),
         row_add_(find_rows(desc, operands, Role::kRowAdd)),
         residual_(find_rows(desc, operands, Role::kResidual)),
-        y_(operands.outputs[0]) {}
+        x_scale_(find_rows(desc, operands, Role::kXScale)),
+        w_scale_(find_rows(desc, operands, Role::kWScale)),
+        y_scale_(find_rows(desc, operands, Role::kYScale)),
+        y_(operands.outputs[0]) {
+    finish_.geglu = plan_.geglu;
+    finish_.activation = desc.as<graph::Linear>().activation;
+    finish_.sums_pitch = plan_.cols;
+    finish_.residual_type = residual_.dtype;
+    finish_.residual_pitch = residual_.pitch_bytes;
+    finish_.out = y_.dtype;
+    finish_.y_pitch = y_.pitch_bytes;
+    finish_.x_scale_step = x_scale_ && x_scale_.size > 1 ? 1 : 0;
+  }
 
   void enqueue(Stream& /*stream*/) const override {
     if (plan_.rows == 0) return;
     spread(bias_, 0, scratch_.bias);
+    spread(w_scale_, 0, scratch_.w_scale);
     for (int64_t n = 0; row_add_ && n < plan_.batch; ++n) {
       spread(row_add_, n, scratch_.row_add + n * plan_.panels * plan_.cols);
     }
@@ -114,10 +134,10 @@ class LinearLaunch final : public Launch {
   }
 
  private:
-  // A row of per-output values in the panels' column order, 0 where absent.
+  // A row of per-output values in the panels' column order, 0 beyond the last.
   void spread(const Rows& values, int64_t row, float* to) const {
-    std::fill(to, to + plan_.panels * plan_.cols, 0.0F);
     if (!values) return;
+    std::fill(to, to + plan_.panels * plan_.cols, 0.0F);
     for (int64_t panel = 0; panel < plan_.panels; ++panel) {
       const int64_t outputs = plan_.panel_outputs();
       for (int64_t col = 0; col < plan_.cols; col += outputs) {
@@ -177,42 +197,57 @@ class LinearLaunch final : public Launch {
     }
     const int64_t first_row = first * plan_.tile_rows;
     const int64_t last_row = std::min(plan_.rows, last * plan_.tile_rows);
-    for (int64_t row = first_row; row < last_row; ++row) {
-      finish_row(sums + (row - first_row) * plan_.cols, panel, row);
+    const int64_t rows_of_batch = plan_.rows / plan_.batch;
+    for (int64_t row = first_row; row < last_row;) {
+      const int64_t n = row / rows_of_batch;
+      const int64_t end = row_add_ ? std::min(last_row, (n + 1) * rows_of_batch) : last_row;
+      finish(sums + (row - first_row) * plan_.cols, panel, row, end - row, n);
+      row = end;
     }
   }
 
-  void finish_row(float* sums, int64_t panel, int64_t row) const {
+  // `count` rows of batch row n.
+  void finish(const float* sums, int64_t panel, int64_t row, int64_t count, int64_t n) const {
     const int64_t outputs = plan_.panel_outputs();
     const int64_t col = panel * outputs;
-    const int64_t count = std::min(outputs, plan_.out - col);
     const int64_t padded = plan_.panels * plan_.cols;
-    if (bias_) ops_.add(sums, scratch_.bias + panel * plan_.cols, sums, plan_.cols);
-    if (row_add_) {
-      const int64_t n = row / (plan_.rows / plan_.batch);
-      ops_.add(sums, scratch_.row_add + n * padded + panel * plan_.cols, sums, plan_.cols);
+    PanelFinish f = finish_;
+    for (int side = 0; side < (plan_.geglu ? 2 : 1); ++side) {
+      const int64_t at = panel * plan_.cols + side * outputs;
+      f.sums[side] = sums + side * outputs;
+      if (bias_) f.bias[side] = scratch_.bias + at;
+      if (w_scale_) f.w_scale[side] = scratch_.w_scale + at;
+      if (row_add_) f.row_add[side] = scratch_.row_add + n * padded + at;
     }
-    if (plan_.geglu) {
-      ops_.multiply_gelu(sums, sums + outputs, sums, outputs);
-    } else if (activation_ != graph::Activation::kNone) {
-      ops_.activate(activation_, sums, sums, count);
+    if (x_scale_) {
+      f.x_scale = reinterpret_cast<const float*>(x_scale_.data) + row * f.x_scale_step;
     }
-    if (residual_) {
-      alignas(64) float values[kMaxCols];
-      ops_.load(residual_.dtype, residual_.at(row, col), values, count);
-      ops_.add(sums, values, sums, count);
-    }
-    ops_.store(sums, y_.dtype, y_.at(row, col), count);
+    if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
+    if (residual_) f.residual = residual_.at(row, col);
+    f.y = y_.at(row, col);
+    ops_.finish_panel(f, count, std::min(outputs, plan_.out - col));
   }
 
   LinearPlan plan_;
   LinearScratch scratch_;
   const VectorOps& ops_;
   int threads_;
-  graph::Activation activation_;
   const std::byte* panels_;
-  Rows x_, bias_, row_add_, residual_, y_;
+  Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
+  PanelFinish finish_;
 };
+
+Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    const bool product = operand.role == Role::kX || operand.role == Role::kWeight;
+    if (is_vector_type(operand.type.dtype) || (product && graph::is_quantized(operand.type.dtype)))
+      continue;
+    return Support::no(fmt::format("no {}", to_string(operand.type)));
+  }
+  if (desc.input(Role::kX)->dtype == DType::kI8) return Support::no("int8 sums are not exact here");
+  return Support::yes();
+}
 
 size_t workspace_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
   const bool has_row_add = desc.input(Role::kRowAdd) != nullptr;
@@ -225,7 +260,8 @@ size_t packed_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*
 
 std::string pack_key(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
   const LinearPlan plan(desc, info);
-  return fmt::format("panels{}{}", plan.cols, plan.geglu ? ".geglu" : "");
+  return fmt::format("panels{}{} {}", plan.cols, plan.geglu ? ".geglu" : "",
+                     to_string(plan.weight_dtype));
 }
 
 template <class T>
@@ -238,13 +274,28 @@ void pack_panel(const LinearPlan& plan, const Rows& weight, int64_t panel, T* to
   }
 }
 
+void unpack_panel(const LinearPlan& plan, const Rows& weight, int64_t panel, int8_t* to) {
+  for (int64_t col = 0; col < plan.cols; ++col) {
+    const int64_t row = plan.weight_row(panel, col);
+    const auto* from = row < 0 ? nullptr : reinterpret_cast<const uint8_t*>(weight.at(row));
+    for (int64_t k = 0; k < plan.in; ++k) {
+      const int32_t code = from == nullptr ? 0 : packed_at(from, k, plan.packed_bits);
+      to[k * plan.cols + col] = static_cast<int8_t>(code);
+    }
+  }
+}
+
 void pack(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/,
           const TensorView& weight, void* packed) {
   const LinearPlan plan(desc, info);
   const Rows rows(weight);
   const int64_t panel_elements = plan.in * plan.cols;
   parallel_for(info.num_units, plan.panels, [&](int64_t panel, int) {
-    if (size_of(plan.weight_dtype) == 4) {
+    if (plan.packed_bits > 0) {
+      unpack_panel(plan, rows, panel, static_cast<int8_t*>(packed) + panel * panel_elements);
+    } else if (size_of(plan.weight_dtype) == 1) {
+      pack_panel(plan, rows, panel, static_cast<uint8_t*>(packed) + panel * panel_elements);
+    } else if (size_of(plan.weight_dtype) == 4) {
       pack_panel(plan, rows, panel, static_cast<uint32_t*>(packed) + panel * panel_elements);
     } else {
       pack_panel(plan, rows, panel, static_cast<uint16_t*>(packed) + panel * panel_elements);
@@ -261,7 +312,7 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
 
 const Kernel linear_panels = {.name = "cpu.linear.panels",
                               .op = graph::OpKind::kLinear,
-                              .supports = supports_vector_ops,
+                              .supports = supports,
                               .configs = nullptr,
                               .workspace_bytes = workspace_bytes,
                               .packed_bytes = packed_bytes,

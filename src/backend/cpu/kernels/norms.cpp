@@ -5,6 +5,7 @@
 
 #include "backend/cpu/call.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/kernels/quantized_rows.h"
 #include "backend/cpu/parallel.h"
 
 namespace halftone::backend::cpu {
@@ -46,9 +47,9 @@ struct GroupNormPlan {
   }
 };
 
-// Parts of the workspace. `lanes`: four rows of channels for every thread.
+// Parts of the workspace. `lanes`: four rows of channels for every thread; `maxima`: one value.
 struct GroupNormScratch {
-  float *gamma, *beta, *mean, *scale, *lanes;
+  float *gamma, *beta, *mean, *scale, *lanes, *maxima;
   Moments* moments;
   size_t bytes;
 
@@ -59,6 +60,7 @@ struct GroupNormScratch {
     mean = scratch.take<float>(plan.batch * plan.channels);
     scale = scratch.take<float>(plan.batch * plan.channels);
     lanes = scratch.take<float>(threads * 4 * plan.channels);
+    maxima = scratch.take<float>(threads);
     moments = scratch.take<Moments>(plan.batch * plan.pieces * plan.groups);
     bytes = scratch.used_bytes();
   }
@@ -76,7 +78,9 @@ class GroupNormLaunch final : public Launch {
         x_(find_rows(desc, operands, graph::Role::kX)),
         gamma_(find_rows(desc, operands, graph::Role::kGamma)),
         beta_(find_rows(desc, operands, graph::Role::kBeta)),
-        y_(operands.outputs[0]) {}
+        y_(operands.outputs[0]),
+        quantized_(desc, operands, ops_, desc.as<graph::GroupNorm>().out,
+                   desc.as<graph::GroupNorm>().granularity, desc.as<graph::GroupNorm>().dynamic) {}
 
   void enqueue(Stream& /*stream*/) const override {
     ops_.load(gamma_.dtype, gamma_.data, scratch_.gamma, plan_.channels);
@@ -84,7 +88,22 @@ class GroupNormLaunch final : public Launch {
     const int64_t tasks = plan_.batch * plan_.pieces;
     parallel_for(threads_, tasks, [this](int64_t task, int thread) { measure(task, thread); });
     for (int64_t n = 0; n < plan_.batch; ++n) combine(n);
-    parallel_for(threads_, tasks, [this](int64_t task, int thread) { normalize(task, thread); });
+    if (quantized_ && quantized_.wants_tensor_maximum()) {
+      std::fill_n(scratch_.maxima, threads_, 0.0F);
+      parallel_for(threads_, tasks, [this](int64_t task, int thread) {
+        float& maximum = scratch_.maxima[thread];
+        normalize(task, thread, [&](const float* values, int64_t) {
+          maximum = std::max(maximum, ops_.largest(values, plan_.channels));
+        });
+      });
+      quantized_.set_tensor_maximum(*std::max_element(scratch_.maxima, scratch_.maxima + threads_));
+    }
+    parallel_for(threads_, tasks, [this](int64_t task, int thread) {
+      normalize(task, thread, [this](const float* values, int64_t row) {
+        if (quantized_) return quantized_.store(values, row);
+        ops_.store(values, y_.dtype, y_.at(row), plan_.channels);
+      });
+    });
   }
 
  private:
@@ -160,20 +179,21 @@ class GroupNormLaunch final : public Launch {
     }
   }
 
-  void normalize(int64_t task, int thread) const {
+  // take(values, row) for the finished rows of a piece.
+  template <class F>
+  void normalize(int64_t task, int thread, F take) const {
     const int64_t n = task / plan_.pieces;
     const float* mean = scratch_.mean + n * plan_.channels;
     const float* scale = scratch_.scale + n * plan_.channels;
     float* row_values = lane(thread, 0);
     float* result = lane(thread, 1);
     for_rows(task, [&](int64_t row) {
-      float* to = y_.dtype == DType::kF32 ? reinterpret_cast<float*>(y_.at(row)) : result;
-      ops_.normalize_columns(load_row(row, row_values), mean, scale, scratch_.beta, to,
+      ops_.normalize_columns(load_row(row, row_values), mean, scale, scratch_.beta, result,
                              plan_.channels);
       if (activation_ != graph::Activation::kNone) {
-        ops_.activate(activation_, to, to, plan_.channels);
+        ops_.activate(activation_, result, result, plan_.channels);
       }
-      if (to == result) ops_.store(result, y_.dtype, y_.at(row), plan_.channels);
+      take(result, row);
     });
   }
 
@@ -184,6 +204,7 @@ class GroupNormLaunch final : public Launch {
   double eps_;
   graph::Activation activation_;
   Rows x_, gamma_, beta_, y_;
+  QuantizedRows quantized_;
 };
 
 size_t group_norm_workspace(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
@@ -195,48 +216,101 @@ std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const Devi
   return std::make_unique<GroupNormLaunch>(desc, info, operands);
 }
 
-// gamma and beta as f32, then two rows for every thread.
+// gamma and beta as f32, two rows and a maximum for every thread.
+struct LayerNormScratch {
+  float *gamma, *beta, *rows, *maxima;
+  size_t bytes;
+
+  LayerNormScratch(int64_t size, int threads, void* workspace) {
+    Scratch scratch(workspace);
+    gamma = scratch.take<float>(size);
+    beta = scratch.take<float>(size);
+    rows = scratch.take<float>(2 * threads * size);
+    maxima = scratch.take<float>(threads);
+    bytes = scratch.used_bytes();
+  }
+};
+
 size_t layer_norm_workspace(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
-  Scratch scratch(nullptr);
-  scratch.take<float>((2 + 2 * info.num_units) * desc.output().shape.row_size());
-  return scratch.used_bytes();
+  return LayerNormScratch(desc.output().shape.row_size(), info.num_units, nullptr).bytes;
 }
+
+class LayerNormLaunch final : public Launch {
+ public:
+  LayerNormLaunch(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands)
+      : scratch_(desc.output().shape.row_size(), info.num_units, operands.workspace),
+        ops_(*vector_ops(info)),
+        threads_(useful_threads(info.num_units, 32 * desc.output().shape.num_elements())),
+        eps_(static_cast<float>(desc.as<graph::LayerNorm>().eps)),
+        x_(find_rows(desc, operands, graph::Role::kX)),
+        gamma_(find_rows(desc, operands, graph::Role::kGamma)),
+        beta_(find_rows(desc, operands, graph::Role::kBeta)),
+        y_(operands.outputs[0]),
+        quantized_(desc, operands, ops_, desc.as<graph::LayerNorm>().out,
+                   desc.as<graph::LayerNorm>().granularity, desc.as<graph::LayerNorm>().dynamic) {}
+
+  void enqueue(Stream& /*stream*/) const override {
+    ops_.load(gamma_.dtype, gamma_.data, scratch_.gamma, y_.size);
+    ops_.load(beta_.dtype, beta_.data, scratch_.beta, y_.size);
+    if (quantized_ && quantized_.wants_tensor_maximum()) {
+      std::fill_n(scratch_.maxima, threads_, 0.0F);
+      for_rows([this](const float* values, int64_t, int thread) {
+        float& maximum = scratch_.maxima[thread];
+        maximum = std::max(maximum, ops_.largest(values, y_.size));
+      });
+      quantized_.set_tensor_maximum(*std::max_element(scratch_.maxima, scratch_.maxima + threads_));
+    }
+    for_rows([this](const float* values, int64_t row, int) {
+      if (quantized_) return quantized_.store(values, row);
+      ops_.store(values, y_.dtype, y_.at(row), y_.size);
+    });
+  }
+
+ private:
+  // take(values, row, thread) for the normalised rows.
+  template <class F>
+  void for_rows(F take) const {
+    const auto count = static_cast<float>(y_.size);
+    constexpr int64_t kRows = 8;  // a task's
+    parallel_for(threads_, divide_up(y_.count, kRows), [&](int64_t task, int thread) {
+      float* values = scratch_.rows + 2 * thread * y_.size;
+      float* result = values + y_.size;
+      for (int64_t row = task * kRows; row < std::min(y_.count, (task + 1) * kRows); ++row) {
+        ops_.load(x_.dtype, x_.at(row), values, y_.size);
+        const float mean = ops_.sum(values, y_.size) / count;
+        const float variance = ops_.squares(values, mean, y_.size) / count;
+        ops_.normalize_row(values, mean, 1.0F / std::sqrt(variance + eps_), scratch_.gamma,
+                           scratch_.beta, result, y_.size);
+        take(result, row, thread);
+      }
+    });
+  }
+
+  LayerNormScratch scratch_;
+  const VectorOps& ops_;
+  int threads_;
+  float eps_;
+  Rows x_, gamma_, beta_, y_;
+  QuantizedRows quantized_;
+};
 
 std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const DeviceInfo& info,
                                            Config /*config*/, const Operands& operands) {
-  const Rows x = find_rows(desc, operands, graph::Role::kX);
-  const Rows gamma_rows = find_rows(desc, operands, graph::Role::kGamma);
-  const Rows beta_rows = find_rows(desc, operands, graph::Role::kBeta);
-  const Rows y(operands.outputs[0]);
-  const auto eps = static_cast<float>(desc.as<graph::LayerNorm>().eps);
-  const VectorOps* ops = vector_ops(info);
-  const int threads = useful_threads(info.num_units, 32 * y.count * y.size);
-  float* gamma = static_cast<float*>(operands.workspace);
-  return make_launch([=] {
-    float* beta = gamma + y.size;
-    ops->load(gamma_rows.dtype, gamma_rows.data, gamma, y.size);
-    ops->load(beta_rows.dtype, beta_rows.data, beta, y.size);
-    const auto count = static_cast<float>(y.size);
-    constexpr int64_t kRows = 8;  // a task's
-    parallel_for(threads, divide_up(y.count, kRows), [&](int64_t task, int thread) {
-      float* values = gamma + (2 + 2 * thread) * y.size;
-      float* result = values + y.size;
-      for (int64_t row = task * kRows; row < std::min(y.count, (task + 1) * kRows); ++row) {
-        ops->load(x.dtype, x.at(row), values, y.size);
-        const float mean = ops->sum(values, y.size) / count;
-        const float variance = ops->squares(values, mean, y.size) / count;
-        ops->normalize_row(values, mean, 1.0F / std::sqrt(variance + eps), gamma, beta, result,
-                           y.size);
-        ops->store(result, y.dtype, y.at(row), y.size);
-      }
-    });
-  });
+  return std::make_unique<LayerNormLaunch>(desc, info, operands);
+}
+
+Support supports_norm(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    if (!is_vector_type(operand.type.dtype)) return Support::no("wants f32, f16 or bf16");
+  }
+  return Support::yes();
 }
 
 constexpr Kernel norm_kernel(std::string_view name, graph::OpKind op,
                              decltype(Kernel::workspace_bytes) workspace_bytes,
                              decltype(Kernel::prepare) prepare) {
-  Kernel kernel = plain_kernel(name, op, supports_vector_ops, prepare);
+  Kernel kernel = plain_kernel(name, op, supports_norm, prepare);
   kernel.workspace_bytes = workspace_bytes;
   return kernel;
 }

@@ -50,6 +50,11 @@ void append_activation(dnnl::post_ops& post_ops, graph::Activation activation) {
 
 }  // namespace
 
+std::string version() {
+  const dnnl_version_t* v = dnnl_version();
+  return fmt::format("oneDNN {}.{}.{}", v->major, v->minor, v->patch);
+}
+
 void limit_instruction_set(const DeviceInfo& info) {
   dnnl::cpu_isa isa = dnnl::cpu_isa::sse41;
   if (info.has("avx2")) isa = dnnl::cpu_isa::avx2;

@@ -9,4 +9,7 @@ namespace halftone::backend::cpu::onednn {
 // primitive in this process.
 void limit_instruction_set(const DeviceInfo& info);
 
+// "oneDNN 2.6.3", of the library that is loaded.
+[[nodiscard]] std::string version();
+
 }  // namespace halftone::backend::cpu::onednn

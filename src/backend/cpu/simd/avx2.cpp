@@ -27,6 +27,19 @@ struct Vec {
   static Vec load_f16(const void* p, int64_t n) { return {_mm256_cvtph_ps(load_half(p, n))}; }
   void store_f16(void* p) const { store_half(to_f16(), p); }
   void store_f16(void* p, int64_t n) const { store_half(to_f16(), p, n); }
+  static Vec from_integers(const int32_t* p) {
+    __m256i integers;
+    std::memcpy(&integers, p, sizeof(integers));
+    return {_mm256_cvtepi32_ps(integers)};
+  }
+  // Integers in [-128, 127].
+  void store_i8(void* p, int64_t n) const {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v), _mm256_setzero_si256());
+    const __m256i bytes = _mm256_packs_epi16(words, _mm256_setzero_si256());
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1);
+    const __m256i joined = _mm256_permutevar8x32_epi32(bytes, order);
+    std::memcpy(p, &joined, static_cast<size_t>(n));
+  }
 
   friend Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
   friend Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -37,6 +50,9 @@ struct Vec {
   // NaN in the second operand passes.
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+  static Vec round(Vec a) {
+    return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.
   static Vec add_to_exponent(Vec a, Vec n) {

@@ -30,6 +30,11 @@ struct Vec {
   }
   void store_f16(void* p) const { _mm256_storeu_epi16(p, to_f16()); }
   void store_f16(void* p, int64_t n) const { _mm256_mask_storeu_epi16(p, first(n), to_f16()); }
+  static Vec from_integers(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
+  // Integers in [-128, 127].
+  void store_i8(void* p, int64_t n) const {
+    _mm512_mask_cvtepi32_storeu_epi8(p, first(n), _mm512_cvtps_epi32(v));
+  }
 
   friend Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
   friend Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -40,6 +45,9 @@ struct Vec {
   // NaN in the second operand passes.
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+  static Vec round(Vec a) {
+    return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.
   static Vec add_to_exponent(Vec a, Vec n) {

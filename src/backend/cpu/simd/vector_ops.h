@@ -3,6 +3,7 @@
 // back.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "graph/ops/op.h"
@@ -26,8 +27,32 @@ struct TileProduct {
                         int64_t rows, bool accumulate);
 };
 
+// What follows the sums of a panel (simd/panels.h), in the order and with the roundings of
+// graph/ops/quantize.h. Index 1 is that of the gates of a geglu; pointers are absent when null and
+// point at a column of the panel or, x_scale, at a row.
+struct PanelFinish {
+  bool integer = false;  // the sums are int32, else f32
+  bool geglu = false;
+  graph::Activation activation = graph::Activation::kNone;
+  DType residual_type = DType::kF32;
+  DType out = DType::kF32;  // f32, f16, bf16, i8 or f8e4m3
+  float inverse = 1.0F;     // of the scale of a quantized output
+  const float* x_scale = nullptr;
+  int64_t x_scale_step = 0;  // 0: one for all rows
+  const float* w_scale[2] = {};
+  const float* bias[2] = {};
+  const float* row_add[2] = {};
+  const void* sums[2] = {};
+  int64_t sums_pitch = 0;  // elements
+  const std::byte* residual = nullptr;
+  int64_t residual_pitch = 0;  // bytes
+  std::byte* y = nullptr;
+  int64_t y_pitch = 0;
+};
+
 struct VectorOps {
-  // f32, f16 and bf16; rounds to nearest even.
+  // f32, f16, bf16, and f8e4m3 and i8 as their plain values; store rounds to nearest even and takes
+  // f32, f16 and bf16.
   void (*load)(DType from, const void* x, float* y, int64_t n);
   void (*store)(const float* x, DType to, void* y, int64_t n);
 
@@ -67,6 +92,21 @@ struct VectorOps {
   void (*softmax_step)(float* scores, int64_t keys, float* maximum, float* sum, float* shrink);
   // x[rows][attention_tile.cols]: multiplies every row elementwise by factors.
   void (*scale_columns)(float* x, int64_t rows, const float* factors);
+
+  // max |x|; NaN is passed over.
+  float (*largest)(const float* x, int64_t n);
+  // y = clamp(rne(x * inverse) + zero, low, high)
+  void (*quantize)(const float* x, float inverse, float zero, float low, float high, int8_t* y,
+                   int64_t n);
+  // y = x * inverse as f8e4m3, rounded to nearest even and saturating; NaN stays.
+  void (*quantize_f8)(const float* x, float inverse, uint8_t* y, int64_t n);
+  void (*multiply)(const float* a, const float* b, float* y, int64_t n);
+  // Integers of 2 or 4 bits: with n = 8 / bits parts, y[p * (count / n) + i] is field p of byte i.
+  void (*unpack)(const std::byte* x, int64_t bits, int8_t* y, int64_t count);
+  // y = x as bf16
+  void (*widen_to_bf16)(const int8_t* x, uint16_t* y, int64_t n);
+  // Rows of `cols` results. Sums and per-column values have room for whole vectors.
+  void (*finish_panel)(const PanelFinish& finish, int64_t rows, int64_t cols);
 };
 
 // The best implementation that the device's features allow, or null.

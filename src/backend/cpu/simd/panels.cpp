@@ -1,0 +1,20 @@
+#include "backend/cpu/simd/panels.h"
+
+#include <algorithm>
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_features.h"
+
+namespace halftone::backend::cpu {
+
+const PanelOps* panel_ops(const DeviceInfo& info) {
+  static const std::vector<std::string> present = detect_features({});
+  const auto usable = [&](std::string_view feature) {
+    return info.has(feature) && std::ranges::find(present, feature) != present.end();
+  };
+  if (usable("amx_int8") && usable("amx_bf16")) return &panel_ops_amx();
+  if (usable("avx512_vnni")) return &panel_ops_vnni();
+  return info.has("avx2") ? &panel_ops_avx2() : nullptr;
+}
+
+}  // namespace halftone::backend::cpu
