@@ -8,6 +8,8 @@
 
 #include "halftone/error.h"
 
+#include "base/cuda_math.h"
+
 // This file is compiled with -ffp-contract=off: every std::fma below is a fused operation of
 // torch's compiled code, everything else rounds after each operation.
 
@@ -103,19 +105,15 @@ PhiloxWords philox(uint64_t seed, uint64_t block, uint64_t subsequence) {
   return c;
 }
 
-// cuRAND's Box-Muller pair. The device evaluates sin v as a table in turns: v / (2 pi) rounded
-// towards zero, then the fast sine; the rounding is repeated here, the table is not.
+// cuRAND's Box-Muller pair.
 std::array<float, 2> curand_pair(uint32_t x, uint32_t y) {
-  constexpr float kInverse = 2.3283064e-10F;
-  constexpr float kInverseTwoPi = 2.3283064e-10F * 6.2831855F;
+  constexpr float kInverse = 0x1p-32F;
+  constexpr float kInverseTwoPi = 0x1.921fb6p-30F;
   const float u = std::fma(static_cast<float>(x), kInverse, kInverse / 2);
   const float v = std::fma(static_cast<float>(y), kInverseTwoPi, kInverseTwoPi / 2);
-  const double exact_turns = static_cast<double>(v) * static_cast<double>(0.15915494F);
-  auto turns = static_cast<float>(exact_turns);
-  if (static_cast<double>(turns) > exact_turns) turns = std::nextafter(turns, 0.0F);
-  const double angle = 2.0 * std::numbers::pi * static_cast<double>(turns);
-  const float s = std::sqrt(-2.0F * std::log(u));
-  return {static_cast<float>(std::sin(angle)) * s, static_cast<float>(std::cos(angle)) * s};
+  const float s = std::sqrt(-2.0F * cuda_log(u));
+  const CudaSinCos angle = cuda_fast_sincos(v);
+  return {angle.sin * s, angle.cos * s};
 }
 
 }  // namespace

@@ -26,9 +26,8 @@ class NoiseGenerator {
   // are bit for bit those of torch's AVX2 and AVX-512 builds; smaller ones go through the C
   // library's double log1p, sin and cos.
   static NoiseGenerator torch_cpu(uint64_t seed);
-  // torch.Generator("cuda").manual_seed(seed): Philox4x32-10. The random words and their
-  // places are exact; values differ from a device's by at most 1.05e-6 (relative above 1; measured
-  // on an H200), the error of its fast sine and cosine.
+  // torch.Generator("cuda").manual_seed(seed): Philox4x32-10 and cuRAND's Box-Muller, bit for bit
+  // what an H200 draws.
   static NoiseGenerator torch_cuda(uint64_t seed, CudaGeometry geometry = {});
 
   // One torch.randn call of out.size() elements.

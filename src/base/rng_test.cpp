@@ -116,15 +116,10 @@ std::vector<float> decode_floats(const std::string& text) {
   return values;
 }
 
-// Every draw must land at its place; values differ by the device's fast sine and cosine: 1.0e-6 was
-// measured over all cases (relative above 1).
 void expect_device_values(std::span<const float> got, const std::vector<float>& want,
                           const std::string& what) {
   ASSERT_EQ(got.size(), want.size()) << what;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double size = std::max(1.0, std::fabs(static_cast<double>(want[i])));
-    ASSERT_NEAR(got[i], want[i], 1.05e-6 * size) << what << " element " << i;
-  }
+  for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(got[i], want[i]) << what << " element " << i;
 }
 
 TEST(TorchCudaNoise, EqualsTheDevice) {
