@@ -1,6 +1,7 @@
 // Regular expressions over layer names, matched in linear time.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
