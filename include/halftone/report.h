@@ -106,7 +106,7 @@ struct BuildReport {
 };
 
 struct Spread {
-  double median = 0, p10 = 0, p90 = 0, min = 0, max = 0;
+  double median = 0, p10 = 0, p90 = 0, p99 = 0, min = 0, max = 0;
 };
 
 struct OpClassTime {
@@ -123,8 +123,12 @@ struct BenchReport {
   int warmup = 0, iterations = 0;
   Spread total_ms;
   std::vector<std::pair<std::string, Spread>> modules;  // milliseconds an iteration
-  double warmup_build_ms = 0;
-  std::vector<OpClassTime> ops;  // slowest first
+  double warmup_build_ms = 0;                           // plans and weights of the warm-up runs
+  double build_cold_ms = 0;  // making all plans, kernels chosen, nothing cached
+  double build_warm_ms = 0;  // the same plans from the cache; 0 without one
+  double images_per_second = 0, steps_per_second = 0;  // at the medians
+  std::vector<OpClassTime> ops;                        // slowest first
+  std::vector<std::string> libraries;                  // as Version::libraries
 };
 
 }  // namespace halftone

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -68,10 +69,17 @@ void refuse_what_is_not_linear(const JsonView& json, const Scheduler& scheduler,
              fmt::format("{} {}: {}", option.key, option.value, option.reason));
     }
   }
-  for (std::string_view key : {"solver_p", "shift_terminal", "lambda_min_clipped"}) {
+  for (std::string_view key : {"solver_p", "shift_terminal"}) {
     if (json.has(key)) {
       refuse(json, scheduler.class_name, fmt::format("{} is not implemented; remove it", key));
     }
+  }
+  // -Infinity clips nothing; it is what diffusers writes.
+  const auto lambda_min = json.find("lambda_min_clipped");
+  if (lambda_min && lambda_min->extended_number() != -std::numeric_limits<double>::infinity()) {
+    refuse(json, scheduler.class_name,
+           fmt::format("lambda_min_clipped {}: clipping is not implemented; wanted -Infinity",
+                       lambda_min->extended_number()));
   }
   if (json.string_or("timestep_type", "discrete") != "discrete") {
     refuse(json, scheduler.class_name, "timestep_type continuous is not implemented");

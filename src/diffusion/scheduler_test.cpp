@@ -210,7 +210,7 @@ TEST(NoiseTable, AlphasEqualDiffusers) {
 }
 
 SchedulerConfig config_of(std::string_view text, const SchedulerChoice& choice = {}) {
-  const Json json = parse_json(text, "scheduler_config.json");
+  const Json json = parse_json(text, "scheduler_config.json", {.python_numbers = true});
   return choose_scheduler(JsonView(json, "scheduler_config.json"), choice);
 }
 
@@ -380,6 +380,18 @@ TEST(BadConfigs, AreRefusedByName) {
        {},
        Errc::kUnsupported,
        "variance_type 'learned'"},
+      {R"({"_class_name":"DPMSolverMultistepScheduler","lambda_min_clipped":-5.1})",
+       {},
+       Errc::kUnsupported,
+       "lambda_min_clipped -5.1: clipping"},
+      {R"({"_class_name":"DPMSolverMultistepScheduler","lambda_min_clipped":Infinity})",
+       {},
+       Errc::kUnsupported,
+       "lambda_min_clipped inf: clipping"},
+      {R"({"_class_name":"DPMSolverMultistepScheduler","sigma_min":-Infinity})",
+       {},
+       Errc::kCorruptFile,
+       "got -inf, wanted a finite number"},
       {R"({"_class_name":"UniPCMultistepScheduler","solver_order":4})",
        {},
        Errc::kUnsupported,
@@ -403,6 +415,16 @@ TEST(BadConfigs, AreRefusedByName) {
   ScheduleOptions options;
   options.num_steps = 5;
   for (const BadCase& c : cases) expect_refused(c, options);
+}
+
+TEST(Configs, LambdaMinOfMinusInfinityIsDiffusersDefault) {
+  constexpr std::string_view kPlain = R"({"_class_name":"DPMSolverMultistepScheduler"})";
+  constexpr std::string_view kWritten =
+      R"({"_class_name":"DPMSolverMultistepScheduler","lambda_min_clipped":-Infinity})";
+  const Schedule a = schedule_of(config_of(kPlain), 5);
+  const Schedule b = schedule_of(config_of(kWritten), 5);
+  ASSERT_EQ(a.rows.size(), b.rows.size());
+  for (size_t i = 0; i < a.rows.size(); ++i) EXPECT_EQ(a.rows[i].timestep, b.rows[i].timestep);
 }
 
 TEST(BadOptions, AreRefusedWithTheirRange) {

@@ -88,20 +88,30 @@ void warn(CheckpointParts& parts, const Logger& logger, std::string text) {
   parts.warnings.push_back(std::move(text));
 }
 
-void read_config(CheckpointParts& parts, const std::string& key, const fs::path& root,
-                 const std::string& relative, const fs::path& fence) {
+JsonView keep_document(CheckpointParts& parts, Json document, const std::string& where) {
+  parts.documents.push_back(std::make_unique<Json>(std::move(document)));
+  const JsonView view(*parts.documents.back(), where);
+  if (!view.value().is_object()) {
+    view.fail(fmt::format("got {}, wanted object", view.value().kind_name()));
+  }
+  return view;
+}
+
+JsonView read_document(CheckpointParts& parts, const fs::path& root, const std::string& relative,
+                       const fs::path& fence) {
   const std::string where = (root / relative).string();
   const std::string text = read_text_file(resolve_inside(root, relative, fence));
-  add_config(parts, key, parse_json(text, where), where);
+  return keep_document(parts, parse_json(text, where, {.python_numbers = true}), where);
+}
+
+void read_config(CheckpointParts& parts, const std::string& key, const fs::path& root,
+                 const std::string& relative, const fs::path& fence) {
+  parts.configs.insert_or_assign(key, read_document(parts, root, relative, fence));
 }
 
 void add_config(CheckpointParts& parts, const std::string& key, Json document,
                 const std::string& where) {
-  parts.documents.push_back(std::make_unique<Json>(std::move(document)));
-  const JsonView view(*parts.documents.back(), where);
-  if (!view.value().is_object())
-    view.fail(fmt::format("got {}, wanted object", view.value().kind_name()));
-  parts.configs.insert_or_assign(key, view);
+  parts.configs.insert_or_assign(key, keep_document(parts, std::move(document), where));
 }
 
 std::optional<TokenizerFiles> read_tokenizer(const fs::path& root, const std::string& name,
@@ -112,10 +122,12 @@ std::optional<TokenizerFiles> read_tokenizer(const fs::path& root, const std::st
     if (!required && !fs::exists(root / relative, error)) return {};
     return read_text_file(resolve_inside(root, relative, fence));
   };
-  if (!fs::exists(root / name / "vocab.json", error)) return std::nullopt;
+  const bool has_vocab = fs::exists(root / name / "vocab.json", error);
+  if (!has_vocab && !fs::exists(root / name / "tokenizer.json", error)) return std::nullopt;
   return TokenizerFiles{.where = (root / name).string(),
-                        .vocab_json = read("vocab.json", true),
-                        .merges_txt = read("merges.txt", true),
+                        .vocab_json = has_vocab ? read("vocab.json", true) : "",
+                        .merges_txt = has_vocab ? read("merges.txt", true) : "",
+                        .tokenizer_json = has_vocab ? "" : read("tokenizer.json", true),
                         .special_tokens_map_json = read("special_tokens_map.json", false),
                         .tokenizer_config_json = read("tokenizer_config.json", false),
                         .added_tokens_json = read("added_tokens.json", false)};
@@ -147,8 +159,11 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& model,
     const bool has_remedy =
         std::string_view(e.what()).find("hf download") != std::string_view::npos;
     if (e.code() != Errc::kNotFound || id.empty() || has_remedy) throw;
-    throw Error(e.code(), fmt::format("{}; the download looks incomplete, run: {}", e.what(),
-                                      hf_download_command(id)));
+    ErrorDetails details = e.details() != nullptr ? *e.details() : ErrorDetails();
+    details.remedy = hf_download_command(id);
+    throw Error(e.code(),
+                fmt::format("{}; the download looks incomplete, run: {}", e.what(), details.remedy),
+                details);
   }
 }
 
@@ -159,7 +174,8 @@ const TensorSource& Checkpoint::source(const std::string& name) const {
   const auto it = parts_.tensors.find(name);
   if (it == parts_.tensors.end()) {
     throw Error(Errc::kNotFound,
-                fmt::format("{}: tensor '{}' is missing", parts_.root.string(), printable(name)));
+                fmt::format("{}: tensor '{}' is missing", parts_.root.string(), printable(name)),
+                ErrorDetails{.file = parts_.root.string(), .key = printable(name)});
   }
   return it->second;
 }
@@ -178,7 +194,11 @@ void Checkpoint::read(const std::string& name, const TensorType& type, std::byte
     throw Error(Errc::kCorruptFile,
                 fmt::format("{}: tensor '{}': got shape {}, wanted {} (from the config)",
                             file.file().path().string(), from.entry->name, to_string(from.shape),
-                            to_string(type.shape)));
+                            to_string(type.shape)),
+                ErrorDetails{.file = file.file().path().string(),
+                             .key = from.entry->name,
+                             .got = to_string(from.shape),
+                             .wanted = to_string(type.shape)});
   }
   const auto count = static_cast<uint64_t>(type.shape.num_elements());
   if (!from.transposed) {
@@ -220,13 +240,13 @@ JsonView Checkpoint::model_index() const { return config(""); }
 const TokenizerFiles& Checkpoint::tokenizer(const std::string& name) const {
   const auto it = parts_.tokenizers.find(name);
   if (it == parts_.tokenizers.end()) {
-    throw Error(
-        Errc::kNotFound,
-        fmt::format("{}: no {}/vocab.json and merges.txt; {}", parts_.root.string(), name,
-                    parts_.layout == "single-file"
-                        ? "a single file holds no tokenizer: give a folder with CLIP's "
-                          "vocab.json and merges.txt"
-                        : "wanted CLIP's tokenizer files (tokenizer.json alone is not read)"));
+    throw Error(Errc::kNotFound,
+                fmt::format("{}: no {}/vocab.json and merges.txt, nor tokenizer.json; {}",
+                            parts_.root.string(), name,
+                            parts_.layout == "single-file"
+                                ? "a single file holds no tokenizer: give a folder with CLIP's "
+                                  "vocab.json and merges.txt"
+                                : "wanted CLIP's tokenizer files"));
   }
   return it->second;
 }

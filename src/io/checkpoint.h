@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,11 +37,12 @@ struct OpenOptions {
   Logger logger{};  // receives the warnings too
 };
 
-// Text of a tokenizer's files. All but the first two are empty when the model lacks them.
+// Text of a tokenizer's files: vocab.json with merges.txt, or tokenizer.json where these two are
+// absent. Others are empty when the model lacks them.
 struct TokenizerFiles {
   std::string where;  // for messages: "MODEL/tokenizer"
-  std::string vocab_json, merges_txt, special_tokens_map_json, tokenizer_config_json,
-      added_tokens_json;
+  std::string vocab_json, merges_txt, tokenizer_json;
+  std::string special_tokens_map_json, tokenizer_config_json, added_tokens_json;
 };
 
 struct ComponentInfo {
@@ -70,6 +72,7 @@ struct CheckpointParts {
   std::vector<std::unique_ptr<SafetensorsFile>> files;
   std::map<std::string, TensorSource> tensors;   // "<component>/<name>"
   std::map<std::string, JsonView> configs;       // component, "scheduler" or "" (model_index.json)
+  std::optional<JsonView> settings;              // halftone.json
   std::vector<std::unique_ptr<Json>> documents;  // what the views look at
   std::map<std::string, TokenizerFiles> tokenizers;
   std::vector<std::string> warnings;
@@ -96,6 +99,9 @@ class Checkpoint final : public WeightSource {
   [[nodiscard]] JsonView config(const std::string& component) const;
   [[nodiscard]] JsonView scheduler_config() const;
   [[nodiscard]] JsonView model_index() const;
+  // Halftone's own file halftone.json beside model_index.json: what diffusers has no key for, such
+  // as the model's default number of steps. Decides no plan.
+  [[nodiscard]] const std::optional<JsonView>& settings() const { return parts_.settings; }
   // "tokenizer" or "tokenizer_2"; throws kNotFound saying where one can come from.
   [[nodiscard]] const TokenizerFiles& tokenizer(const std::string& name) const;
 

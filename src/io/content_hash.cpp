@@ -29,7 +29,11 @@ bool is_hash(std::string_view text) {
 }
 
 std::string remembered_hash(const File& file, const fs::path& cache, const Logger& logger) {
-  if (cache.empty()) return hash_file(file);
+  if (cache.empty()) {
+    std::string hash = hash_file(file);
+    file.check_unchanged();
+    return hash;
+  }
   const fs::path memo = memo_path(cache, file.identity());
   try {
     std::string text = read_text_file(memo, 64);

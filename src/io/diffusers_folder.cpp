@@ -260,6 +260,9 @@ CheckpointParts open_diffusers_folder(const fs::path& root, const fs::path& fenc
   if (listed_class(index, "scheduler")) {
     read_config(parts, "scheduler", root, "scheduler/scheduler_config.json", fence);
   }
+  if (fs::exists(root / "halftone.json", error)) {
+    parts.settings = read_document(parts, root, "halftone.json", fence);
+  }
   for (const char* name : {"tokenizer", "tokenizer_2"}) {
     if (!listed_class(index, name)) continue;
     if (!fs::is_directory(root / name, error)) {

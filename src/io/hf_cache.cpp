@@ -69,7 +69,8 @@ fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations
         Errc::kNotFound,
         fmt::format("{}: no such path, and no Hugging Face cache is known (HF_HOME and HOME "
                     "are unset); {}",
-                    id, remedy));
+                    id, remedy),
+        ErrorDetails{.remedy = remedy});
   }
   const size_t slash = repository.find('/');
   const std::string folder =
@@ -79,7 +80,8 @@ fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations
   if (!fs::is_directory(model, error)) {
     throw Error(Errc::kNotFound,
                 fmt::format("{}: no such path, and not in the Hugging Face cache {}; {}", id,
-                            root.string(), remedy));
+                            root.string(), remedy),
+                ErrorDetails{.remedy = remedy});
   }
   std::string commit = revision;  // a commit may be named directly
   const fs::path ref = model / "refs" / revision;
@@ -87,8 +89,13 @@ fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations
     commit = read_text_file(ref, 4096);
     while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
     if (!is_id_part(commit)) {
-      throw Error(Errc::kCorruptFile, fmt::format("{}: got '{}', wanted a commit hash; {}",
-                                                  ref.string(), printable(commit), remedy));
+      throw Error(Errc::kCorruptFile,
+                  fmt::format("{}: got '{}', wanted a commit hash; {}", ref.string(),
+                              printable(commit), remedy),
+                  ErrorDetails{.file = ref.string(),
+                               .got = printable(commit),
+                               .wanted = "a commit hash",
+                               .remedy = remedy});
     }
   }
   const fs::path snapshot = model / "snapshots" / commit;
@@ -96,7 +103,8 @@ fs::path find_in_hf_cache(std::string_view id, const HfCacheLocations& locations
     throw Error(
         Errc::kNotFound,
         fmt::format("{}: revision '{}' is not in the Hugging Face cache ({} does not exist); {}",
-                    id, revision, snapshot.string(), remedy));
+                    id, revision, snapshot.string(), remedy),
+        ErrorDetails{.remedy = remedy});
   }
   return snapshot;
 }

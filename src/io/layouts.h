@@ -14,14 +14,21 @@ namespace halftone::io {
 [[nodiscard]] CheckpointParts open_single_file(const std::filesystem::path& path,
                                                const OpenOptions& options);
 
-// Keeps a JSON document, which must be an object, and files a view of it under `key` of
-// parts.configs.
+// Keeps a JSON document, which must be an object, with the checkpoint.
+[[nodiscard]] JsonView keep_document(CheckpointParts& parts, Json document,
+                                     const std::string& where);
+// The same for the file `root`/`relative`, which may hold Python's infinities.
+[[nodiscard]] JsonView read_document(CheckpointParts& parts, const std::filesystem::path& root,
+                                     const std::string& relative,
+                                     const std::filesystem::path& fence);
+// Keeps a document and files a view of it under `key` of parts.configs.
 void add_config(CheckpointParts& parts, const std::string& key, Json document,
                 const std::string& where);
 // The same for the file `root`/`relative`.
 void read_config(CheckpointParts& parts, const std::string& key, const std::filesystem::path& root,
                  const std::string& relative, const std::filesystem::path& fence);
-// Reads a tokenizer's files; nullopt when the folder has no vocab.json.
+// Reads a tokenizer's files; nullopt when the folder has neither vocab.json nor
+// tokenizer.json.
 [[nodiscard]] std::optional<TokenizerFiles> read_tokenizer(const std::filesystem::path& root,
                                                            const std::string& name,
                                                            const std::filesystem::path& fence);

@@ -66,10 +66,13 @@ class HeaderReader final : public JsonHandler {
       : where_(where), header_(header) {}
 
   [[noreturn]] void fail(std::string_view text) const {
-    throw Error(Errc::kCorruptFile, fmt::format("{}: {}", where_, text));
+    throw Error(Errc::kCorruptFile, fmt::format("{}: {}", where_, text),
+                ErrorDetails{.file = std::string(where_)});
   }
   [[noreturn]] void fail(std::string_view tensor, std::string_view text) const {
-    fail(fmt::format("tensor '{}': {}", printable(tensor), text));
+    throw Error(Errc::kCorruptFile,
+                fmt::format("{}: tensor '{}': {}", where_, printable(tensor), text),
+                ErrorDetails{.file = std::string(where_), .key = printable(tensor)});
   }
   void warn(std::string text) {
     if (header_.warnings.size() < kMaxWarnings) header_.warnings.push_back(std::move(text));

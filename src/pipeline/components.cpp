@@ -30,16 +30,14 @@ Components::Components(backend::Device& device, PlanProvider provider, Component
 
 Components::Entry& Components::find_or_plan(const Wanted& wanted) {
   const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.key.component == wanted.component && entry.key.shape == wanted.shape;
+    return entry.key.component == wanted.component && entry.key.shape == wanted.shape &&
+           entry.key.fp32 == wanted.fp32;
   });
   if (found != entries_.end()) {
     entries_.splice(entries_.begin(), entries_, found);
     return entries_.front();
   }
-  Entry entry{.key = wanted,
-              .source = provider_(wanted.component, wanted.shape),
-              .profile = 0,
-              .executor = nullptr};
+  Entry entry{.key = wanted, .source = provider_(wanted), .profile = 0, .executor = nullptr};
   const std::optional<size_t> profile = find_profile(*entry.source.plan, wanted.shape);
   if (!profile) {
     throw Error(Errc::kIncompatiblePlan,

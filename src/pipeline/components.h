@@ -24,8 +24,13 @@ struct PlanSource {
   std::string file;                       // empty when only in memory
   double build_ms = 0;
 };
+struct WantedPlan {
+  std::string component;
+  ShapeKey shape;
+  bool fp32 = false;  // whatever the precision asked for: another one's result was not finite
+};
 // Answers for one component and shape; throws when it has none and cannot make one.
-using PlanProvider = std::function<PlanSource(const std::string& component, const ShapeKey& shape)>;
+using PlanProvider = std::function<PlanSource(const WantedPlan& wanted)>;
 
 struct ComponentsOptions {
   size_t shapes_kept = 4;  // executors per component
@@ -39,10 +44,7 @@ class Components {
  public:
   Components(backend::Device& device, PlanProvider provider, ComponentsOptions options);
 
-  struct Wanted {
-    std::string component;
-    ShapeKey shape;
-  };
+  using Wanted = WantedPlan;
   // Makes executors for all of these; the arena is sized once for the largest. Pointers stay valid
   // until the next call.
   [[nodiscard]] std::vector<runtime::Executor*> prepare(const std::vector<Wanted>& wanted,

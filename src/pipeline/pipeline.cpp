@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -75,9 +76,14 @@ void check_size(int64_t width, int64_t height, int64_t factor) {
   const auto suggest = [&](std::string_view what, int64_t value) {
     if (value > 0 && value % factor == 0) return;
     const int64_t below = std::max(factor, value / factor * factor);
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("{}: got {}, wanted a multiple of {}; the nearest are {} and {}", what,
-                            value, factor, below, below + factor));
+    ErrorDetails details{.key = std::string(what),
+                         .got = fmt::format("{}", value),
+                         .wanted = fmt::format("a multiple of {}", factor),
+                         .remedy = fmt::format("the nearest are {} and {}", below, below + factor)};
+    throw Error(
+        Errc::kInvalidArgument,
+        fmt::format("{}: got {}, wanted {}; {}", what, details.got, details.wanted, details.remedy),
+        details);
   };
   suggest("width", width);
   suggest("height", height);
@@ -345,29 +351,76 @@ struct Pipeline::Run {
   void decode() {
     Executor& decoder = *by_name.at("vae_decoder");
     const Tensor latents = nchw_to_nhwc(result.latents);
-    const auto one = static_cast<size_t>(height * width * facts.latent_channels);
-    for (int i = 0; i < static_cast<int>(batch); ++i) {
-      const Stopwatch clock;
-      report(request.progress, "decode", i, static_cast<int>(batch));
-      const auto values = latents.values<float>().subspan(static_cast<size_t>(i) * one, one);
-      decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
-      decoder.run_step();
-      const Tensor image = decoder.output("image");
-      check_finite(image.values<float>(), "the decoded image", "vae_decoder");
-      std::vector<uint8_t> rgb;
-      rgb.reserve(image.values<float>().size());
-      for (const float v : image.values<float>()) {
-        rgb.push_back(static_cast<uint8_t>(std::nearbyint(std::clamp(v, 0.0F, 1.0F) * 255.0F)));
+    result.rgb.resize(static_cast<size_t>(batch));
+    std::vector<size_t> not_finite;
+    for (size_t i = 0; i < result.rgb.size(); ++i) {
+      report(request.progress, "decode", static_cast<int>(i), static_cast<int>(batch));
+      const Tensor image = decode_one(decoder, latents, i);
+      if (all_finite(image.values<float>())) {
+        result.rgb[i] = to_rgb(image);
+      } else {
+        not_finite.push_back(i);
       }
-      result.rgb.push_back(std::move(rgb));
-      add_time("vae", 1, clock.ms());
     }
     report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
+    // After all others, as the decoder of another precision may take this one's memory.
+    if (!not_finite.empty()) decode_in_fp32(latents, not_finite);
   }
 
   void check_finite(std::span<const float> values, std::string_view what,
+  Tensor decode_one(Executor& decoder, const Tensor& latents, size_t index) {
+    const Stopwatch clock;
+    const auto one = static_cast<size_t>(height * width * facts.latent_channels);
+    const auto values = latents.values<float>().subspan(index * one, one);
+    decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
+    decoder.run_step();
+    Tensor image = decoder.output("image");
+    add_time("vae", 1, clock.ms());
+    return image;
+  }
+
+  static std::vector<uint8_t> to_rgb(const Tensor& image) {
+    // Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low bits.
+    constexpr float kRound = 12582912.0F;
+    const auto values = image.values<float>();
+    std::vector<uint8_t> rgb(values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      const float scaled = std::clamp(values[i], 0.0F, 1.0F) * 255.0F;
+      rgb[i] = static_cast<uint8_t>(std::bit_cast<uint32_t>(scaled + kRound));
+    }
+    return rgb;
+  }
+
+  // Latents are finite here, so a decoder of fp32 leaves nothing to try.
+  void decode_in_fp32(const Tensor& latents, const std::vector<size_t>& images) {
+    constexpr std::string_view kDecoder = "vae_decoder";
+    const auto use = std::ranges::find(result.plans, kDecoder, &Components::Use::component);
+    const std::string precision = use->plan->fingerprint.entry("precision");
+    if (precision == "fp32") fail_numeric("the decoded image", kDecoder);
+    log(pipeline.options_.logger, LogLevel::kWarning, "pipeline",
+        fmt::format("numeric: the VAE's output in {} is not finite: {} of {} images are decoded "
+                    "again in fp32; --vae-precision fp32 decodes them so at once",
+                    precision, images.size(), batch));
+    auto wanted = pipeline.wanted(request.width, request.height, batch, cfg, true, false);
+    std::erase_if(wanted, [&](const auto& item) { return item.component != kDecoder; });
+    wanted.front().fp32 = true;
+    Components& components = pipeline.components_;
+    Executor& decoder = *components.prepare(wanted, request.progress).front();
+    result.plans.push_back(components.last_uses().front());
+    result.load_ms += components.last_load_ms();
+    result.build_ms += components.last_build_ms();
+    for (const size_t i : images) {
+      const Tensor image = decode_one(decoder, latents, i);
+      check_finite(image.values<float>(), "the decoded image", kDecoder);
+      result.rgb[i] = to_rgb(image);
+    }
+  }
+
                     std::string_view component) const {
-    if (all_finite(values)) return;
+    if (!all_finite(values)) fail_numeric(what, component);
+  }
+
+  [[noreturn]] void fail_numeric(std::string_view what, std::string_view component) const {
     const std::string text = fmt::format(
         "numeric: {} has values that are not finite (component {}); try --precision fp32", what,
         component);

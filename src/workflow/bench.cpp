@@ -3,6 +3,7 @@
 #include <map>
 
 #include "metrics/summary.h"
+#include "pipeline/clock.h"
 #include "workflow/generator.h"
 
 namespace halftone::workflow {
@@ -13,6 +14,7 @@ Spread spread_of(std::vector<double> values) {
   return {.median = metrics::quantile(values, 0.5),
           .p10 = metrics::quantile(values, 0.1),
           .p90 = metrics::quantile(values, 0.9),
+          .p99 = metrics::quantile(values, 0.99),
           .min = values.front(),
           .max = values.back()};
 }
@@ -62,11 +64,37 @@ std::vector<OpClassTime> per_iteration(const OpSums& before, const OpSums& after
 
 }  // namespace
 
+// Makes the plans of a request without a cache, then finds them in the cache.
+void Generator::time_builds(const GenerateOptions& options, BenchReport& report) {
+  if (!options_.plan.empty()) return;  // nothing is built
+  const PreparedRequest prepared = prepare(options);
+  const ResolvedRequest& r = prepared.resolved;
+  const auto wanted =
+      pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg,
+                                 options.output_type == OutputType::kImage, !r.init_image.empty());
+  const PlanMaker uncached(model_, device_,
+                           {.precision = options_.precision,
+                            .vae_precision = options_.vae_precision,
+                            .cache_dir = {},
+                            .plan = {},
+                            .logger = options_.logger});
+  const auto time = [&](const PlanMaker& maker) {
+    const pipeline::Stopwatch clock;
+    for (const auto& item : wanted) static_cast<void>(maker.get(item.component, item.shape));
+    return clock.ms();
+  };
+  report.build_cold_ms = time(uncached);
+  if (options_.cache_dir.empty()) return;
+  static_cast<void>(time(plans_));  // fills the cache
+  report.build_warm_ms = time(plans_);
+}
+
 BenchReport Generator::bench(const BenchOptions& options) {
   BenchReport report;
   report.warmup = options.warmup;
   report.iterations = options.iterations;
   pipeline::Pipeline& pipe = pipeline(options.profile);
+  time_builds(options.generate, report);
   const ImageSink ignore = [](Image&&) {};
   for (int i = 0; i < options.warmup; ++i) {
     const GenerateReport run = generate(options.generate, ignore);
@@ -85,6 +113,12 @@ BenchReport Generator::bench(const BenchOptions& options) {
     report.modules.emplace_back(module.name, spread_of(modules[module.name]));
   }
   if (options.profile) {
+  report.images_per_second = report.last.num_images / (report.total_ms.median * 1e-3);
+  for (size_t i = 0; i < report.modules.size(); ++i) {
+    const auto& [name, spread] = report.modules[i];
+    if (name != pipe.family().denoiser_label || spread.median <= 0) continue;
+    report.steps_per_second = report.last.modules[i].runs / (spread.median * 1e-3);
+  }
     report.ops = per_iteration(before, sum_ops(pipe.components()), options.iterations);
   }
   return report;

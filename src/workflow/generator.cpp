@@ -110,10 +110,28 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
     };
     pipeline_ = std::make_unique<pipeline::Pipeline>(pipeline::PipelineOptions{
         .device = &device_,
-        .plans = [this](const std::string& component,
-                        const pipeline::ShapeKey& shape) { return plans_.get(component, shape); },
+        .plans =
+            [this](const pipeline::WantedPlan& wanted) {
+              const PlanMaker& maker = wanted.fp32 ? fp32_plans() : plans_;
+              return maker.get(wanted.component, wanted.shape);
+            },
         .facts = model_.facts,
         .tokenizers = model_.tokenizers,
+const PlanMaker& Generator::fp32_plans() {
+  if (!fp32_plans_) {
+    std::error_code ignored;
+    const bool has_folder = fs::is_directory(options_.plan, ignored);
+    fp32_plans_ =
+        std::make_unique<PlanMaker>(model_, device_,
+                                    PlanOptions{.precision = Precision::kF32,
+                                                .vae_precision = Precision::kF32,
+                                                .cache_dir = options_.cache_dir,
+                                                .plan = has_folder ? options_.plan : std::string(),
+                                                .logger = options_.logger});
+  }
+  return *fp32_plans_;
+}
+
         .profile = profile,
         .logger = keep});
     profiled_ = profile;
@@ -187,8 +205,12 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
     request.on_step = on_step;
     pipeline::Result result = pipe.generate(request);
     model_.checkpoint->check_unchanged();
-    if (batch == 0) {
-      for (const auto& use : result.plans) report.plans.push_back(plan_use(use));
+    for (const auto& use : result.plans) {
+      PlanUse plan = plan_use(use);
+      if (std::ranges::find(report.plans, plan.fingerprint, &PlanUse::fingerprint) ==
+          report.plans.end()) {
+        report.plans.push_back(std::move(plan));
+      }
     }
     add_times(result.times, report.modules);
     report.pipeline_ms += result.total_ms;

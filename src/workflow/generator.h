@@ -37,12 +37,16 @@ class Generator {
   void report_memory(GenerateReport& report) const;
 
   backend::Device& device_;
+  // For results that are not finite in the precision asked for.
+  const PlanMaker& fp32_plans();
   SessionOptions options_;
+  void time_builds(const GenerateOptions& options, BenchReport& report);
   Model model_;
   PlanMaker plans_;
   std::unique_ptr<pipeline::Pipeline> pipeline_;
   bool profiled_ = false;
   std::vector<std::string> warnings_;  // of the current call
 };
+  std::unique_ptr<PlanMaker> fp32_plans_;  // made on first use
 
 }  // namespace halftone::workflow

@@ -43,8 +43,8 @@ class Golden {
                 .logger = {}}),
         pipeline_({.device = device_.get(),
                    .plans =
-                       [this](const std::string& component, const pipeline::ShapeKey& shape) {
-                         return plans_.get(component, shape);
+                       [this](const pipeline::WantedPlan& wanted) {
+                         return plans_.get(wanted.component, wanted.shape);
                        },
                    .facts = model_.facts,
                    .tokenizers = model_.tokenizers,
@@ -102,15 +102,9 @@ class Golden {
     return options;
   }
 
-  // Python writes DPM++'s default lambda_min_clipped as -Infinity, which is no JSON; null is the
-  // default.
+  // DPM++'s default lambda_min_clipped is -Infinity.
   [[nodiscard]] static Json read_cases(const std::string& path) {
-    std::string text = read_text_file(path);
-    constexpr std::string_view kInfinity = "-Infinity";
-    for (size_t at = text.find(kInfinity); at != std::string::npos; at = text.find(kInfinity, at)) {
-      text.replace(at, kInfinity.size(), "null");
-    }
-    return parse_json(text, path);
+    return parse_json(read_text_file(path), path, {.python_numbers = true});
   }
 
   [[nodiscard]] Tensor tensor(const std::string& name, DType dtype = DType::kF32) const {

@@ -13,10 +13,10 @@ namespace {
 text::ClipTokenizerFiles files_of(const io::TokenizerFiles& files) {
   return {.vocab = files.vocab_json,
           .merges = files.merges_txt,
-          .tokenizer_json = {},
+          .tokenizer_json = files.tokenizer_json,
           .tokenizer_config = files.tokenizer_config_json,
           .special_tokens_map = files.special_tokens_map_json,
-          .added_tokens = {},
+          .added_tokens = files.added_tokens_json,
           .folder = files.where};
 }
 

@@ -61,6 +61,7 @@ namespace {
 
 Json plan_list(const std::vector<PlanUse>& plans) {
   Json list = Json::array();
+                       {"p99", spread.p99},
   for (const PlanUse& plan : plans) list.push(to_value(plan));
   return list;
 }
@@ -144,6 +145,15 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("memory", to_value(report.last.memory));
   std::string text = to_text(first);
   for (const OpClassTime& op : report.ops) {
+  first.set("device", report.last.request.device).set("precision", report.last.request.precision);
+  first.set("batch", report.last.request.batch_size)
+      .set("libraries", Json::array_of(report.libraries));
+  first.set("median_ms", report.total_ms.median).set("p10_ms", report.total_ms.p10);
+  first.set("p90_ms", report.total_ms.p90).set("p99_ms", report.total_ms.p99);
+  first.set("images_per_second", report.images_per_second);
+  first.set("steps_per_second", report.steps_per_second);
+  first.set("build_cold_ms", report.build_cold_ms);
+  first.set("build_warm_ms", report.build_warm_ms > 0 ? Json(report.build_warm_ms) : Json());
     Json json = header("bench");
     json.set("workload", "op").set("op", op.op).set("kernel", op.kernel).set("calls", op.calls);
     json.set("total_ms", op.ms).set("gflop", op.gflop);

@@ -23,6 +23,23 @@ bool is_turbo(const JsonView& scheduler_config) {
          scheduler_config.string_or("timestep_spacing", "") == "trailing";
 }
 
+// What halftone.json says of steps and guidance; values stay as they are where it says nothing.
+void read_defaults(const std::optional<JsonView>& settings, int& steps, double& guidance) {
+  constexpr int64_t kMaxSteps = 10000;
+  if (!settings) return;
+  const auto defaults = settings->find("defaults");
+  if (!defaults) return;
+  for (const auto& [key, value] : defaults->members()) {
+    if (key == "steps") {
+      steps = static_cast<int>(value.integer(1, kMaxSteps));
+    } else if (key == "guidance") {
+      guidance = value.number();
+    } else {
+      value.fail("is unknown; known are steps and guidance");
+    }
+  }
+}
+
 // What a user asked for and cannot have is a wrong parameter, not a wrong model.
 template <class F>
 auto as_parameter(bool asked, F&& make) {
@@ -168,8 +185,11 @@ class Resolver {
       config.shift = *options_.flow_shift;
     }
     const bool turbo = is_turbo(stored);
-    r.steps = options_.steps > 0 ? options_.steps : turbo ? 1 : family_.default_steps;
-    r.guidance = options_.guidance.value_or(turbo ? 0.0 : family_.default_guidance);
+    int steps = turbo ? 1 : family_.default_steps;
+    double guidance = turbo ? 0.0 : family_.default_guidance;
+    read_defaults(model_.checkpoint->settings(), steps, guidance);
+    r.steps = options_.steps > 0 ? options_.steps : steps;
+    r.guidance = options_.guidance.value_or(guidance);
     if (!std::isfinite(r.guidance)) refuse("guidance: got a number that is not finite");
     r.cfg = r.guidance > 1.0;
     r.strength = options_.strength.value_or(family_.default_strength);

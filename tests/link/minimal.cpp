@@ -40,11 +40,11 @@ void run(const std::string& model, const std::string& plans, const std::string& 
   pipeline::Pipeline pipe(
       {.device = device.get(),
        .plans =
-           [&](const std::string& component, const pipeline::ShapeKey&) {
-             return pipeline::PlanSource{.plan = load(component),
+           [&](const pipeline::WantedPlan& wanted) {
+             return pipeline::PlanSource{.plan = load(wanted.component),
                                          .weights = checkpoint.get(),
                                          .origin = "file",
-                                         .file = component + ".plan"};
+                                         .file = wanted.component + ".plan"};
            },
        .facts = pipeline::read_facts(load("unet")->metadata, load("vae_decoder")->metadata),
        .tokenizers = {tokenizer(*checkpoint, "tokenizer"), tokenizer(*checkpoint, "tokenizer_2")},
