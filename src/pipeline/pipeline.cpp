@@ -362,12 +362,11 @@ struct Pipeline::Run {
         not_finite.push_back(i);
       }
     }
-    report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
     // After all others, as the decoder of another precision may take this one's memory.
     if (!not_finite.empty()) decode_in_fp32(latents, not_finite);
+    report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
   }
 
-  void check_finite(std::span<const float> values, std::string_view what,
   Tensor decode_one(Executor& decoder, const Tensor& latents, size_t index) {
     const Stopwatch clock;
     const auto one = static_cast<size_t>(height * width * facts.latent_channels);
@@ -416,6 +415,7 @@ struct Pipeline::Run {
     }
   }
 
+  void check_finite(std::span<const float> values, std::string_view what,
                     std::string_view component) const {
     if (!all_finite(values)) fail_numeric(what, component);
   }

@@ -93,8 +93,8 @@ BenchReport Generator::bench(const BenchOptions& options) {
   BenchReport report;
   report.warmup = options.warmup;
   report.iterations = options.iterations;
-  pipeline::Pipeline& pipe = pipeline(options.profile);
   time_builds(options.generate, report);
+  pipeline::Pipeline& pipe = pipeline(options.profile);
   const ImageSink ignore = [](Image&&) {};
   for (int i = 0; i < options.warmup; ++i) {
     const GenerateReport run = generate(options.generate, ignore);
@@ -112,13 +112,13 @@ BenchReport Generator::bench(const BenchOptions& options) {
   for (const ModuleTime& module : report.last.modules) {  // in the order of the run
     report.modules.emplace_back(module.name, spread_of(modules[module.name]));
   }
-  if (options.profile) {
   report.images_per_second = report.last.num_images / (report.total_ms.median * 1e-3);
   for (size_t i = 0; i < report.modules.size(); ++i) {
     const auto& [name, spread] = report.modules[i];
     if (name != pipe.family().denoiser_label || spread.median <= 0) continue;
     report.steps_per_second = report.last.modules[i].runs / (spread.median * 1e-3);
   }
+  if (options.profile) {
     report.ops = per_iteration(before, sum_ops(pipe.components()), options.iterations);
   }
   return report;

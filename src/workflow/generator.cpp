@@ -100,6 +100,21 @@ PreparedRequest Generator::prepare(const GenerateOptions& options) const {
   return prepared;
 }
 
+const PlanMaker& Generator::fp32_plans() {
+  if (!fp32_plans_) {
+    std::error_code ignored;
+    const bool has_folder = fs::is_directory(options_.plan, ignored);
+    fp32_plans_ =
+        std::make_unique<PlanMaker>(model_, device_,
+                                    PlanOptions{.precision = Precision::kF32,
+                                                .vae_precision = Precision::kF32,
+                                                .cache_dir = options_.cache_dir,
+                                                .plan = has_folder ? options_.plan : std::string(),
+                                                .logger = options_.logger});
+  }
+  return *fp32_plans_;
+}
+
 pipeline::Pipeline& Generator::pipeline(bool profile) {
   if (!pipeline_ || profile != profiled_) {
     pipeline_.reset();
@@ -117,21 +132,6 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
             },
         .facts = model_.facts,
         .tokenizers = model_.tokenizers,
-const PlanMaker& Generator::fp32_plans() {
-  if (!fp32_plans_) {
-    std::error_code ignored;
-    const bool has_folder = fs::is_directory(options_.plan, ignored);
-    fp32_plans_ =
-        std::make_unique<PlanMaker>(model_, device_,
-                                    PlanOptions{.precision = Precision::kF32,
-                                                .vae_precision = Precision::kF32,
-                                                .cache_dir = options_.cache_dir,
-                                                .plan = has_folder ? options_.plan : std::string(),
-                                                .logger = options_.logger});
-  }
-  return *fp32_plans_;
-}
-
         .profile = profile,
         .logger = keep});
     profiled_ = profile;

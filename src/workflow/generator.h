@@ -33,20 +33,20 @@ class Generator {
  private:
   [[nodiscard]] PreparedRequest prepare(const GenerateOptions& options) const;
   pipeline::Pipeline& pipeline(bool profile);
+  // For results that are not finite in the precision asked for.
+  const PlanMaker& fp32_plans();
   [[nodiscard]] PlanUse plan_use(const pipeline::Components::Use& use) const;
+  void time_builds(const GenerateOptions& options, BenchReport& report);
   void report_memory(GenerateReport& report) const;
 
   backend::Device& device_;
-  // For results that are not finite in the precision asked for.
-  const PlanMaker& fp32_plans();
   SessionOptions options_;
-  void time_builds(const GenerateOptions& options, BenchReport& report);
   Model model_;
   PlanMaker plans_;
+  std::unique_ptr<PlanMaker> fp32_plans_;  // made on first use
   std::unique_ptr<pipeline::Pipeline> pipeline_;
   bool profiled_ = false;
   std::vector<std::string> warnings_;  // of the current call
 };
-  std::unique_ptr<PlanMaker> fp32_plans_;  // made on first use
 
 }  // namespace halftone::workflow

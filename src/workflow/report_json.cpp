@@ -53,6 +53,7 @@ Json to_value(const Spread& spread) {
   return Json::object({{"median", spread.median},
                        {"p10", spread.p10},
                        {"p90", spread.p90},
+                       {"p99", spread.p99},
                        {"min", spread.min},
                        {"max", spread.max}});
 }
@@ -61,7 +62,6 @@ namespace {
 
 Json plan_list(const std::vector<PlanUse>& plans) {
   Json list = Json::array();
-                       {"p99", spread.p99},
   for (const PlanUse& plan : plans) list.push(to_value(plan));
   return list;
 }
@@ -137,14 +137,6 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("workload", "e2e").set("request", to_value(report.last.request));
   first.set("plans", workflow::plan_list(report.last.plans));
   first.set("n", report.iterations).set("warmup", report.warmup).set("unit", "ms");
-  first.set("total", to_value(report.total_ms));
-  Json modules = Json::object();
-  for (const auto& [name, spread] : report.modules) modules.set(name, to_value(spread));
-  first.set("modules", std::move(modules));
-  first.set("warmup_build_ms", report.warmup_build_ms);
-  first.set("memory", to_value(report.last.memory));
-  std::string text = to_text(first);
-  for (const OpClassTime& op : report.ops) {
   first.set("device", report.last.request.device).set("precision", report.last.request.precision);
   first.set("batch", report.last.request.batch_size)
       .set("libraries", Json::array_of(report.libraries));
@@ -154,6 +146,14 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("steps_per_second", report.steps_per_second);
   first.set("build_cold_ms", report.build_cold_ms);
   first.set("build_warm_ms", report.build_warm_ms > 0 ? Json(report.build_warm_ms) : Json());
+  first.set("total", to_value(report.total_ms));
+  Json modules = Json::object();
+  for (const auto& [name, spread] : report.modules) modules.set(name, to_value(spread));
+  first.set("modules", std::move(modules));
+  first.set("warmup_build_ms", report.warmup_build_ms);
+  first.set("memory", to_value(report.last.memory));
+  std::string text = to_text(first);
+  for (const OpClassTime& op : report.ops) {
     Json json = header("bench");
     json.set("workload", "op").set("op", op.op).set("kernel", op.kernel).set("calls", op.calls);
     json.set("total_ms", op.ms).set("gflop", op.gflop);
