@@ -15,13 +15,16 @@ namespace halftone {
 
 // How the plans compute. kAuto on a CPU is bf16 where the processor multiplies bf16 natively
 // (AVX512-BF16 or AMX), else f32; on a GPU it is f16 (the VAE: bf16, as SDXL's overflows f16).
-enum class Precision : uint8_t { kAuto, kF32, kBF16, kF16 };
+// kI8 and kF8 quantize the denoiser by the scheme "int8" or "fp8"; everything else computes as
+// kAuto says.
+enum class Precision : uint8_t { kAuto, kF32, kBF16, kF16, kI8, kF8 };
 // Whose noise a seed means: torch's CUDA generator (WebUI) or its CPU generator (ComfyUI).
 enum class Rng : uint8_t { kCuda, kCpu };
 enum class OutputType : uint8_t { kImage, kLatent };
 
-[[nodiscard]] std::string_view to_string(Precision precision);  // "auto", "fp32", "bf16", "fp16"
-[[nodiscard]] std::string_view to_string(Rng rng);              // "cuda", "cpu"
+// "auto", "fp32", "bf16", "fp16", "int8", "fp8"
+[[nodiscard]] std::string_view to_string(Precision precision);
+[[nodiscard]] std::string_view to_string(Rng rng);  // "cuda", "cpu"
 
 // A low-rank addition to the weights: a safetensors file, a folder that holds one, or ORG/NAME.
 struct LoraOption {
@@ -42,13 +45,37 @@ struct ModelOptions {
   std::vector<LoraOption> loras{};  // added to the weights while they are read
 };
 
+// How the denoiser is quantized. Left alone, only Precision::kI8 or kF8 quantize it, by their
+// scheme's defaults; a recipe or a scheme quantizes with any other precision as what is computed
+// around it. kAuto takes the recipe that a model's folder holds (halftone/recipe.json, with
+// halftone/calibration.safetensors).
+struct QuantizationOptions {
+  std::string recipe;             // a JSON file; instead of all that follows but `ranges`
+  std::string ranges;             // calibration record; empty = the cache's for this model
+  std::string scheme;             // "int8", "fp8", "fp8_e4m3_e4m3_dynamic", ...
+  std::optional<double> level;    // 1, 2, 2.5, 3 or 4
+  std::optional<double> alpha;    // SmoothQuant
+  std::optional<bool> smooth;     // false: no SmoothQuant
+  std::optional<bool> per_token;  // inputs of linears: dynamic per token, or static per tensor
+  std::map<std::string, double> alphas;       // pattern -> alpha
+  std::string policy = "default";             // which layers stay as they are
+  std::vector<std::string> exclude, include;  // patterns of layer names
+  std::string collect_method;                 // empty = the scheme's
+  double percentile = 1.0;                    // share of the steps that count
+  std::string calib_compat = "none";
+  bool simulate = false;  // keep Quantize/Dequantize apart: exact simulation, slow
+};
+
 struct SessionOptions {
   ModelOptions model;
   std::string device = "auto";  // "auto", "cpu" or "cuda:N"
   int threads = 0;              // 0 = every core this process may use
+  // A GPU replays a stage as one recorded graph; false launches every kernel by itself.
+  bool device_graphs = true;
   std::string cache_dir;        // plan cache; empty = none
   Precision precision = Precision::kAuto;
-  Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`
+  Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`; never kI8 or kF8
+  QuantizationOptions quantization{};
   // A plan file of the denoiser, or a folder with plan files of the components; they must fit
   // exactly (kIncompatiblePlan). Empty = by fingerprint from the cache, built when missing.
   std::string plan;

@@ -1,6 +1,7 @@
 // From a graph to a plan: passes, kernel selection, split by rate, memory planning.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -14,10 +15,14 @@
 
 namespace halftone::compile {
 
+// Whether the device has a kernel (other than the reference) for an op.
+using HasKernel = std::function<bool(const graph::OpDesc&)>;
+
 struct CompileOptions {
   std::set<std::string> disabled_passes;   // by name; unknown names are kInvalidArgument
   std::set<std::string> disabled_kernels;  // by exact name or prefix ending in '*'
   Logger logger;                           // debug: one line a pass (nodes before, after, ms)
+  HasKernel has_kernel{};                  // empty: every op has one; set by compile_profile
 };
 
 struct Pass {
@@ -25,6 +30,8 @@ struct Pass {
   std::string_view what;  // one line for humans
   bool exact;             // bit-equal on the reference; false = reassociates
   void (*run)(graph::Graph&);
+  // Instead of `run`, for passes that make what the device can run.
+  void (*run_for)(graph::Graph&, const HasKernel&) = nullptr;
 };
 // In the order in which they run.
 [[nodiscard]] std::span<const Pass> passes();

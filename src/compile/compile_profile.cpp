@@ -306,7 +306,14 @@ runtime::Profile compile_profile(graph::Graph graph, std::map<std::string, int64
                                  const backend::DeviceInfo& device,
                                  std::span<const backend::Kernel* const> kernels,
                                  const CompileOptions& options) {
-  run_passes(graph, options);
+  CompileOptions with_kernels = options;
+  with_kernels.has_kernel = [&](const graph::OpDesc& desc) {
+    return std::ranges::any_of(kernels, [&](const Kernel* kernel) {
+      return kernel->op == kind_of(desc.attrs) && !kernel->name.ends_with(".reference") &&
+             !is_disabled(options, kernel->name) && kernel->supports(desc, device).ok;
+    });
+  };
+  run_passes(graph, with_kernels);
   return ProfileCompiler(graph, device, kernels, options).run(std::move(shape));
 }
 

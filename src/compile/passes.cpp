@@ -38,7 +38,13 @@ void run_passes(graph::Graph& graph, const CompileOptions& options) {
     if (options.disabled_passes.contains(std::string(pass.name))) continue;
     const size_t before = graph.nodes().size();
     const auto start = std::chrono::steady_clock::now();
-    pass.run(graph);
+    if (pass.run_for != nullptr) {
+      pass.run_for(
+          graph,
+          options.has_kernel ? options.has_kernel : [](const graph::OpDesc&) { return true; });
+    } else {
+      pass.run(graph);
+    }
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     verify(graph);
     log(options.logger, LogLevel::kDebug, "compile",

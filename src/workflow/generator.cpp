@@ -78,9 +78,20 @@ void add_times(const std::vector<pipeline::StageTime>& times, std::vector<Module
   }
 }
 
+std::vector<LoraUse> lora_uses(const io::LoraWeights& loras) {
+  std::vector<LoraUse> uses;
+  for (const io::LoraWeights::Entry& entry : loras.entries()) {
+    uses.push_back({.file = entry.lora->file.file().path().string(),
+                    .hash = entry.lora->hash,
+                    .weight = entry.weight,
+                    .num_modules = static_cast<int>(entry.lora->modules.size())});
+  }
+  return uses;
+}
+
 }  // namespace
 
-Generator::Generator(backend::Device& device, SessionOptions options)
+Generator::Generator(backend::Device& device, SessionOptions options, bool taps)
     : device_(device),
       options_(std::move(options)),
       model_(open_model(options_.model, options_.cache_dir, options_.logger)),
@@ -89,6 +100,8 @@ Generator::Generator(backend::Device& device, SessionOptions options)
               .vae_precision = options_.vae_precision,
               .cache_dir = options_.cache_dir,
               .plan = options_.plan,
+              .quantization = options_.quantization,
+              .taps = taps,
               .logger = options_.logger}) {}
 
 PreparedRequest Generator::prepare(const GenerateOptions& options) const {
@@ -97,6 +110,7 @@ PreparedRequest Generator::prepare(const GenerateOptions& options) const {
   r.device = device_.info().name;
   r.precision = std::string(to_string(plans_.precision_of("unet")));
   r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
+  if (model_.loras) r.loras = lora_uses(*model_.loras);
   return prepared;
 }
 
@@ -133,6 +147,7 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
         .facts = model_.facts,
         .tokenizers = model_.tokenizers,
         .profile = profile,
+        .record = options_.device_graphs,
         .logger = keep});
     profiled_ = profile;
   }
@@ -204,7 +219,7 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
     };
     request.on_step = on_step;
     pipeline::Result result = pipe.generate(request);
-    model_.checkpoint->check_unchanged();
+    model_.check_unchanged();
     for (const auto& use : result.plans) {
       PlanUse plan = plan_use(use);
       if (std::ranges::find(report.plans, plan.fingerprint, &PlanUse::fingerprint) ==

@@ -21,8 +21,12 @@ using StepSink = std::function<void(int row, const runtime::Executor& denoiser)>
 // One caller at a time; the device must outlive it.
 class Generator {
  public:
-  Generator(backend::Device& device, SessionOptions options);
+  // With `taps` the denoiser is not quantized and measures its values (quant/taps.h); on_step reads
+  // them.
+  Generator(backend::Device& device, SessionOptions options, bool taps = false);
 
+  [[nodiscard]] const Model& model() const { return model_; }
+  [[nodiscard]] const PlanMaker& plans() const { return plans_; }
   [[nodiscard]] DryRun dry_run(const GenerateOptions& options) const;
   // `on_step` sees the denoiser after each row of the schedule.
   GenerateReport generate(const GenerateOptions& options, const ImageSink& on_image,

@@ -12,6 +12,10 @@ std::string_view to_string(Precision precision) {
       return "bf16";
     case Precision::kF16:
       return "fp16";
+    case Precision::kI8:
+      return "int8";
+    case Precision::kF8:
+      return "fp8";
   }
   return "auto";
 }

@@ -7,6 +7,8 @@
 #include "compile/compile.h"
 #include "models/registry.h"
 #include "pipeline/clock.h"
+#include "quant/apply.h"
+#include "quant/taps.h"
 #include "runtime/plan_file.h"
 
 namespace halftone::workflow {
@@ -44,7 +46,8 @@ Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device)
     throw Error(Errc::kInvalidArgument,
                 "not supported: --precision fp16 needs a CUDA device; on the CPU use bf16 or fp32");
   }
-  if (wanted != Precision::kAuto) return wanted;
+  const bool quantized = wanted == Precision::kI8 || wanted == Precision::kF8;
+  if (wanted != Precision::kAuto && !quantized) return wanted;
   if (is_gpu) return Precision::kF16;
   const bool native = device.has("amx_bf16") || device.has("avx512_bf16");
   return native ? Precision::kBF16 : Precision::kF32;
@@ -55,6 +58,11 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
       device_(device),
       options_(std::move(options)),
       structure_hash_(model.checkpoint->structure_hash()) {
+  if (!options_.taps) {
+    quantization_ = resolve_quantization(options_.quantization, options_.precision, model,
+                                         options_.cache_dir, options_.logger);
+  }
+  if (quantization_) content_hash_ = model.checkpoint->content_hash();
   options_.precision = resolve_precision(options_.precision, device.info());
   if (options_.vae_precision != Precision::kAuto) {
     options_.vae_precision = resolve_precision(options_.vae_precision, device.info());
@@ -75,6 +83,10 @@ Precision PlanMaker::precision_of(const std::string& component) const {
   return component.starts_with("vae_") ? options_.vae_precision : options_.precision;
 }
 
+std::string PlanMaker::lora_identity(const std::string& component) const {
+  return model_.loras ? model_.loras->identity(checkpoint_component(component)) : std::string();
+}
+
 runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
                                             const pipeline::ShapeKey& shape) const {
   models::BuildOptions layer;
@@ -86,9 +98,19 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
                     {"precision", std::string(to_string(precision_of(component)))},
                     {"shape", pipeline::to_string(shape)},
                     {"text_layers_skipped", fmt::format("{}", layer.text_layers_skipped)}};
+  const std::string loras = lora_identity(component);
+  if (!loras.empty()) result.entries.emplace_back("lora", loras);
   const auto append = [&](const std::vector<std::pair<std::string, std::string>>& entries) {
     result.entries.insert(result.entries.end(), entries.begin(), entries.end());
   };
+  if (component == "unet" && quantization_) {
+    result.entries.emplace_back("recipe", quantization_->recipe.hash());
+    result.entries.emplace_back("calibration", quantization_->record_hash);
+    result.entries.emplace_back("weights", content_hash_);
+    result.entries.emplace_back("quantization", quantization_->name);
+    result.entries.emplace_back("simulate", options_.quantization.simulate ? "true" : "false");
+  }
+  if (component == "unet" && options_.taps) result.entries.emplace_back("taps", "1");
   append(runtime::library_entries(device_.info(), device_.kernels()));
   append(compile::compile_entries({}));
   return result;
@@ -97,24 +119,44 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
 std::string PlanMaker::readable_name(const std::string& component,
                                      const pipeline::ShapeKey& shape) const {
   std::string name = fmt::format("{}-{}", component, to_string(precision_of(component)));
+  if (component == "unet" && quantization_) name += "-" + quantization_->name;
+  if (component == "unet" && options_.taps) name += "-taps";
   for (const auto& [key, value] : shape) name += fmt::format("-{}{}", key.substr(0, 1), value);
   return name;
 }
 
-runtime::Plan PlanMaker::build(const std::string& component,
-                               const pipeline::ShapeKey& shape) const {
+std::string PlanMaker::precision_name(const std::string& component) const {
+  std::string name(to_string(precision_of(component)));
+  if (component == "unet" && quantization_) name += "+" + quantization_->name;
+  return name;
+}
+
+graph::Graph PlanMaker::graph(const std::string& component, const pipeline::ShapeKey& shape) const {
   const JsonView config = model_.checkpoint->config(checkpoint_component(component));
   models::BuildOptions options{.compute_dtype = compute_dtype(precision_of(component))};
   choose_text_layer(model_.family(), options);
   graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
                                      build_shape(shape), options, options_.logger);
+  if (component != "unet") return graph;
+  if (options_.taps) static_cast<void>(quant::insert_taps(graph));
+  if (quantization_) {
+    const auto applied =
+        quant::apply(graph, quantization_->recipe, quantization_->record.get(), model_.weights());
+    log_layers(applied, options_.logger);
+  }
+  return graph;
+}
+
+runtime::Plan PlanMaker::build(const std::string& component,
+                               const pipeline::ShapeKey& shape) const {
   runtime::Plan plan;
   plan.component = component;
   plan.fingerprint = fingerprint(component, shape);
   plan.metadata = plan_metadata(*model_.checkpoint, component);
   compile::CompileOptions compile_options;
   compile_options.logger = options_.logger;
-  plan.profiles.push_back(compile::compile_profile(std::move(graph), shape, device_.info(),
+  if (options_.quantization.simulate) compile_options.disabled_passes.insert("fold_quantize");
+  plan.profiles.push_back(compile::compile_profile(graph(component, shape), shape, device_.info(),
                                                    device_.kernels(), compile_options));
   return plan;
 }
@@ -132,6 +174,13 @@ pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const
                 fmt::format("{}: built for model {}, this model is {}; run 'halftone build' for it",
                             options_.plan, built_for.substr(0, 8), structure_hash_.substr(0, 8)));
   }
+  const std::string loras = plan->fingerprint.entry("lora");
+  if (loras != lora_identity("unet")) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: built for {}; give the same LoRAs, or run 'halftone build' with "
+                            "these",
+                            options_.plan, loras.empty() ? "no LoRA" : "LoRAs " + loras));
+  }
   const std::string precision = plan->fingerprint.entry("precision");
   if (precision != to_string(options_.precision)) {
     throw Error(Errc::kIncompatiblePlan,
@@ -145,7 +194,7 @@ pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const
                     options_.plan, plan->fingerprint.entry("shape"), pipeline::to_string(shape)));
   }
   return {.plan = std::move(plan),
-          .weights = model_.checkpoint.get(),
+          .weights = &model_.weights(),
           .origin = "file",
           .file = options_.plan};
 }
@@ -158,7 +207,7 @@ pipeline::PlanSource PlanMaker::get(const std::string& component,
   auto found = cache.get(fingerprint(component, shape), readable_name(component, shape),
                          [&] { return build(component, shape); });
   return {.plan = std::move(found.plan),
-          .weights = model_.checkpoint.get(),
+          .weights = &model_.weights(),
           .origin = found.from_cache ? "cache" : "built",
           .file = found.file.string(),
           .build_ms = found.from_cache ? 0 : clock.ms()};
@@ -168,7 +217,7 @@ PlanChoice PlanMaker::choice(const std::string& component, const pipeline::Shape
   const runtime::Fingerprint wanted = fingerprint(component, shape);
   PlanChoice choice{.component = component,
                     .fingerprint = wanted.hash(),
-                    .precision = std::string(to_string(precision_of(component))),
+                    .precision = precision_name(component),
                     .file = {},
                     .is_cached = false};
   if (component == "unet" && !options_.plan.empty()) {

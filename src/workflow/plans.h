@@ -12,6 +12,7 @@
 #include "pipeline/components.h"
 #include "runtime/plan_cache.h"
 #include "workflow/model.h"
+#include "workflow/quantization.h"
 
 namespace halftone::workflow {
 
@@ -21,6 +22,9 @@ struct PlanOptions {
   std::filesystem::path cache_dir;  // empty = no cache
   // A plan file of the unet that must be taken, or a folder that serves as the cache. Empty = none.
   std::string plan;
+  QuantizationOptions quantization{};
+  // The unet's plan has calibration taps (quant/taps.h); nothing is quantized.
+  bool taps = false;
   Logger logger;
 };
 
@@ -30,7 +34,8 @@ class PlanMaker {
   PlanMaker(const Model& model, const backend::Device& device, PlanOptions options);
 
   // Everything that decides a component's plan for one shape. The plan holds no weights, so their
-  // values do not belong to it; the structure of the checkpoint does.
+  // values do not belong to it; the structure of the checkpoint does, and the LoRAs, whose
+  // sums a plan may come to keep.
   [[nodiscard]] runtime::Fingerprint fingerprint(const std::string& component,
                                                  const pipeline::ShapeKey& shape) const;
   // From --plan, the cache, or built.
@@ -40,13 +45,24 @@ class PlanMaker {
   [[nodiscard]] PlanChoice choice(const std::string& component,
                                   const pipeline::ShapeKey& shape) const;
 
-  // Never kAuto.
+  // What a component computes in; never kAuto, kI8 or kF8.
   [[nodiscard]] Precision precision_of(const std::string& component) const;
+  // The unet's; null when it is not quantized.
+  [[nodiscard]] const Quantization* quantization() const {
+    return quantization_ ? &*quantization_ : nullptr;
+  }
+  // "bf16", or "bf16+int8.l2.5.s20.c32.p1.0.a0.8".
+  [[nodiscard]] std::string precision_name(const std::string& component) const;
+  // The unet's graph as it is compiled, before passes.
+  [[nodiscard]] graph::Graph graph(const std::string& component,
+                                   const pipeline::ShapeKey& shape) const;
 
  private:
   [[nodiscard]] runtime::Plan build(const std::string& component,
                                     const pipeline::ShapeKey& shape) const;
   [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
+  // Of the LoRAs that change a component; empty when none does.
+  [[nodiscard]] std::string lora_identity(const std::string& component) const;
   [[nodiscard]] std::string readable_name(const std::string& component,
                                           const pipeline::ShapeKey& shape) const;
 
@@ -55,6 +71,8 @@ class PlanMaker {
   PlanOptions options_;
   std::filesystem::path folder_;  // of plans; empty = no cache
   std::string structure_hash_;
+  std::optional<Quantization> quantization_;
+  std::string content_hash_;  // with quantization: smoothing factors come from the weights
 };
 
 // On a GPU f16; on a CPU bf16 where it is multiplied natively, else f32. Other values are returned

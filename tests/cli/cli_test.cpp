@@ -69,10 +69,9 @@ struct Refused {
 TEST(Usage, WhatCannotBeHonouredIsRefusedByName) {
   const Scratch scratch;
   const std::vector<Refused> table = {
-      {{"--int8"}, "8-bit"},
-      {{"--fp8"}, "8-bit"},
-      {{"--quantization_level", "2.5"}, "8-bit"},
-      {{"--lora", "x.safetensors"}, "LoRA"},
+      {{"--lora-weight", "0.5"}, "--lora PATH"},
+      {{"--lora", "x.safetensors:much"}, "wanted a number"},
+      {{"--lora", ":0.5"}, "PATH[:WEIGHT]"},
       {{"--torch-inference"}, "no torch"},
       {{"--hf-token", "x"}, "hf download"},
       {{"--download-onnx-models"}, "hf download"},
@@ -117,9 +116,33 @@ TEST(Usage, ErrorsAsJson) {
   EXPECT_EQ(got.exit_code, 3) << got.err;
   const Json json = parse_json(got.out, "stdout");
   EXPECT_EQ(JsonView(json, "stdout").at("error").at("code").string(), "not_found");
-  const Outcome usage = scratch.run({"generate", "--json", "--bogus", "a cat"});
+  const auto error_of = [&](const Outcome& outcome, const char* key) {
+    const Json document = parse_json(outcome.out, "stdout");
+    const JsonView error = JsonView(document, "stdout").at("error");
+    EXPECT_EQ(error.at("exit_code").integer(), outcome.exit_code);
+    EXPECT_FALSE(error.at("message").string().empty());
+    return error.string_or(key, "");
+  };
+  const Outcome usage = scratch.run({"generate", "--json", "--stpes", "3", "a cat"});
   EXPECT_EQ(usage.exit_code, 2);
-  EXPECT_TRUE(contains(usage.out, "invalid_argument"));
+  EXPECT_EQ(error_of(usage, "code"), "invalid_argument");
+  EXPECT_EQ(error_of(usage, "key"), "--stpes");
+  EXPECT_EQ(error_of(usage, "remedy"), "did you mean '--steps'?");
+  const Outcome absent = scratch.run({"generate", "--json", "-m", "nobody/nothing", "a cat"});
+  EXPECT_TRUE(contains(error_of(absent, "remedy"), "hf download nobody/nothing")) << absent.out;
+  const Outcome size = scratch.run(kTiny + Words{"--json", "--width", "100", "a cat"});
+  EXPECT_EQ(size.exit_code, 2) << size.err;
+  EXPECT_EQ(error_of(size, "key"), "width");
+  EXPECT_EQ(error_of(size, "got"), "100");
+  EXPECT_EQ(error_of(size, "expected"), "a multiple of 8");
+  // A damaged configuration: file and key.
+  const fs::path model = scratch.path("model");
+  fs::copy(golden("tiny-sdxl"), model, fs::copy_options::recursive);
+  std::ofstream(model / "unet" / "config.json") << R"({"_class_name": 7})";
+  const Outcome corrupt = scratch.run({"generate", "--json", "-m", model.string(), "a cat"});
+  EXPECT_EQ(corrupt.exit_code, 3);
+  EXPECT_EQ(error_of(corrupt, "file"), (model / "unet/config.json").string());
+  EXPECT_EQ(error_of(corrupt, "key"), "_class_name") << corrupt.out;
 }
 
 TEST(Usage, ExitCodes) {
@@ -440,9 +463,21 @@ TEST(Verbs, ModelsDevicesCompletionBench) {
   const Outcome bench = scratch.run({"bench", "e2e", "-m", golden("tiny-sdxl"), "--size", "64x64",
                                      "--steps", "2", "--precision", "fp32", "--iterations", "2"});
   EXPECT_EQ(bench.exit_code, 0) << bench.err;
-  for (const char* part : {"Pipeline", "linear", "conv2d", "GFLOP/s"}) {
+  for (const char* part : {"Pipeline", "linear", "conv2d", "GFLOP/s", "p99", "image/s", "it/s",
+                           "Build: cold", "warm"}) {
     EXPECT_TRUE(contains(bench.out, part)) << part;
   }
+  const Outcome lines = scratch.run({"bench", "e2e", "-m", golden("tiny-sdxl"), "--size", "64x64",
+                                     "--steps", "2", "--precision", "fp32", "--json"});
+  EXPECT_EQ(lines.exit_code, 0) << lines.err;
+  const Json row = parse_json(lines.out.substr(0, lines.out.find('\n')), "stdout");
+  const JsonView first(row, "stdout");
+  for (const char* key : {"median_ms", "p10_ms", "p90_ms", "p99_ms", "images_per_second",
+                          "steps_per_second", "build_cold_ms", "build_warm_ms"}) {
+    EXPECT_GT(first.at(key).number(), 0) << key;
+  }
+  EXPECT_EQ(first.at("precision").string(), "fp32");
+  EXPECT_TRUE(contains(first.at("libraries").strings().back(), "oneDNN"));
 }
 
 }  // namespace

@@ -38,8 +38,11 @@ Precision parse_precision(const std::string& text, std::string_view flag) {
   if (text == "fp32" || text == "f32") return Precision::kF32;
   if (text == "bf16") return Precision::kBF16;
   if (text == "fp16" || text == "f16") return Precision::kF16;
-  throw UsageError(fmt::format(
-      "not supported: {} {}: this version has fp32, bf16 and fp16 (and auto)", flag, text));
+  if (text == "int8" && flag == "--precision") return Precision::kI8;
+  if (text == "fp8" && flag == "--precision") return Precision::kF8;
+  throw UsageError(
+      fmt::format("not supported: {} {}: this version has fp32, bf16 and fp16{} (and auto)", flag,
+                  text, flag == "--precision" ? ", int8 and fp8" : ""));
 }
 
 double parse_number(std::string_view text, std::string_view flag) {
@@ -199,9 +202,14 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
                  "Diffusers folder with the configs and tokenizer of a single-file model")
       ->group(kGroup);
   app.add_option(
+         "--lora", args.loras,
+         "PATH[:WEIGHT] of a LoRA to add to the weights (1 when not given); may be repeated")
+      ->allow_extra_args(false)
+      ->group(kGroup);
+  app.add_option(
          "--precision,--type", args.precision,
-         "auto, fp32, bf16 or fp16; auto = bf16 where the CPU multiplies it natively, fp16 on a "
-         "GPU")
+         "auto, fp32, bf16, fp16, int8 or fp8; auto = the quantized form that the model's folder "
+         "holds, else bf16 where the CPU multiplies it natively, fp16 on a GPU")
       ->group(kGroup);
   app.add_option("--vae-precision", args.vae_precision,
                  "auto (as --precision; bf16 with fp16), fp32, bf16 or fp16")
@@ -209,6 +217,7 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--plan,--loadEngine,--engine-dir", args.plan,
                  "Plan file of the unet, or folder with plan files; must fit (exit code 6)")
       ->group(kGroup);
+  add_quant_options(app, args.quant);
 }
 
 void add_request_options(CLI::App& app, RequestArgs& a) {
@@ -216,7 +225,8 @@ void add_request_options(CLI::App& app, RequestArgs& a) {
   app.add_option("--prompt,-p", a.prompts, "A prompt; may be repeated")
       ->allow_extra_args(false)
       ->group("Prompt");
-  app.add_option("--prompt-file", a.prompt_file, "Prompts, one a line; - = stdin")->group("Prompt");
+  app.add_option("--prompt-file,--prompts-file", a.prompt_file, "Prompts, one a line; - = stdin")
+      ->group("Prompt");
   app.add_option("--prompt-2", a.prompt_2, "Prompt of the second text encoder")->group("Prompt");
   app.add_option("--negative-prompt,-n", a.negative_prompt,
                  "What to avoid; absent is not the same as empty")
@@ -243,6 +253,23 @@ void add_request_options(CLI::App& app, RequestArgs& a) {
   add_sampling_options(app, a);
 }
 
+// "PATH[:WEIGHT]". What follows the last colon must be a number, unless the whole is a path.
+LoraOption parse_lora(const std::string& text) {
+  std::error_code ignored;
+  const size_t colon = text.rfind(':');
+  LoraOption lora{.path = text};
+  if (colon != std::string::npos && !fs::exists(text, ignored)) {
+    lora.path = text.substr(0, colon);
+    lora.weight = parse_number(std::string_view(text).substr(colon + 1), "--lora");
+  }
+  if (lora.path.empty()) throw UsageError("--lora: got no path, wanted PATH[:WEIGHT]");
+  if (!fs::exists(lora.path, ignored)) {
+    const std::string own = bundled_folder(lora.path, "pytorch_lora_weights.safetensors");
+    if (!own.empty()) lora.path = own;
+  }
+  return lora;
+}
+
 SessionOptions session_options(const ModelArgs& args, const CommonOptions& common) {
   if (!args.version.empty() && !args.model.empty()) {
     throw UsageError("--version and --model both name a model; give one");
@@ -250,6 +277,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   const std::string typed = args.model.empty() ? args.version : args.model;
   SessionOptions options;
   options.precision = parse_precision(args.precision, "--precision");
+  options.quantization = quantization_options(args.quant);
   options.vae_precision = parse_precision(args.vae_precision, "--vae-precision");
   options.model = {.model = resolve_model(typed, common),
                    .variant = args.variant,
@@ -265,6 +293,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   for (const auto& [component, folder] : folders) {
     if (!folder->empty()) options.model.component_folders[component] = *folder;
   }
+  for (const std::string& lora : args.loras) options.model.loras.push_back(parse_lora(lora));
   options.device = common.device;
   options.threads = common.threads;
   options.cache_dir = common.cache_dir;

@@ -9,12 +9,15 @@
 #include "halftone/options.h"
 
 #include "common.h"
+#include "quant_options.h"
 
 namespace halftone::cli {
 
 struct ModelArgs {
   std::string model, version, variant, precision = "auto", vae_precision = "auto", plan;
   std::string unet, vae, text_encoder, text_encoder_2, model_config;  // folders
+  std::vector<std::string> loras;                                     // PATH[:WEIGHT]
+  QuantArgs quant;
 };
 struct RequestArgs {
   std::vector<std::string> positionals, prompts;

@@ -8,9 +8,9 @@ namespace halftone::cli {
 namespace {
 
 constexpr std::string_view kNoQuantization =
-    "8-bit precision is not built into this version; use --precision fp32 or bf16";
+    "not built into this version; give --precision int8 or fp8, a --quant-type or a --recipe";
 constexpr std::string_view kNoLora =
-    "LoRA is not built into this version; merge it into the checkpoint";
+    "give each LoRA as --lora PATH:WEIGHT (it is merged into the weights)";
 constexpr std::string_view kNoCuda =
     "there is no CUDA device in this version; leave it out, the CPU always runs the plan as built";
 constexpr std::string_view kNoTiling =
@@ -32,6 +32,8 @@ constexpr std::array kFixed = {
     FixedAlias{"--fp32", "--precision", "fp32"},
     FixedAlias{"--bf16", "--precision", "bf16"},
     FixedAlias{"--fp16", "--precision", "fp16"},
+    FixedAlias{"--int8", "--precision", "int8"},
+    FixedAlias{"--fp8", "--precision", "fp8"},
 };
 
 constexpr std::array kNoted = {
@@ -52,17 +54,8 @@ constexpr std::array kNoted = {
 };
 
 constexpr std::array kRefused = {
-    RefusedFlag{"--int8", kNoQuantization},
-    RefusedFlag{"--fp8", kNoQuantization},
     RefusedFlag{"--fp4", kNoQuantization},
     RefusedFlag{"--quantize", kNoQuantization},
-    RefusedFlag{"--quant-type", kNoQuantization},
-    RefusedFlag{"--quantize-config", kNoQuantization},
-    RefusedFlag{"--quantization-level", kNoQuantization},
-    RefusedFlag{"--quant-level", kNoQuantization},
-    RefusedFlag{"--quant-algo", kNoQuantization},
-    RefusedFlag{"--quantization-percentile", kNoQuantization},
-    RefusedFlag{"--quantization-alpha", kNoQuantization},
     RefusedFlag{"--calibration-size", kNoQuantization},
     RefusedFlag{"--calib-size", kNoQuantization},
     RefusedFlag{"--w-config", kNoQuantization},
@@ -70,13 +63,11 @@ constexpr std::array kRefused = {
     RefusedFlag{"--act-protect", kNoQuantization},
     RefusedFlag{"--ckpt", kNoQuantization},
     RefusedFlag{"--bos", kNoQuantization},
-    RefusedFlag{"--recipe", kNoQuantization},
     RefusedFlag{
         "--tensor-type-rules",
         "types per tensor are not built into this version; use --precision and --vae-precision"},
     RefusedFlag{"--compiler-config",
                 "OneDiff's compiler words are not built into this version; leave it out"},
-    RefusedFlag{"--lora", kNoLora},
     RefusedFlag{"--lora-dir", kNoLora},
     RefusedFlag{"--lora-path", kNoLora},
     RefusedFlag{"--lora-weight", kNoLora},

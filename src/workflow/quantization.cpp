@@ -1,0 +1,132 @@
+#include "workflow/quantization.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "quant/schemes/scheme.h"
+
+namespace halftone::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What `halftone quantize` leaves in a model's folder.
+constexpr const char* kFolder = "halftone";
+constexpr const char* kRecipeFile = "recipe.json";
+constexpr const char* kRecordFile = "calibration.safetensors";
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::string scheme) {
+  quant::SchemeOptions result;
+  result.scheme = std::move(scheme);
+  result.level = options.level;
+  result.alpha = options.alpha;
+  result.smooth = options.smooth;
+  result.per_token = options.per_token;
+  result.alphas.assign(options.alphas.begin(), options.alphas.end());
+  result.policy = options.policy;
+  result.exclude = options.exclude;
+  result.include = options.include;
+  if (!options.collect_method.empty()) {
+    result.method = quant::parse_method(options.collect_method, result.histogram_percentile);
+  }
+  if (!(options.percentile > 0 && options.percentile <= 1)) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("--percentile: got {}, wanted a share of the steps above 0 and at "
+                            "most 1; for a percentile of values give --collect-method hist:P",
+                            options.percentile));
+  }
+  result.percentile = options.percentile;
+  result.compat = quant::parse_compat(options.calib_compat);
+  return result;
+}
+
+void check_record(const quant::CalibrationRecord& record, const Model& model,
+                  const fs::path& path) {
+  const std::string made_for = record.entry("model");
+  if (made_for.empty() || made_for == model.checkpoint->content_hash()) return;
+  throw Error(Errc::kInvalidArgument,
+              fmt::format("{}: calibrated for model {}, this model is {}; run 'halftone calibrate' "
+                          "for it",
+                          path.string(), made_for.substr(0, 8),
+                          model.checkpoint->content_hash().substr(0, 8)));
+}
+
+}  // namespace
+
+std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options, Precision precision,
+                                       const Model& model, std::string* origin) {
+  std::string from;
+  std::optional<quant::Recipe> recipe;
+  const fs::path kept = model.checkpoint->path() / kFolder / kRecipeFile;
+  std::string scheme = options.scheme;
+  if (scheme.empty() && precision == Precision::kI8) scheme = "int8";
+  if (scheme.empty() && precision == Precision::kF8) scheme = "fp8";
+  if (!options.recipe.empty()) {
+    recipe = quant::load_recipe(options.recipe);
+    from = options.recipe;
+  } else if (!scheme.empty()) {
+    recipe = quant::make_recipe(scheme_options(options, scheme));
+    from = "scheme " + scheme;
+  } else if (precision == Precision::kAuto && is_file(kept)) {
+    recipe = quant::load_recipe(kept);
+    from = kept.string();
+  }
+  if (origin != nullptr) *origin = std::move(from);
+  return recipe;
+}
+
+fs::path default_record(const Model& model, const fs::path& cache_dir) {
+  const fs::path kept = model.checkpoint->path() / kFolder / kRecordFile;
+  if (is_file(kept)) return kept;
+  if (cache_dir.empty()) return {};
+  return cache_dir / "calibration" /
+         (model.checkpoint->content_hash().substr(0, 16) + ".safetensors");
+}
+
+std::optional<Quantization> resolve_quantization(const QuantizationOptions& options,
+                                                 Precision precision, const Model& model,
+                                                 const fs::path& cache_dir, const Logger& logger) {
+  Quantization result;
+  auto recipe = recipe_of(options, precision, model, &result.origin);
+  if (!recipe) return std::nullopt;
+  result.recipe = std::move(*recipe);
+  if (result.recipe.needs_record()) {
+    const fs::path path =
+        options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
+    if (path.empty() || !is_file(path)) {
+      throw Error(Errc::kNotFound,
+                  fmt::format("calibration record {}: is missing, and the recipe '{}' has static "
+                              "scales; run 'halftone calibrate -m MODEL' (or name one with "
+                              "--ranges)",
+                              path.string(), result.recipe.scheme));
+    }
+    auto record = std::make_shared<quant::CalibrationRecord>(quant::load_record(path));
+    check_record(*record, model, path);
+    result.record_hash = record->hash();
+    result.record = std::move(record);
+  }
+  result.name = quant::readable_name(result.recipe, result.record.get());
+  log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));
+  return result;
+}
+
+void log_layers(const quant::Applied& applied, const Logger& logger) {
+  for (const quant::LayerReport& layer : applied.layers) {
+    const auto width = [](const std::optional<quant::QuantSpec>& spec) {
+      return spec ? fmt::format("{}{}", spec->dtype == DType::kI8 ? "i" : "f", spec->bits) : "-";
+    };
+    log(logger, LogLevel::kDebug, "quant",
+        fmt::format("{}: weight {} input {} amax {:.4g} {} ({})", layer.name, width(layer.weight),
+                    width(layer.activation), layer.input_amax, layer.smoothing, layer.why));
+  }
+}
+
+}  // namespace halftone::workflow

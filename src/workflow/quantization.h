@@ -1,0 +1,44 @@
+// From the session's options to a recipe and the record that it needs.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "halftone/options.h"
+
+#include "quant/apply.h"
+#include "quant/recipe.h"
+#include "quant/record.h"
+#include "workflow/model.h"
+
+namespace halftone::workflow {
+
+struct Quantization {
+  quant::Recipe recipe;
+  std::shared_ptr<const quant::CalibrationRecord> record;  // null when the recipe needs none
+  std::string record_hash;                                 // empty without a record
+  std::string name;    // quant::readable_name: "int8.l2.5.bs2.s20.c32.p1.0.a0.8"
+  std::string origin;  // of the recipe: a file, or "scheme int8"
+};
+
+// The recipe that these options ask for, or nothing. Throws as quant::load_recipe and make_recipe.
+[[nodiscard]] std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options,
+                                                     Precision precision, const Model& model,
+                                                     std::string* origin = nullptr);
+
+// Where a model's calibration record is kept when no file is named; empty without a cache.
+[[nodiscard]] std::filesystem::path default_record(const Model& model,
+                                                   const std::filesystem::path& cache_dir);
+
+// Recipe and record. Throws kNotFound naming the command that makes a missing record,
+// kInvalidArgument for a record of another model.
+[[nodiscard]] std::optional<Quantization> resolve_quantization(
+    const QuantizationOptions& options, Precision precision, const Model& model,
+    const std::filesystem::path& cache_dir, const Logger& logger);
+
+// One debug line a layer.
+void log_layers(const quant::Applied& applied, const Logger& logger);
+
+}  // namespace halftone::workflow

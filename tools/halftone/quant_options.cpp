@@ -1,0 +1,111 @@
+#include "quant_options.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "common.h"
+
+namespace halftone::cli {
+namespace {
+
+constexpr std::string_view kQuantType = "\"quant_type\"";
+
+double parse_number(std::string_view text, std::string_view flag) {
+  double value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size()) {
+    throw UsageError(fmt::format("{}: got '{}', wanted a number", flag, text));
+  }
+  return value;
+}
+
+// OneDiff's {"quant_type": "NAME"}; the only member it has.
+std::string quant_type_of(std::string_view json) {
+  size_t at = json.find(kQuantType);
+  if (at != std::string_view::npos) at = json.find('"', json.find(':', at));
+  const size_t end = at == std::string_view::npos ? at : json.find('"', at + 1);
+  if (end == std::string_view::npos) {
+    throw UsageError(fmt::format(
+        "--quantize-config: got '{}', wanted {{\"quant_type\": \"fp8_e4m3_e4m3_dynamic\"}}", json));
+  }
+  return std::string(json.substr(at + 1, end - at - 1));
+}
+
+}  // namespace
+
+void add_quant_options(CLI::App& app, QuantArgs& a) {
+  constexpr const char* kGroup = "Quantization";
+  app.add_option("--recipe", a.recipe, "Recipe (JSON) of 'halftone quantize'")->group(kGroup);
+  app.add_option("--ranges", a.ranges, "Calibration record; default: the cache's for this model")
+      ->group(kGroup);
+  app.add_option("--quant-type,--scheme", a.scheme,
+                 "int8, fp8, fp8_static, int8_dynamic, int8_weightonly, int4_weightonly, "
+                 "fp8_e4m3_e4m3_dynamic[_per_tensor]")
+      ->group(kGroup);
+  app.add_option("--quantize-config", a.config, "OneDiff's {\"quant_type\": \"NAME\"}")
+      ->group(kGroup);
+  app.add_option("--quantization-level,--quant-level", a.level,
+                 "1 convolutions, 2 + feed-forward, 2.5 + q, k, v, 3 + all linears (default 2.5 "
+                 "int8, 3 fp8); 0 = default")
+      ->group(kGroup);
+  app.add_option("--quant-algo", a.algo, "max or smoothquant (default)")
+      ->check(CLI::IsMember({"max", "smoothquant"}))
+      ->group(kGroup);
+  app.add_option("--alpha,--quantization-alpha", a.alphas,
+                 "SmoothQuant's alpha (default 0.8), or PATTERN=ALPHA; repeatable")
+      ->group(kGroup);
+  app.add_option("--activations", a.activations,
+                 "Inputs of linears: per-token (dynamic, default) or static")
+      ->check(CLI::IsMember({"per-token", "static"}))
+      ->group(kGroup);
+  app.add_option("--policy", a.policy,
+                 "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
+      ->group(kGroup);
+  app.add_option("--exclude", a.exclude, "Pattern of layers that stay; repeatable")->group(kGroup);
+  app.add_option("--include", a.include, "Pattern of layers that do not; repeatable")
+      ->group(kGroup);
+  app.add_option("--collect-method", a.method,
+                 "min-mean, min-max, mean-max, global_min, max, hist:P or mse")
+      ->group(kGroup);
+  app.add_option("--percentile,--quantization-percentile", a.percentile,
+                 "Share of the denoising steps whose maxima count (default 1.0)")
+      ->group(kGroup);
+  app.add_option("--calib-compat", a.compat, "none, trt9, trt10, nemo or mixdq")->group(kGroup);
+  app.add_flag("--simulate", a.simulate, "Keep Quantize/Dequantize apart: exact simulation, slow")
+      ->group(kGroup);
+}
+
+QuantizationOptions quantization_options(const QuantArgs& a) {
+  QuantizationOptions options;
+  options.recipe = a.recipe;
+  options.ranges = a.ranges;
+  options.scheme = a.config.empty() ? a.scheme : quant_type_of(a.config);
+  if (!a.recipe.empty() && !options.scheme.empty()) {
+    throw UsageError("--recipe and --quant-type both choose a recipe; give one");
+  }
+  if (!a.level.empty()) {
+    const double level = parse_number(a.level, "--quantization-level");
+    if (level != 0) options.level = level;
+  }
+  if (!a.algo.empty()) options.smooth = a.algo == "smoothquant";
+  for (const std::string& alpha : a.alphas) {
+    const size_t equals = alpha.rfind('=');
+    if (equals == std::string::npos) {
+      options.alpha = parse_number(alpha, "--alpha");
+    } else {
+      options.alphas[alpha.substr(0, equals)] = parse_number(alpha.substr(equals + 1), "--alpha");
+    }
+  }
+  if (!a.activations.empty()) options.per_token = a.activations == "per-token";
+  options.policy = a.policy;
+  options.exclude = a.exclude;
+  options.include = a.include;
+  options.collect_method = a.method;
+  options.percentile = a.percentile;
+  options.calib_compat = a.compat;
+  options.simulate = a.simulate;
+  return options;
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,26 @@
+// Options that say how the denoiser is quantized, for every verb that makes plans.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "halftone/options.h"
+
+#include "args.h"
+
+namespace halftone::cli {
+
+struct QuantArgs {
+  std::string recipe, ranges, scheme, config, algo, policy = "default", method, compat = "none";
+  std::string level;
+  std::vector<std::string> alphas, exclude, include;
+  double percentile = 1.0;
+  std::string activations;
+  bool simulate = false;
+};
+
+void add_quant_options(CLI::App& app, QuantArgs& args);
+// Throws UsageError.
+[[nodiscard]] QuantizationOptions quantization_options(const QuantArgs& args);
+
+}  // namespace halftone::cli
