@@ -51,6 +51,13 @@ class Line {
 std::string parameters_text(const ResolvedRequest& request, uint64_t seed,
                             const std::string& model_hash) {
   std::string text = request.prompt;
+  for (const LoraUse& lora : request.loras) {  // WebUI's spelling
+    const std::filesystem::path file(lora.file);
+    const bool usual = file.stem() == "pytorch_lora_weights";
+    text +=
+        fmt::format(" <lora:{}:{}>", (usual ? file.parent_path().filename() : file.stem()).string(),
+                    lora.weight);
+  }
   if (request.has_negative_prompt) text += "\nNegative prompt: " + request.negative_prompt;
   Line line;
   line.add("Steps", fmt::format("{}", request.steps));

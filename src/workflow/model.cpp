@@ -68,6 +68,11 @@ void choose_text_layer(const std::string& family, models::BuildOptions& options)
   options.text_final_norm = family != "sdxl";
 }
 
+void Model::check_unchanged() const {
+  checkpoint->check_unchanged();
+  if (loras) loras->check_unchanged();
+}
+
 Model open_model(const ModelOptions& options, const std::string& cache_dir, const Logger& logger) {
   io::OpenOptions open{.variant = options.variant,
                        .hf_cache = {.hf_hub_cache = options.hf_cache,
@@ -92,6 +97,12 @@ Model open_model(const ModelOptions& options, const std::string& cache_dir, cons
   }
   check_component(*model.checkpoint, "unet");
   check_component(*model.checkpoint, "vae");
+  if (!options.loras.empty()) {
+    std::vector<io::LoraSpec> specs;
+    for (const LoraOption& lora : options.loras) specs.push_back({lora.path, lora.weight});
+    model.loras =
+        std::make_shared<const io::LoraWeights>(model.checkpoint, specs, open.hf_cache, logger);
+  }
   return model;
 }
 

@@ -9,6 +9,7 @@
 #include "halftone/options.h"
 
 #include "io/checkpoint.h"
+#include "io/lora.h"
 #include "models/build.h"
 #include "pipeline/pipeline.h"
 
@@ -16,10 +17,18 @@ namespace halftone::workflow {
 
 struct Model {
   std::shared_ptr<const io::Checkpoint> checkpoint;
+  std::shared_ptr<const io::LoraWeights> loras;  // null when there are none
   pipeline::ModelFacts facts;
   std::vector<std::shared_ptr<const text::ClipTokenizer>> tokenizers;
 
   [[nodiscard]] const std::string& family() const { return facts.family; }
+  // The checkpoint's, with the LoRAs added.
+  [[nodiscard]] const WeightSource& weights() const {
+    if (loras) return *loras;
+    return *checkpoint;
+  }
+  // Throws kCorruptFile when a weight file changed since it was opened.
+  void check_unchanged() const;
 };
 
 // Reads headers, configs and tokenizers; throws naming file and key. Warnings go to the logger.
