@@ -21,6 +21,14 @@ Json to_value(const ResolvedRequest& r) {
                             {"vae_precision", r.vae_precision},
                             {"prompt", r.prompt},
                             {"prompt_2", r.prompt_2}});
+  Json loras = Json::array();
+  for (const LoraUse& lora : r.loras) {
+    loras.push(Json::object({{"file", lora.file},
+                             {"hash", lora.hash},
+                             {"weight", lora.weight},
+                             {"num_modules", lora.num_modules}}));
+  }
+  json.set("loras", std::move(loras));
   json.set("negative_prompt", r.has_negative_prompt ? Json(r.negative_prompt) : Json());
   json.set("negative_prompt_2", r.has_negative_prompt ? Json(r.negative_prompt_2) : Json());
   json.set("width", r.width).set("height", r.height).set("steps", r.steps);

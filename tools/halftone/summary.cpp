@@ -27,7 +27,11 @@ std::string plan_lines(const std::vector<PlanUse>& plans) {
 }
 
 std::string summary(const GenerateReport& report) {
-  std::string text = plan_lines(report.plans);
+  std::string text;
+  for (const LoraUse& lora : report.request.loras) {
+    text += fmt::format("lora {} weight {}, {} layers\n", lora.file, lora.weight, lora.num_modules);
+  }
+  text += plan_lines(report.plans);
   text += fmt::format("| {:^15} | {:^12} |\n", "Module", "Latency");
   text += kRule;
   for (const ModuleTime& module : report.modules) {
@@ -58,13 +62,16 @@ std::string bench_table(const BenchReport& report) {
                   report.last.request.width, report.last.request.height, report.last.request.steps,
                   report.last.request.batch_size, report.iterations, report.warmup);
   const auto line = [&](std::string_view name, const Spread& spread) {
-    text += fmt::format("| {:^15} | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms |\n", name,
-                        spread.median, spread.p10, spread.p90);
+    text += fmt::format("| {:^15} | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms | {:>9.2f} ms |\n",
+                        name, spread.median, spread.p10, spread.p90, spread.p99);
   };
-  text += fmt::format("| {:^15} | {:^12} | {:^12} | {:^12} |\n", "Module", "median", "p10", "p90");
-  text += "|-----------------|--------------|--------------|--------------|\n";
+  text += fmt::format("| {:^15} | {:^12} | {:^12} | {:^12} | {:^12} |\n", "Module", "median", "p10",
+                      "p90", "p99");
+  text += "|-----------------|--------------|--------------|--------------|--------------|\n";
   for (const auto& [name, spread] : report.modules) line(name, spread);
   line("Pipeline", report.total_ms);
+  text += fmt::format("Throughput: {:.5f} image/s\nIteration speed: {:.3f} it/s\n",
+                      report.images_per_second, report.steps_per_second);
   if (!report.ops.empty()) {
     text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10}\n", "op", "kernel", "calls",
                         "ms", "GFLOP", "GFLOP/s");
@@ -73,7 +80,11 @@ std::string bench_table(const BenchReport& report) {
                           op.calls, op.ms, op.gflop, op.gflop_per_second);
     }
   }
-  text += fmt::format("\nWarm-up with build: {:.3f} s\n", report.warmup_build_ms / 1000.0);
+  text += fmt::format("\nBuild: cold {:.3f} s, ", report.build_cold_ms / 1000.0);
+  text += report.build_warm_ms > 0
+              ? fmt::format("warm {:.3f} s (from the cache)\n", report.build_warm_ms / 1000.0)
+              : std::string("warm not measured (no cache)\n");
+  text += fmt::format("Warm-up with build and load: {:.3f} s\n", report.warmup_build_ms / 1000.0);
   text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
                       mib(report.last.memory.static_bytes), mib(report.last.memory.dynamic_bytes),
                       mib(report.last.memory.peak_rss_bytes));
