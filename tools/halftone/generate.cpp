@@ -62,8 +62,7 @@ void check_foreign(const GenerateArgs& a) {
 void refuse_tags(const std::string& prompt) {
   if (prompt.find("<lora:") == std::string::npos) return;
   throw UsageError(
-      "not supported: <lora:...> in the prompt: LoRA is not built into this version; merge "
-      "it into the checkpoint");
+      "not supported: <lora:...> in the prompt: take the tag out and give --lora PATH:WEIGHT");
 }
 
 // Writes the pictures of all prompts as they come.
