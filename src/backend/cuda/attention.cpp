@@ -81,13 +81,36 @@ size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/
   return kCudnnWorkspace;
 }
 
-// softmax(scale * q k^T) v, spelled as cuDNN's pattern matcher for its fused kernel wants it.
-std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* workspace) {
+struct AttentionIds {
+  TensorId q, k, v, y;
+};
+
+// As matrix products and a softmax, spelled the way cuDNN's pattern matcher wants it.
+void add_products(CudnnGraph& graph, const AttentionArgs& a, const AttentionIds& ids) {
+  const std::vector<int64_t> scores{a.batch, a.heads, a.queries, a.keys};
+  const std::vector<int64_t> rows{a.batch, a.heads, a.queries, 1};
+  const TensorId products = graph.inner(DType::kF32, scores);
+  graph.matmul(ids.q, ids.k, products);
+  const TensorId scaled = graph.inner(DType::kF32, scores);
+  graph.pointwise(CudnnPointwise::kMul, products, graph.scalar(a.scale, 4), scaled);
+  const TensorId top = graph.inner(DType::kF32, rows);
+  graph.reduce(CudnnReduce::kMax, scaled, top);
+  const TensorId below = graph.inner(DType::kF32, scores);
+  graph.pointwise(CudnnPointwise::kSub, scaled, top, below);
+  const TensorId weights = graph.inner(DType::kF32, scores);
+  graph.pointwise(CudnnPointwise::kExp, below, weights);
+  const TensorId sums = graph.inner(DType::kF32, rows);
+  graph.reduce(CudnnReduce::kAdd, weights, sums);
+  const TensorId probabilities = graph.inner(a.q.dtype, scores);
+  graph.pointwise(CudnnPointwise::kDiv, weights, sums, probabilities);
+  graph.matmul(probabilities, ids.v, ids.y);
+}
+
+// `as_one`: cuDNN's own attention operation.
+std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* workspace, bool as_one) {
   auto graph = std::make_shared<CudnnGraph>();
   const DType dtype = a.q.dtype;
   const int64_t d = a.head_dim;
-  const std::vector<int64_t> scores{a.batch, a.heads, a.queries, a.keys};
-  const std::vector<int64_t> rows{a.batch, a.heads, a.queries, 1};
   const auto operand = [&](Typed t, int64_t tokens, int64_t pitch, bool transposed) {
     std::vector<int64_t> dims{a.batch, a.heads, tokens, d};
     std::vector<int64_t> strides{tokens * pitch, d, pitch, 1};
@@ -97,41 +120,39 @@ std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* works
     }
     return graph->tensor(dtype, dims, strides, const_cast<void*>(t.data));
   };
-  const TensorId q = operand(a.q, a.queries, a.q_pitch, false);
-  const TensorId k = operand(a.k, a.keys, a.k_pitch, true);
-  const TensorId v = operand(a.v, a.keys, a.v_pitch, false);
-  const TensorId y = operand({a.y.data, a.y.dtype}, a.queries, a.y_pitch, false);
-  const TensorId products = graph->inner(DType::kF32, scores);
-  graph->matmul(q, k, products);
-  const TensorId scaled = graph->inner(DType::kF32, scores);
-  graph->pointwise(CudnnPointwise::kMul, products, graph->scalar(a.scale, 4), scaled);
-  const TensorId top = graph->inner(DType::kF32, rows);
-  graph->reduce(CudnnReduce::kMax, scaled, top);
-  const TensorId below = graph->inner(DType::kF32, scores);
-  graph->pointwise(CudnnPointwise::kSub, scaled, top, below);
-  const TensorId weights = graph->inner(DType::kF32, scores);
-  graph->pointwise(CudnnPointwise::kExp, below, weights);
-  const TensorId sums = graph->inner(DType::kF32, rows);
-  graph->reduce(CudnnReduce::kAdd, weights, sums);
-  const TensorId probabilities = graph->inner(dtype, scores);
-  graph->pointwise(CudnnPointwise::kDiv, weights, sums, probabilities);
-  graph->matmul(probabilities, v, y);
-  graph->choose(
-      fmt::format("attention/{}/{}x{}x{}x{}x{}/{},{},{},{}", to_string(dtype), a.batch, a.heads,
-                  a.queries, a.keys, d, a.q_pitch, a.k_pitch, a.v_pitch, a.y_pitch),
-      kCandidates, workspace, kCudnnWorkspace);
+  const AttentionIds ids{operand(a.q, a.queries, a.q_pitch, false),
+                         operand(a.k, a.keys, a.k_pitch, !as_one),
+                         operand(a.v, a.keys, a.v_pitch, false),
+                         operand({a.y.data, a.y.dtype}, a.queries, a.y_pitch, false)};
+  if (as_one) {
+    graph->attention(ids.q, ids.k, ids.v, graph->scalar(a.scale, 4), ids.y);
+  } else {
+    add_products(*graph, a, ids);
+  }
+  graph->choose(fmt::format("attention{}/{}/{}x{}x{}x{}x{}/{},{},{},{}", as_one ? "1" : "",
+                            to_string(dtype), a.batch, a.heads, a.queries, a.keys, d, a.q_pitch,
+                            a.k_pitch, a.v_pitch, a.y_pitch),
+                kCandidates, workspace, kCudnnWorkspace);
   return graph;
+}
+
+// Null where cuDNN refuses: which shapes it takes depends on its version, and only it can tell.
+std::shared_ptr<const CudnnGraph> try_graph(const AttentionArgs& args, void* workspace,
+                                            bool as_one) {
+  try {
+    return make_graph(args, workspace, as_one);
+  } catch (const Error& error) {
+    if (error.code() != Errc::kUnsupported) throw;
+    return nullptr;
+  }
 }
 
 std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
                                       Config /*config*/, const Operands& operands) {
   const AttentionArgs args = make_args(desc, operands);
-  std::shared_ptr<const CudnnGraph> graph;
-  try {
-    graph = make_graph(args, operands.workspace);
-  } catch (const Error& error) {
-    // Which shapes cuDNN takes depends on its version, and only it can tell.
-    if (error.code() != Errc::kUnsupported) throw;
+  std::shared_ptr<const CudnnGraph> graph = try_graph(args, operands.workspace, false);
+  if (graph == nullptr) graph = try_graph(args, operands.workspace, true);
+  if (graph == nullptr) {
     return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
   }
   return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });

@@ -1,5 +1,5 @@
-// Convolutions: cuDNN with bias, row add and residual in its epilogue where it takes them, else
-// followed by our own; and the plain kernel for what the library refuses.
+// Convolutions: own kernels for the narrow ends of a network; cuDNN with bias and residual in its
+// epilogue where it takes them, else followed by our own; and the plain kernel for the rest.
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -16,6 +16,9 @@ using TensorId = CudnnGraph::TensorId;
 
 constexpr size_t kLibraryWorkspace = size_t{64} << 20;
 constexpr int kCandidates = 3;
+// cuDNN 9.19's generated kernels read bias and residual of other widths at misaligned addresses,
+// and an operand that differs by batch row at any width: row adds are left to our epilogue.
+constexpr int64_t kFusedOutputs = 64;
 
 Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("cudnn")) return Support::no("needs cuDNN 9 (libcudnn.so.9)");
@@ -67,7 +70,7 @@ struct Problem {
     std::string text =
         fmt::format("conv/{}/{}/{},{},{}/{}", to_string(x.type), to_string(weight.type.shape),
                     conv.stride, conv.pad_begin, conv.pad_end, fused ? "+" : "");
-    for (const Role role : {Role::kBias, Role::kRowAdd, Role::kResidual}) {
+    for (const Role role : {Role::kBias, Role::kResidual}) {
       if (fused && desc.input(role) != nullptr) text += graph::to_string(role);
     }
     return text;
@@ -80,7 +83,6 @@ std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
   const Nhwc x(p.x.type.shape);
   const Nhwc weight(p.weight.type.shape);
   const Nhwc y(p.y.type.shape);
-  const int64_t n = y.dims[0];
   const int64_t channels = y.dims[1];
   const TensorId x_id = graph->tensor(dtype, x.dims, x.strides, p.x.data);
   const TensorId weight_id = graph->tensor(dtype, weight.dims, weight.strides, p.weight.data);
@@ -92,7 +94,6 @@ std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
     }
   };
   operand(Role::kBias, {1, channels, 1, 1}, {channels, 1, channels, channels});
-  operand(Role::kRowAdd, {n, channels, 1, 1}, {channels, 1, channels, channels});
   operand(Role::kResidual, y.dims, y.strides);
   const TensorId y_id = graph->tensor(dtype, y.dims, y.strides, p.y.data);
   TensorId from = added.empty() ? y_id : graph->inner(DType::kF32, y.dims, y.strides);
@@ -110,6 +111,8 @@ std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
 // The fused graph, or null where cuDNN does not take it.
 std::unique_ptr<CudnnGraph> try_fused(const Problem& p) {
   if (p.desc.as<graph::Conv2d>().activation != graph::Activation::kNone) return nullptr;
+  if (p.weight.type.shape[0] % kFusedOutputs != 0) return nullptr;
+  if (p.desc.input(Role::kRowAdd) != nullptr) return nullptr;
   try {
     return make_graph(p, true);
   } catch (const Error& error) {
@@ -122,8 +125,7 @@ size_t workspace_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/, Co
   return static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
 }
 
-std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                      Config /*config*/, const Operands& operands) {
+PlainConvArgs plain_args(const graph::OpDesc& desc, const Operands& operands) {
   const TensorView& x = *find_view(desc, operands, Role::kX);
   const TensorView& weight = *find_view(desc, operands, Role::kWeight);
   const Shape& y = operands.outputs[0].type.shape;
@@ -131,7 +133,6 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
   PlainConvArgs args;
   args.x = typed(x);
   args.weight = typed(weight);
-  args.y = static_cast<float*>(operands.workspace);
   args.n = x.type.shape[0];
   args.h = x.type.shape[1];
   args.w = x.type.shape[2];
@@ -143,11 +144,55 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
   args.kernel_w = weight.type.shape[2];
   args.stride = op.stride;
   args.pad = op.pad_begin;
+  return args;
+}
+
+std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  PlainConvArgs args = plain_args(desc, operands);
+  args.y = static_cast<float*>(operands.workspace);
   const EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
   return make_launch([=](cudaStream_t stream) {
     if (epilogue.rows * epilogue.cols == 0) return;
     launch_plain_conv(args, stream);
     launch_epilogue(epilogue, stream);
+  });
+}
+
+bool has_few_inputs(const TensorType& weight) { return weight.shape[3] <= kNarrowConvInputs; }
+
+Support supports_narrow(const graph::OpDesc& desc, const DeviceInfo& info) {
+  const TensorType& weight = *desc.input(Role::kWeight);
+  const int64_t out = weight.shape[0];
+  const int64_t in = weight.shape[3];
+  const bool few_inputs = has_few_inputs(weight) && out % 8 == 0;
+  const bool few_outputs = out <= kNarrowConvOutputs && in % 8 == 0;
+  if (!few_inputs && !few_outputs) return Support::no("wants few inputs or few outputs");
+  const int64_t terms = weight.shape[1] * weight.shape[2] * in;
+  if (terms * (few_inputs ? out : kNarrowConvOutputs) * 4 > kNarrowConvBytes) {
+    return Support::no("the weights do not fit into shared memory");
+  }
+  if (desc.as<graph::Conv2d>().activation != graph::Activation::kNone ||
+      desc.input(Role::kRowAdd) != nullptr || desc.input(Role::kResidual) != nullptr) {
+    return Support::no("adds a bias only");
+  }
+  if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
+  return supports_floats(desc, info);
+}
+
+std::unique_ptr<Launch> prepare_narrow(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                       Config /*config*/, const Operands& operands) {
+  NarrowConvArgs args;
+  args.conv = plain_args(desc, operands);
+  args.bias = find_typed(desc, operands, Role::kBias);
+  args.y = typed_out(operands.outputs[0]);
+  const bool few_inputs = has_few_inputs(*desc.input(Role::kWeight));
+  return make_launch([args, few_inputs](cudaStream_t stream) {
+    if (few_inputs) {
+      launch_conv_few_inputs(args, stream);
+    } else {
+      launch_conv_few_outputs(args, stream);
+    }
   });
 }
 
@@ -170,6 +215,8 @@ std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInf
 
 const Kernel conv2d_cudnn = plain_kernel("cuda.conv2d.cudnn", graph::OpKind::kConv2d,
                                          supports_cudnn, prepare_cudnn, workspace_cudnn);
+const Kernel conv2d_narrow = plain_kernel("cuda.conv2d.narrow.plain", graph::OpKind::kConv2d,
+                                          supports_narrow, prepare_narrow);
 const Kernel conv2d_plain = plain_kernel("cuda.conv2d.plain", graph::OpKind::kConv2d,
                                          supports_floats, prepare_plain, workspace_plain);
 

@@ -129,10 +129,12 @@ __device__ __forceinline__ void release(const Ring<T>& ring, int stage, int lane
   }
 }
 
-// All K steps of one tile. `row` = first row of this consumer inside the tile.
-template <class T, class Acc>
+// `steps` K steps of one tile. `row` = first row of this consumer inside the tile. `all_issued`
+// runs when the tensor cores have all of it in their queue.
+template <class T, class Acc, class F>
 __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, int steps, int row,
-                                         int lane, Acc (&acc)[T::kBlocks][T::kBn / 2]) {
+                                         int lane, Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                         F all_issued) {
   using Mma = Wgmma<T::kIn, T::kBn>;
   constexpr uint64_t kBlockStep = 64 * T::kRowBytes / 16;
   int previous = -1;
@@ -155,6 +157,7 @@ __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, 
     previous = at.stage;
     at.next<T>();
   }
+  all_issued();
   wgmma_wait<0>();
   release(ring, previous, lane);
 }
@@ -171,7 +174,7 @@ __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosit
   }
   float part[T::kBlocks][T::kBn / 2];
   for (int done = 0; done < steps; done += T::kPromote) {
-    multiply<T, float>(ring, at, min(T::kPromote, steps - done), row, lane, part);
+    multiply<T, float>(ring, at, min(T::kPromote, steps - done), row, lane, part, [] {});
 #pragma unroll
     for (int block = 0; block < T::kBlocks; ++block) {
 #pragma unroll
@@ -254,10 +257,11 @@ struct Consumer {
       if constexpr (T::kPromote > 0) {
         multiply_promoted<T>(ring, at, steps, row, lane, acc);
       } else {
-        multiply<T, Acc>(ring, at, steps, row, lane, acc);
+        multiply<T, Acc>(ring, at, steps, row, lane, acc, [this] {
+          if constexpr (T::kPingPong) named_arrive(4 - index, 256);
+        });
       }
       if constexpr (T::kPingPong) {
-        named_arrive(4 - index, 256);
         at.skip<T>(steps);
         rows.read(args, position, thread);
       } else {

@@ -27,7 +27,8 @@ struct Tile {
   static constexpr int kCluster = kClusterT;    // row tiles that share a weight tile
   static constexpr bool kPingPong = kPingPongT;
   static constexpr int kPromote = kPromoteT;
-  static constexpr bool kRowAdd = kConv;  // who can take a time embedding
+  static constexpr bool kRowAdd = kConv;               // who can take a time embedding
+  static constexpr bool kScaled = bytes_of(kIn) == 1;  // has row and column scales
   static constexpr bool kRequantize = bytes_of(kOut) == 1;
 
   static constexpr int kK = kRowBytes / bytes_of(kIn);
@@ -55,6 +56,7 @@ struct Tile {
   static_assert(kPingPong ? kBm % 64 == 0 : kBm % 128 == 0);
   static_assert(kBn % 16 == 0 && (kBn / 2) % 8 == 0);
   static_assert(kStages >= 2);
+  static_assert(!kPingPong || kPromote == 0);  // no registers for a second set of sums
   static_assert(kStageBytes % 1024 == 0 && kStagingBytes % 1024 == 0);
 };
 

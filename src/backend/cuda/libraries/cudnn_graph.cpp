@@ -31,6 +31,7 @@ enum DescriptorType : int {
   kMatmulOperation = 19,
   kReductionDescriptor = 21,
   kReductionOperation = 22,
+  kAttentionOperation = 41,
 };
 enum AttributeType : int {
   kHandleType = 0,
@@ -71,6 +72,8 @@ enum Attribute : int {
   kPointwiseX = 751,
   kPointwiseB = 752,
   kPointwiseY = 753,
+  kPointwiseAlpha1 = 754,
+  kPointwiseAlpha2 = 755,
   kGraphHandle = 800,
   kGraphOperations = 801,
   kTensorAlignment = 900,
@@ -93,6 +96,11 @@ enum Attribute : int {
   kReductionX = 1610,
   kReductionY = 1611,
   kReductionDescriptorOf = 1612,
+  kAttentionQ = 2800,
+  kAttentionK = 2801,
+  kAttentionV = 2802,
+  kAttentionY = 2803,
+  kAttentionScale = 2805,
 };
 constexpr int kFloatData = 0;
 constexpr int kCrossCorrelation = 1;
@@ -200,7 +208,10 @@ struct CudnnGraph::State {
     Descriptor operation(kPointwiseOperation);
     operation.set(kPointwiseDescriptorOf, what).set(kPointwiseX, tensors[x]);
     if (b != nullptr) operation.set(kPointwiseB, tensors[*b]);
-    operation.set(kPointwiseY, tensors[y]).finalize("adding a pointwise operation");
+    operation.set(kPointwiseY, tensors[y])
+        .set(kPointwiseAlpha1, kFloatType, 1.0F)
+        .set(kPointwiseAlpha2, kFloatType, 1.0F)
+        .finalize("adding a pointwise operation");
     operations.push_back(std::move(operation));
   }
 
@@ -358,6 +369,18 @@ void CudnnGraph::matmul(TensorId a, TensorId b, TensorId c) {
       .set(kMatmulC, s.tensors[c])
       .set(kMatmulDescriptorOf, what)
       .finalize("adding a product");
+  s.operations.push_back(std::move(operation));
+}
+
+void CudnnGraph::attention(TensorId q, TensorId k, TensorId v, TensorId scale, TensorId y) {
+  State& s = *state_;
+  Descriptor operation(kAttentionOperation);
+  operation.set(kAttentionQ, s.tensors[q])
+      .set(kAttentionK, s.tensors[k])
+      .set(kAttentionV, s.tensors[v])
+      .set(kAttentionY, s.tensors[y])
+      .set(kAttentionScale, s.tensors[scale])
+      .finalize("adding an attention");
   s.operations.push_back(std::move(operation));
 }
 

@@ -46,6 +46,9 @@ class CudnnGraph {
   void pointwise(CudnnPointwise mode, TensorId x, TensorId y);
   void reduce(CudnnReduce mode, TensorId x, TensorId y);
   void matmul(TensorId a, TensorId b, TensorId c);
+  // y = softmax(scale * q k^T) v as one operation (cuDNN 9.13.1 and newer); all (n, heads, tokens,
+  // width).
+  void attention(TensorId q, TensorId k, TensorId v, TensorId scale, TensorId y);
 
   // Takes the fastest of the first `candidates` engine configurations that need at most
   // `workspace_bytes`, by measuring on the operands' memory, or the one that the tuning cache knows

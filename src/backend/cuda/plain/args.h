@@ -101,6 +101,14 @@ struct SinusoidalArgs {
 };
 void launch_sinusoidal(const SinusoidalArgs& args, cudaStream_t stream);
 
+// How quantized codes lie: i8 and f8e4m3 one a byte, u8 packed with `bits`; integers in [low,
+// high]. `largest` is what the largest magnitude maps to.
+struct CodeFormat {
+  DType dtype = DType::kI8;
+  int bits = 8, low = -128, high = 127;
+  float largest = 127;
+};
+
 // x [n, rows, channels]; partial [n * chunks * groups * 2] f32 scratch.
 struct GroupNormArgs {
   Typed x, gamma, beta;
@@ -110,6 +118,8 @@ struct GroupNormArgs {
   int chunks = 1;  // pieces of the rows, each with statistics of its own
   float eps = 0;
   Act act = Act::kNone;
+  const float* y_scale = nullptr;  // static: y holds codes
+  CodeFormat format;
 };
 void launch_group_norm(const GroupNormArgs& args, cudaStream_t stream);
 
@@ -118,8 +128,63 @@ struct LayerNormArgs {
   TypedOut y;
   int64_t rows = 0, channels = 0;
   float eps = 0;
+  // y holds codes: by y_scale [rows / rows_per_scale], or by each row's own scale, written to
+  // y_dynamic [rows]. At most kMaxCodedChannels channels, a multiple of 8.
+  const float* y_scale = nullptr;
+  float* y_dynamic = nullptr;
+  int64_t rows_per_scale = 1;
+  CodeFormat format;
 };
+inline constexpr int64_t kMaxCodedChannels = 2048;
 void launch_layer_norm(const LayerNormArgs& args, cudaStream_t stream);
+
+// y = codes of x * gamma[column] at the scale of the row. Static: scale_in [rows / rows_per_scale].
+// Dynamic (scale_in null): the rows form `groups` groups whose scales are found first; one group's
+// scale is written `repeats` times to scale_out.
+struct QuantizeArgs {
+  Typed x, gamma;
+  void* y = nullptr;
+  CodeFormat format;
+  const int32_t* zero = nullptr;
+  const float* scale_in = nullptr;
+  float* scale_out = nullptr;
+  int64_t rows = 0, cols = 0, rows_per_scale = 1, groups = 1, repeats = 1;
+};
+void launch_quantize(const QuantizeArgs& args, cudaStream_t stream);
+
+// y = scale[row / rows_per_scale] * (x - zero); cols counts elements, not bytes.
+struct DequantizeArgs {
+  const void* x = nullptr;
+  TypedOut y;
+  CodeFormat format;
+  const int32_t* zero = nullptr;
+  const float* scale = nullptr;
+  int64_t rows = 0, cols = 0, rows_per_scale = 1;
+};
+void launch_dequantize(const DequantizeArgs& args, cudaStream_t stream);
+
+// y [n * out_h * out_w, out] f32 = sums * (x_scale[row / rows_per_scale] * weight_scale[out]), x
+// [n, h, w, in] codes or (x_scale null) floats, weight codes [out, kernel_h, kernel_w, in]. A
+// linear has n rows of one pixel.
+struct QuantizedMatrixArgs {
+  Typed x;
+  const void* weight = nullptr;
+  CodeFormat weight_format;
+  const float* x_scale = nullptr;
+  const float* weight_scale = nullptr;
+  float* y = nullptr;
+  int64_t n = 0, h = 1, w = 1, in = 0, out_h = 1, out_w = 1, out = 0, kernel_h = 1, kernel_w = 1;
+  int64_t stride = 1, pad = 0, rows_per_scale = 1;
+};
+void launch_quantized_matrix(const QuantizedMatrixArgs& args, cudaStream_t stream);
+
+// y[i] = x[i] * gamma[i / inner % extent].
+struct ScaleArgs {
+  Typed x, gamma;
+  TypedOut y;
+  int64_t count = 0, inner = 1, extent = 1;
+};
+void launch_scale(const ScaleArgs& args, cudaStream_t stream);
 
 // y [copies * n] = coefficients.input_scale * state[0].
 void launch_scale_input(const float* state, const float* coefficients, float* y, int64_t sample,
@@ -146,6 +211,20 @@ struct PlainConvArgs {
   int64_t stride = 1, pad = 0;
 };
 void launch_plain_conv(const PlainConvArgs& args, cudaStream_t stream);
+
+// Convolutions at the ends of a network, y = conv(x) + bias. Few inputs: in <= 8. Few outputs:
+// out <= 4, in a multiple of 8. Weights as f32 fit kNarrowConvBytes: kernel * in * out (out counted
+// as 4 for few outputs).
+struct NarrowConvArgs {
+  PlainConvArgs conv;  // y unused
+  Typed bias;
+  TypedOut y;
+};
+inline constexpr int64_t kNarrowConvInputs = 8;
+inline constexpr int64_t kNarrowConvOutputs = 4;
+inline constexpr int64_t kNarrowConvBytes = 96 << 10;
+void launch_conv_few_inputs(const NarrowConvArgs& args, cudaStream_t stream);
+void launch_conv_few_outputs(const NarrowConvArgs& args, cudaStream_t stream);
 
 // Rows of q, k, v and y are `pitch` elements apart; head h owns channels [h * d, (h + 1) * d).
 struct AttentionArgs {

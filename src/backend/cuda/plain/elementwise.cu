@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kThreads) affine_kernel(const __grid_constant_
     load(a.x.data, a.x.dtype, i, v);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) {
-      v[k] = fminf(fmaxf(fmaf(a.scale, v[k], a.shift), a.low), a.high);
+      const float y = fmaf(a.scale, v[k], a.shift);
+      v[k] = y < a.low ? a.low : y > a.high ? a.high : y;  // keeps NaN
     }
     store(a.y.data, a.y.dtype, i, v);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/error.h"
+#include "backend/cuda/plain/codes.cuh"
 #include "backend/cuda/plain/device.cuh"
 
 namespace halftone::backend::cuda {
@@ -142,6 +143,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   const int64_t base = n * a.rows * a.channels;
   const int64_t total = a.rows * channels;
+  const float y_inverse = a.y_scale != nullptr ? inverse_of(*a.y_scale) : 1.0F;
   for (int64_t i = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kWidth; i < total;
        i += gridDim.x * int64_t{kThreads} * kWidth) {
     const auto c = static_cast<int>(i % channels);
@@ -149,7 +151,11 @@ __global__ void __launch_bounds__(kThreads)
     load(a.x.data, a.x.dtype, base + i, v);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) v[k] = activate(a.act, fmaf(v[k], scale[c + k], shift[c + k]));
-    store(a.y.data, a.y.dtype, base + i, v);
+    if (a.y_scale != nullptr) {
+      store_codes(a.y.data, base + i, a.format, v, y_inverse);
+    } else {
+      store(a.y.data, a.y.dtype, base + i, v);
+    }
   }
 }
 
@@ -183,6 +189,8 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   const float inverse = rsqrtf(warp_sum(squares) / static_cast<float>(channels) + a.eps);
+  const bool coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
+  float amax = 0;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const int c = (i * 32 + lane) * 8;
@@ -190,9 +198,25 @@ __global__ void __launch_bounds__(kThreads)
     float gamma[8], beta[8];
     load(a.gamma.data, a.gamma.dtype, c, gamma);
     load(a.beta.data, a.beta.dtype, c, beta);
+    for (int k = 0; k < 8; ++k) {
+      v[i][k] = fmaf((v[i][k] - mean) * inverse, gamma[k], beta[k]);
+      amax = fmaxf(amax, fabsf(v[i][k]));
+    }
+    if (!coded) store(a.y.data, a.y.dtype, row * channels + c, v[i]);
+  }
+  if (!coded) return;
+  float scale = 1.0F;
+  if (a.y_dynamic != nullptr) {
+    scale = dynamic_scale(warp_max(amax), a.format.largest);
+    if (lane == 0) a.y_dynamic[row] = scale;
+  } else {
+    scale = a.y_scale[row / a.rows_per_scale];
+  }
+  const float y_inverse = inverse_of(scale);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) v[i][k] = fmaf((v[i][k] - mean) * inverse, gamma[k], beta[k]);
-    store(a.y.data, a.y.dtype, row * channels + c, v[i]);
+  for (int i = 0; i < kVectors; ++i) {
+    const int c = (i * 32 + lane) * 8;
+    if (c < channels) store_codes(a.y.data, row * channels + c, a.format, v[i], y_inverse);
   }
 }
 
@@ -239,8 +263,9 @@ void run_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
 
 void launch_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
   if (a.n * a.rows * a.channels == 0) return;
-  if (takes_eight(a.x.data, a.x.dtype, a.channels) &&
-      takes_eight(a.y.data, a.y.dtype, a.channels)) {
+  const bool eight_out =
+      a.y_scale != nullptr ? is_aligned(a.y.data, 8) : takes_eight(a.y.data, a.y.dtype, a.channels);
+  if (takes_eight(a.x.data, a.x.dtype, a.channels) && eight_out) {
     run_group_norm<8>(a, stream);
   } else {
     run_group_norm<1>(a, stream);
@@ -250,8 +275,9 @@ void launch_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
 void launch_layer_norm(const LayerNormArgs& a, cudaStream_t stream) {
   if (a.rows * a.channels == 0) return;
   const auto blocks = static_cast<unsigned>((a.rows + kThreads / 32 - 1) / (kThreads / 32));
+  const bool coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
   const bool eight = takes_eight(a.x.data, a.x.dtype, a.channels) &&
-                     takes_eight(a.y.data, a.y.dtype, a.channels) &&
+                     (coded || takes_eight(a.y.data, a.y.dtype, a.channels)) &&
                      takes_eight(a.gamma.data, a.gamma.dtype, a.channels) &&
                      takes_eight(a.beta.data, a.beta.dtype, a.channels);
   if (eight && a.channels <= 768) {

@@ -97,16 +97,16 @@ __device__ __forceinline__ uint32_t staged(int row, int chunk) {
   return panel * 64 * T::kPanelBytes + row * T::kPanelBytes + inside * 16;
 }
 
+// These name no memory, so that loads of scales may pass them; the barriers around the epilogue
+// order the staging area.
 __device__ __forceinline__ void store_matrices(uint32_t address, const uint32_t (&v)[4]) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
-               "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
-               : "memory");
+               "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3]));
 }
 __device__ __forceinline__ void load_matrices(uint32_t address, uint32_t (&v)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
-               : "r"(address)
-               : "memory");
+               : "r"(address));
 }
 
 // The four values a thread holds of 8 columns: rows r and r + 8, columns c and c + 1.
@@ -127,6 +127,7 @@ struct TileEpilogue {
 
   // Each step is rounded on its own, as the definition of the quantized ops wants.
   static __device__ __forceinline__ float scaled(Acc acc, float column, float row, float bias) {
+    if constexpr (!T::kScaled) return __fadd_rn(acc, bias);
     return __fadd_rn(__fmul_rn(static_cast<float>(acc), __fmul_rn(row, column)), bias);
   }
   static __device__ __forceinline__ void add(Quad& q, float2 upper, float2 lower) {
@@ -205,11 +206,9 @@ struct TileEpilogue {
       const auto lower =
           static_cast<uint16_t>(pack<T::kOut>(q.lower.x * inverse_y, q.lower.y * inverse_y));
       asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row, chunk / 2) + column),
-                   "h"(upper)
-                   : "memory");
+                   "h"(upper));
       asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row + 8, chunk / 2) + column),
-                   "h"(lower)
-                   : "memory");
+                   "h"(lower));
     }
   }
 

@@ -7,10 +7,10 @@ std::vector<GemmKernel> f16_conv_kernels() {
   using enum Element;
   using enum Form;
   return {
+      instance<kF16, kF16, kPlain, true, 128, 160, 128, 1, false>(),
       instance<kF16, kF16, kPlain, true, 128, 160, 128, 2, false>(),
-      instance<kF16, kF16, kPlain, true, 128, 160, 128, 2, true>(),
       instance<kF16, kF16, kPlain, true, 128, 256, 128, 2, false>(),
-      instance<kF16, kF16, kPlain, true, 128, 128, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, true, 64, 80, 128, 2, true>(),
   };
 }
 

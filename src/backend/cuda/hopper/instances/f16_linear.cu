@@ -7,12 +7,10 @@ std::vector<GemmKernel> f16_linear_kernels() {
   using enum Element;
   using enum Form;
   return {
-      instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, false>(),
       instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, true>(),
-      instance<kF16, kF16, kPlain, false, 128, 256, 128, 2, false>(),
-      instance<kF16, kF16, kPlain, false, 128, 128, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, false, 64, 80, 128, 2, true>(),
+      instance<kF16, kF16, kGeglu, false, 128, 160, 128, 1, true>(),
       instance<kF16, kF16, kGeglu, false, 128, 160, 128, 2, true>(),
-      instance<kF16, kF16, kGeglu, false, 128, 256, 128, 2, false>(),
   };
 }
 

@@ -7,10 +7,10 @@ std::vector<GemmKernel> s8_conv_kernels() {
   using enum Element;
   using enum Form;
   return {
+      instance<kS8, kF16, kPlain, true, 128, 160, 128, 1, false>(),
       instance<kS8, kF16, kPlain, true, 128, 160, 128, 2, false>(),
-      instance<kS8, kF16, kPlain, true, 128, 160, 128, 2, true>(),
-      instance<kS8, kF16, kPlain, true, 128, 160, 64, 2, true>(),
-      instance<kS8, kF16, kPlain, true, 128, 256, 128, 2, false>(),
+      instance<kS8, kF16, kPlain, true, 128, 160, 64, 2, false>(),
+      instance<kS8, kF16, kPlain, true, 64, 80, 128, 2, true>(),
   };
 }
 

@@ -1,0 +1,15 @@
+#include "backend/cuda/hopper/gemm_instance.cuh"
+#include "backend/cuda/hopper/instances.h"
+
+namespace halftone::backend::cuda::hopper {
+
+std::vector<GemmKernel> e4m3_conv_kernels() {
+  using enum Element;
+  using enum Form;
+  return {
+      instance<kE4M3, kF16, kPlain, true, 128, 160, 128, 2, false, 4>(),
+      instance<kE4M3, kF16, kPlain, true, 128, 160, 64, 2, false, 8>(),
+  };
+}
+
+}  // namespace halftone::backend::cuda::hopper

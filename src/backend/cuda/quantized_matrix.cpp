@@ -1,0 +1,109 @@
+// Linear and convolution with quantized operands or a quantized output where no matrix kernel takes
+// them: any shape, any codes, slowly.
+#include <algorithm>
+
+#include "backend/cuda/call.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/quantize.h"
+#include "tensor/quantized.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+using graph::Role;
+
+size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+int64_t weight_rows(const graph::OpDesc& desc) { return desc.input(Role::kWeight)->shape[0]; }
+
+Support supports_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
+  if (desc.input(Role::kWScale) == nullptr) return Support::no("wants a quantized weight");
+  if (desc.input(Role::kXZero) != nullptr) return Support::no("wants symmetric inputs");
+  for (const Role role : {Role::kBias, Role::kRowAdd, Role::kResidual}) {
+    const TensorType* type = desc.input(role);
+    if (type != nullptr && !is_plain_float(type->dtype)) {
+      return Support::no("wants floating bias, row add and residual");
+    }
+  }
+  return Support::yes();
+}
+
+// The sums, then the float result where it is quantized again.
+size_t sum_bytes(const graph::OpDesc& desc) {
+  return rounded(static_cast<size_t>(desc.output().shape.num_rows() * weight_rows(desc)) *
+                 sizeof(float));
+}
+size_t workspace_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                           Config /*config*/) {
+  const size_t result = static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
+  return sum_bytes(desc) + (desc.input(Role::kYScale) != nullptr ? result : 0);
+}
+
+QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& operands) {
+  const TensorView& x = *find_view(desc, operands, Role::kX);
+  const TensorView& weight = *find_view(desc, operands, Role::kWeight);
+  const Shape& xs = x.type.shape;
+  const Shape& y = desc.output().shape;
+  QuantizedMatrixArgs args;
+  args.x = typed(x);
+  args.weight = weight.data;
+  args.in = xs.row_size();
+  const int64_t bits = weight.type.dtype == DType::kU8
+                           ? 8 * weight.type.shape.row_size() / std::max<int64_t>(args.in, 1)
+                           : 8;
+  args.weight_format = code_format(weight.type.dtype, bits, false);
+  args.weight_scale = find_view(desc, operands, Role::kWScale)->as<float>();
+  if (const TensorView* scale = find_view(desc, operands, Role::kXScale)) {
+    args.x_scale = scale->as<float>();
+    args.rows_per_scale = rows_per_scale(scale->type, y.num_rows());
+  }
+  args.y = static_cast<float*>(operands.workspace);
+  args.n = xs.num_rows();
+  args.out = weight_rows(desc);
+  if (const auto* conv = std::get_if<graph::Conv2d>(&desc.attrs)) {
+    args.n = xs[0];
+    args.h = xs[1];
+    args.w = xs[2];
+    args.out_h = y[1];
+    args.out_w = y[2];
+    args.kernel_h = weight.type.shape[1];
+    args.kernel_w = weight.type.shape[2];
+    args.stride = conv->stride;
+    args.pad = conv->pad_begin;
+  }
+  return args;
+}
+
+std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                          Config /*config*/, const Operands& operands) {
+  const QuantizedMatrixArgs args = matrix_args(desc, operands);
+  EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
+  QuantizeArgs after;
+  if (const TensorView* y_scale = find_view(desc, operands, Role::kYScale)) {
+    auto* result = static_cast<std::byte*>(operands.workspace) + sum_bytes(desc);
+    epilogue.y = {result, DType::kF32};
+    after.x = {result, DType::kF32};
+    after.y = operands.outputs[0].data;
+    after.format = code_format(desc.output().dtype, 8, false);
+    after.scale_in = y_scale->as<float>();
+    after.rows = after.rows_per_scale = desc.output().shape.num_rows();
+    after.cols = desc.output().shape.row_size();
+  }
+  return make_launch([=](cudaStream_t stream) {
+    if (epilogue.rows * epilogue.cols == 0) return;
+    launch_quantized_matrix(args, stream);
+    launch_epilogue(epilogue, stream);
+    if (after.y != nullptr) launch_quantize(after, stream);
+  });
+}
+
+}  // namespace
+
+const Kernel linear_quantized_plain =
+    plain_kernel("cuda.linear.quantized.plain", graph::OpKind::kLinear, supports_quantized,
+                 prepare_quantized, workspace_quantized);
+const Kernel conv2d_quantized_plain =
+    plain_kernel("cuda.conv2d.quantized.plain", graph::OpKind::kConv2d, supports_quantized,
+                 prepare_quantized, workspace_quantized);
+
+}  // namespace halftone::backend::cuda
