@@ -98,6 +98,7 @@ std::vector<runtime::Executor*> Components::prepare(const std::vector<Wanted>& w
           runtime::ExecutorOptions{.arena = arena_,
                                    .constants = constants,
                                    .profile = options_.profile,
+                                   .record = options_.record,
                                    .progress = progress});
     }
     executors.push_back(entry->executor.get());

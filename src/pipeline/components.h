@@ -35,6 +35,7 @@ using PlanProvider = std::function<PlanSource(const WantedPlan& wanted)>;
 struct ComponentsOptions {
   size_t shapes_kept = 4;  // executors per component
   bool profile = false;    // time every call
+  bool record = true;      // as runtime::ExecutorOptions
   Logger logger;
 };
 

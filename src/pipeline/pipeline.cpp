@@ -95,6 +95,7 @@ Pipeline::Pipeline(PipelineOptions options)
       components_(*options_.device, options_.plans,
                   {.shapes_kept = options_.shapes_kept,
                    .profile = options_.profile,
+                   .record = options_.record,
                    .logger = options_.logger}) {
   check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
                  "one tokenizer a text encoder");

@@ -39,6 +39,7 @@ struct PipelineOptions {
   std::vector<std::shared_ptr<const text::ClipTokenizer>> tokenizers;  // one a text encoder
   size_t shapes_kept = 4;
   bool profile = false;
+  bool record = true;  // as runtime::ExecutorOptions
   Logger logger;
 };
 
