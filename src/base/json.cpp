@@ -185,7 +185,7 @@ class JsonWriter {
   void new_line(int depth) {
     if (indent_ <= 0) return;
     out_.push_back('\n');
-    out_.append(static_cast<size_t>(indent_ * depth), ' ');
+    out_.append(static_cast<size_t>(indent_) * static_cast<size_t>(depth), ' ');
   }
 
   std::string& out_;

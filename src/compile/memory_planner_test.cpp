@@ -31,8 +31,9 @@ TEST(MemoryPlanner, LiveTensorsNeverOverlap) {
 }
 
 TEST(MemoryPlanner, ReusesMemoryOfTheDead) {
-  std::vector<Lifetime> chain{{640, 0, 1}, {640, 1, 2}, {640, 2, 3}, {640, 3, 4}};
-  EXPECT_EQ(plan_offsets(chain), 1280U);
+  constexpr uint64_t kBytes = 3 * kSlotAlignment;
+  std::vector<Lifetime> chain{{kBytes, 0, 1}, {kBytes, 1, 2}, {kBytes, 2, 3}, {kBytes, 3, 4}};
+  EXPECT_EQ(plan_offsets(chain), 2 * kBytes);
 }
 
 }  // namespace

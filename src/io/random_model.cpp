@@ -73,7 +73,8 @@ void draw(const T* table, uint64_t key, uint64_t first, uint64_t n, std::byte* d
 
 float standard_deviation(const WeightSpec& spec) {
   if (spec.name.find("_embedding.weight") != std::string::npos) return 0.02F;
-  return 1.0F / std::sqrt(static_cast<float>(spec.shape.num_elements() / spec.shape[0]));
+  const int64_t fan_in = spec.shape.num_elements() / spec.shape[0];
+  return 1.0F / std::sqrt(static_cast<float>(fan_in));
 }
 
 // Fills blocks of a tensor with its random values.

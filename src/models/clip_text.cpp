@@ -33,7 +33,8 @@ ValueId self_attention(Builder& b, const ClipTextConfig& c, ValueId x) {
   const ValueId q = b.linear("q_proj", x, c.channels);
   const ValueId k = b.linear("k_proj", x, c.channels);
   const ValueId v = b.linear("v_proj", x, c.channels);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(c.channels / c.heads));
+  const int64_t head_size = c.channels / c.heads;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_size));
   const ValueId y = b.attention(q, k, v, {.heads = c.heads, .scale = scale, .causal = true});
   return b.linear("out_proj", y, c.channels);
 }

@@ -14,7 +14,7 @@
 namespace halftone::runtime {
 namespace {
 
-constexpr uint64_t kAlignment = 64;
+constexpr uint64_t kAlignment = 256;  // what kernels count on
 
 bool is_constant(Storage storage) {
   return storage == Storage::kWeight || storage == Storage::kLiteral ||
@@ -174,7 +174,7 @@ class ProfileCheck {
       check_operand(call, operand, stage);
       packable |= operand.role == graph::Role::kWeight && is_constant(slot(operand.slot).storage);
     }
-    if (call.packs_weight && !packable) {
+    if (call.packs_weight && (!packable || stage == 0)) {
       fail(fmt::format("{}: packs a weight that it does not have", call.name));
     }
     check_types(call);

@@ -63,14 +63,14 @@ const Kernel* const kOwn[] = {
 }  // namespace
 
 std::span<const Kernel* const> all_kernels() {
-  static const auto list = [] {
+  static const auto kList = [] {
     std::array<const Kernel*, std::size(kOwn) + std::size(kReferences)> kernels{};
     size_t at = 0;
     for (const Kernel* kernel : kOwn) kernels[at++] = kernel;
     for (const Kernel& kernel : kReferences) kernels[at++] = &kernel;
     return kernels;
   }();
-  return list;
+  return kList;
 }
 
 }  // namespace halftone::backend::cpu

@@ -1,0 +1,352 @@
+// Passes keep what a graph computes: each alone, the whole list, and the list with one of them
+// switched off, evaluated on the reference before and after.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "base/rng.h"
+#include "compile/compile.h"
+#include "io/checkpoint.h"
+#include "models/registry.h"
+#include "reference/reference.h"
+
+namespace halftone::compile {
+namespace {
+
+using Tensors = std::map<std::string, Tensor>;
+
+CompileOptions without(std::set<std::string> passes) {
+  return {.disabled_passes = std::move(passes), .disabled_kernels = {}, .logger = {}};
+}
+
+CompileOptions only(std::string_view name) {
+  std::set<std::string> others;
+  for (const Pass& pass : passes()) {
+    if (pass.name != name) others.emplace(pass.name);
+  }
+  return without(std::move(others));
+}
+
+bool is_exact(const CompileOptions& options) {
+  return std::ranges::all_of(passes(), [&](const Pass& pass) {
+    return pass.exact || options.disabled_passes.contains(std::string(pass.name));
+  });
+}
+
+// Small whole numbers: products and sums of them are exact in f32, in any order.
+class WholeNumbers final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
+  [[nodiscard]] TensorType type(const std::string& name) const override {
+    throw Error(Errc::kNotFound, name);
+  }
+  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
+    const Tensor whole = make(name, type);
+    std::memcpy(dst, whole.data(), type.num_bytes());
+  }
+  // In [-4, 4]; indices in [0, 4].
+  static Tensor make(const std::string& name, const TensorType& type) {
+    size_t state = std::hash<std::string>{}(name);
+    const auto next = [&state] {
+      state = state * 6364136223846793005U + 1442695040888963407U;
+      return static_cast<int>((state >> 33U) % 9U) - 4;
+    };
+    Tensor tensor(type);
+    if (type.dtype == DType::kI32) {
+      for (int32_t& v : tensor.values<int32_t>()) v = std::abs(next());
+      return tensor;
+    }
+    for (float& v : tensor.values<float>()) v = static_cast<float>(next());
+    return tensor;
+  }
+};
+
+Tensors inputs_of(const graph::Graph& graph) {
+  Tensors inputs;
+  for (const graph::Value& value : graph.values()) {
+    if (value.is_input) inputs[value.name] = WholeNumbers::make(value.name, value.type);
+  }
+  return inputs;
+}
+
+// max |got - wanted| / max |wanted| over all outputs.
+double largest_error(const Tensors& got, const Tensors& wanted) {
+  EXPECT_EQ(got.size(), wanted.size());
+  double worst = 0.0;
+  for (const auto& [name, tensor] : wanted) {
+    const Tensor& other = got.at(name);
+    EXPECT_EQ(other.type(), tensor.type()) << name;
+    double difference = 0.0;
+    double largest = 0.0;
+    for (size_t i = 0; i < tensor.values<float>().size(); ++i) {
+      const double w = static_cast<double>(tensor.values<float>()[i]);
+      EXPECT_TRUE(std::isfinite(w)) << name;
+      difference =
+          std::max(difference, std::abs(static_cast<double>(other.values<float>()[i]) - w));
+      largest = std::max(largest, std::abs(w));
+    }
+    worst = std::max(worst, largest == 0.0 ? difference : difference / largest);
+  }
+  return worst;
+}
+
+bool bit_equal(const Tensors& got, const Tensors& wanted) {
+  return std::ranges::all_of(wanted, [&](const auto& entry) {
+    const Tensor& other = got.at(entry.first);
+    return other.type() == entry.second.type() &&
+           std::memcmp(other.data(), entry.second.data(), other.type().num_bytes()) == 0;
+  });
+}
+
+struct TextCase {
+  std::string_view name;
+  std::string_view pass;
+  size_t nodes;   // after the pass alone
+  bool is_whole;  // no value but whole numbers occurs: equal in every bit, whatever is fused
+  std::string text;
+};
+
+void PrintTo(const TextCase& c, std::ostream* out) { *out << c.name; }
+
+std::vector<TextCase> text_cases() {
+  return {{"Reshapes", "simplify", 1, true, R"(input %0 "x" f32[2,12] step
+node "a" reshape{shape=2,3,4} x=%0 -> %1 f32[2,3,4] step
+node "b" reshape{shape=6,4} x=%1 -> %2 f32[6,4] step
+output "y" %2
+)"},
+          {"Transposes", "simplify", 1, true, R"(input %0 "x" f32[2,3,4,5] step
+node "a" transpose{perm=0,2,3,1} x=%0 -> %1 f32[2,4,5,3] step
+node "b" transpose{perm=0,3,1,2} x=%1 -> %2 f32[2,3,4,5] step
+node "c" transpose{perm=1,0,2,3} x=%2 -> %3 f32[3,2,4,5] step
+node "d" transpose{perm=3,2,1,0} x=%3 -> %4 f32[5,4,2,3] step
+output "y" %4
+)"},
+          {"Casts", "simplify", 1, true, R"(input %0 "x" f32[2,4] step
+node "a" cast{dtype=f32} x=%0 -> %1 f32[2,4] step
+node "b" add{broadcast_batch=false} x=%1 x=%0 -> %2 f32[2,4] step
+output "y" %2
+)"},
+          {"EqualNodes", "merge_equal", 2, true, R"(input %0 "x" f32[2,4] step
+weight %1 "w" f32[4,4]
+weight %2 "w" f32[4,4]
+node "a" linear{activation=none geglu=false} x=%0 weight=%1 -> %3 f32[2,4] step
+node "b" linear{activation=none geglu=false} x=%0 weight=%2 -> %4 f32[2,4] step
+node "c" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,4] step
+output "y" %5
+)"},
+          {"NormAndActivation", "fuse_norm_activation", 1, false, R"(input %0 "x" f32[2,3,3,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "n" group_norm{groups=4 eps=1e-05 activation=none} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,3,8] step
+node "a" unary{activation=silu} x=%3 -> %4 f32[2,3,3,8] step
+output "y" %4
+)"},
+          {"NormReadTwice", "fuse_norm_activation", 3, false, R"(input %0 "x" f32[2,3,3,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "n" group_norm{groups=4 eps=1e-05 activation=none} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,3,8] step
+node "a" unary{activation=silu} x=%3 -> %4 f32[2,3,3,8] step
+node "s" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,3,3,8] step
+output "y" %5
+)"},
+          {"ConvRowAddResidual", "fuse_epilogue", 1, true, R"(input %0 "x" f32[2,4,4,8] step
+input %1 "t" f32[2,8] schedule
+weight %2 "w" f32[8,3,3,8]
+weight %3 "b" f32[8]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%2 bias=%3 -> %4 f32[2,4,4,8] step
+node "temb" add{broadcast_batch=false} x=%4 x=%1 -> %5 f32[2,4,4,8] step
+node "sum" add{broadcast_batch=false} x=%0 x=%5 -> %6 f32[2,4,4,8] step
+output "y" %6
+)"},
+          {"LinearActivationResidual", "fuse_epilogue", 1, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[8,8]
+node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
+node "act" unary{activation=gelu} x=%2 -> %3 f32[2,3,8] step
+node "sum" add{broadcast_batch=false} x=%3 x=%0 -> %4 f32[2,3,8] step
+output "y" %4
+)"},
+          {"Geglu", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[12,8]
+weight %2 "v" f32[8,6]
+node "up" linear{activation=none geglu=false} x=%0 weight=%1 -> %3 f32[2,3,12] step
+node "gate" geglu{} x=%3 -> %4 f32[2,3,6] step
+node "down" linear{activation=none geglu=false} x=%4 weight=%2 -> %5 f32[2,3,8] step
+node "sum" add{broadcast_batch=false} x=%5 x=%0 -> %6 f32[2,3,8] step
+output "y" %6
+)"},
+          // The residual comes after the activation, so an activation of a sum stays a node.
+          {"ActivationOfASum", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[8,8]
+node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
+node "sum" add{broadcast_batch=false} x=%2 x=%0 -> %3 f32[2,3,8] step
+node "act" unary{activation=silu} x=%3 -> %4 f32[2,3,8] step
+output "y" %4
+)"},
+          // What is computed once per prompt must not move into the step.
+          {"OtherRate", "fuse_epilogue", 2, true, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,3,8] prompt
+weight %2 "w" f32[8,8]
+node "fc" linear{activation=none geglu=false} x=%1 weight=%2 -> %3 f32[2,3,8] prompt
+node "sum" add{broadcast_batch=false} x=%3 x=%0 -> %4 f32[2,3,8] step
+output "y" %4
+)"},
+          // Three linears and an attention: two concats, one linear, three slices, the attention.
+          {"SelfAttention", "merge_qkv", 7, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "q" f32[8,8]
+weight %2 "k" f32[8,8]
+weight %3 "v" f32[8,8]
+weight %4 "qb" f32[8]
+weight %5 "kb" f32[8]
+weight %6 "vb" f32[8]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%1 bias=%4 -> %7 f32[2,3,8] step
+node "a.k" linear{activation=none geglu=false} x=%0 weight=%2 bias=%5 -> %8 f32[2,3,8] step
+node "a.v" linear{activation=none geglu=false} x=%0 weight=%3 bias=%6 -> %9 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%7 k=%8 v=%9 -> %10 f32[2,3,8] step
+output "y" %10
+)"},
+          // Keys and values of the text only, once per prompt: concat, linear, two slices, q,
+          // attention.
+          {"CrossAttention", "merge_qkv", 6, false, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,6] prompt
+weight %2 "q" f32[8,8]
+weight %3 "k" f32[8,6]
+weight %4 "v" f32[8,6]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
+node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
+node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
+node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
+output "y" %8
+)"},
+          {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
+literal %1 "a" f32[1,2] 0000803f00000040
+literal %2 "b" f32[1,2] 0000404000008040
+node "c" concat{axis=-1} x=%1 x=%2 -> %3 f32[1,4] load
+node "d" add{broadcast_batch=false} x=%3 x=%3 -> %4 f32[1,4] load
+node "e" add{broadcast_batch=false} x=%0 x=%4 -> %5 f32[1,4] step
+output "y" %5
+)"},
+          {"Unread", "remove_dead", 1, true, R"(input %0 "x" f32[2,4] step
+weight %1 "w" f32[4,4]
+node "a" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,4] step
+node "b" unary{activation=silu} x=%2 -> %3 f32[2,4] step
+node "c" add{broadcast_batch=false} x=%0 x=%0 -> %4 f32[2,4] step
+output "y" %4
+)"}};
+}
+
+class TextGraph : public testing::TestWithParam<TextCase> {};
+
+// Fusing spares at most three roundings of values about as large as the largest result, each of
+// half a spacing: 4 spacings bound that with what the activation makes of it.
+constexpr double kFusedBound = 4.0 * 0x1p-23;
+
+TEST_P(TextGraph, KeepsItsMeaning) {
+  const TextCase& c = GetParam();
+  const Tensors inputs = inputs_of(graph::parse(c.text));
+  const Tensors wanted = reference::evaluate(graph::parse(c.text), inputs, WholeNumbers());
+  for (const bool alone : {true, false}) {
+    graph::Graph graph = graph::parse(c.text);
+    const CompileOptions options = alone ? only(c.pass) : without({});
+    run_passes(graph, options);
+    if (alone) {
+      EXPECT_EQ(graph.nodes().size(), c.nodes) << print(graph);
+    }
+    const Tensors got = reference::evaluate(graph, inputs, WholeNumbers());
+    if (c.is_whole || is_exact(options)) {
+      EXPECT_TRUE(bit_equal(got, wanted)) << print(graph);
+    }
+    EXPECT_LE(largest_error(got, wanted), kFusedBound) << print(graph);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Passes, TextGraph, testing::ValuesIn(text_cases()),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+struct Component {
+  std::string_view name;
+  std::string_view checkpoint;
+  std::string_view component;
+};
+
+void PrintTo(const Component& c, std::ostream* out) { *out << c.name; }
+
+class ModelGraph : public testing::TestWithParam<Component> {
+ protected:
+  void SetUp() override {
+    const std::string component(GetParam().component);
+    checkpoint_ = io::Checkpoint::open(
+        fmt::format("{}/tests/golden/{}", HALFTONE_SOURCE_DIR, GetParam().checkpoint), {});
+    const JsonView config = checkpoint_->config(component.starts_with("vae") ? "vae" : component);
+    graph_ =
+        models::build(component, models::class_name_of(config.value()), config,
+                      {.batch = 1, .height = 8, .width = 16, .text_tokens = 9, .cfg = true}, {});
+    NoiseGenerator noise = NoiseGenerator::torch_cpu(7);
+    for (const graph::Value& value : graph_.values()) {
+      if (!value.is_input) continue;
+      Tensor& input = inputs_[value.name] = WholeNumbers::make(value.name, value.type);
+      if (value.type.dtype == DType::kF32) noise.randn(input.values<float>());
+    }
+    wanted_ = reference::evaluate(graph_, inputs_, *checkpoint_);
+  }
+
+  void expect_equal(const CompileOptions& options) const {
+    graph::Graph graph = graph_;
+    run_passes(graph, options);
+    const Tensors got = reference::evaluate(graph, inputs_, *checkpoint_);
+    if (is_exact(options)) {
+      EXPECT_TRUE(bit_equal(got, wanted_));
+    }
+    EXPECT_LE(largest_error(got, wanted_), bound());
+  }
+
+  // Every node may spare three roundings of 2^-24, which add up like random steps over the nodes;
+  // 8 for how much larger than the result the values on the way are.
+  [[nodiscard]] double bound() const {
+    return 8.0 * std::sqrt(3.0 * static_cast<double>(graph_.nodes().size())) * 0x1p-24;
+  }
+
+  std::shared_ptr<const io::Checkpoint> checkpoint_;
+  graph::Graph graph_;
+  Tensors inputs_, wanted_;
+};
+
+TEST_P(ModelGraph, IsKeptByEachPassAlone) {
+  for (const Pass& pass : passes()) {
+    SCOPED_TRACE(pass.name);
+    expect_equal(only(pass.name));
+  }
+}
+
+TEST_P(ModelGraph, IsKeptWithEachPassSwitchedOff) {
+  expect_equal(without({}));
+  for (const Pass& pass : passes()) {
+    SCOPED_TRACE(pass.name);
+    expect_equal(without({std::string(pass.name)}));
+  }
+}
+
+TEST_P(ModelGraph, IsDoneAfterOneRound) {
+  graph::Graph graph = graph_;
+  run_passes(graph, without({}));
+  const std::string once = print(graph);
+  run_passes(graph, without({}));
+  EXPECT_EQ(print(graph), once);
+}
+
+INSTANTIATE_TEST_SUITE_P(Passes, ModelGraph,
+                         testing::Values(Component{"SdxlUnet", "tiny-sdxl", "unet"},
+                                         Component{"SdxlVaeDecoder", "tiny-sdxl", "vae_decoder"},
+                                         Component{"SdxlVaeEncoder", "tiny-sdxl", "vae_encoder"},
+                                         Component{"SdxlTextEncoder", "tiny-sdxl", "text_encoder"},
+                                         Component{"SdxlTextEncoder2", "tiny-sdxl",
+                                                   "text_encoder_2"},
+                                         Component{"Sd15Unet", "tiny-sd15", "unet"},
+                                         Component{"Sd15VaeDecoder", "tiny-sd15", "vae_decoder"},
+                                         Component{"Sd15TextEncoder", "tiny-sd15", "text_encoder"}),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace halftone::compile
