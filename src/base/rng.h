@@ -45,7 +45,7 @@ class NoiseGenerator {
     CudaGeometry geometry;
     void randn(std::span<float> out);
   };
-  explicit NoiseGenerator(std::variant<TorchCpu, TorchCuda> state) : state_(std::move(state)) {}
+  explicit NoiseGenerator(std::variant<TorchCpu, TorchCuda> state) : state_(state) {}
 
   std::variant<TorchCpu, TorchCuda> state_;
 };

@@ -59,7 +59,7 @@ struct GroupNormScratch {
     beta = scratch.take<float>(plan.channels);
     mean = scratch.take<float>(plan.batch * plan.channels);
     scale = scratch.take<float>(plan.batch * plan.channels);
-    lanes = scratch.take<float>(threads * 4 * plan.channels);
+    lanes = scratch.take<float>(int64_t{4} * threads * plan.channels);
     maxima = scratch.take<float>(threads);
     moments = scratch.take<Moments>(plan.batch * plan.pieces * plan.groups);
     bytes = scratch.used_bytes();

@@ -73,8 +73,8 @@ int use_threads(int threads, int64_t multiply_adds) {
 }
 
 const dnnl::engine& engine() {
-  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-  return cpu;
+  static const dnnl::engine kCpu(dnnl::engine::kind::cpu, 0);
+  return kCpu;
 }
 
 dnnl::memory::data_type data_type(DType dtype) {
@@ -88,10 +88,10 @@ dnnl::memory::data_type data_type(DType dtype) {
   }
 }
 
-dnnl::memory::desc dense(dnnl::memory::dims dims, DType dtype) {
+dnnl::memory::desc dense(const dnnl::memory::dims& dims, DType dtype) {
   dnnl::memory::dims strides(dims.size(), 1);
   for (size_t i = dims.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * dims[i + 1];
-  return {std::move(dims), data_type(dtype), std::move(strides)};
+  return {dims, data_type(dtype), strides};
 }
 
 dnnl::primitive_attr make_attributes(graph::Activation activation, ResidualMode residual,

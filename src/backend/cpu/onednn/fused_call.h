@@ -21,7 +21,7 @@ namespace halftone::backend::cpu::onednn {
 int use_threads(int threads, int64_t multiply_adds);
 
 // Dense layout of dimensions given in memory order.
-[[nodiscard]] dnnl::memory::desc dense(dnnl::memory::dims dims, DType dtype);
+[[nodiscard]] dnnl::memory::desc dense(const dnnl::memory::dims& dims, DType dtype);
 
 // How the residual reaches the primitive.
 enum class ResidualMode : uint8_t {
