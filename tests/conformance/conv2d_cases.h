@@ -53,6 +53,8 @@ inline std::vector<Case> conv2d_cases() {
       add(t, {2, 6, 5, 16, 32, 3, 1, 1, 1}, activation, true, true, Fill::kNormal);
     }
     add(t, {0, 6, 5, 16, 32, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    // Large enough for the kernels that fill a GPU.
+    add(t, {2, 64, 60, 8, 160, 3, 1, 1, 1}, Activation::kNone, true, true, Fill::kNormal);
   }
   return cases;
 }

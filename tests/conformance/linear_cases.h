@@ -48,6 +48,7 @@ inline std::vector<Case> linear_cases() {
       add(t, t, {2, 20, 48, 50}, activation, false, true, true, Fill::kNormal);
     }
     add(t, t, {1, 30, 64, 80}, Activation::kNone, true, false, false, Fill::kNormal);
+    add(t, t, {1, 1000, 24, 640}, Activation::kNone, true, false, true, Fill::kNormal);
     add(t, t, {2, 21, 33, 45}, Activation::kNone, true, false, true, Fill::kNormal);
     add(t, t, {2, 5, 33, 7}, Activation::kNone, true, true, true, Fill::kNormal);
   }

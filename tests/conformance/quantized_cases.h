@@ -141,6 +141,18 @@ inline std::vector<Case> quantized_conv2d_cases() {
     add(DType::kI8, DType::kU8, 4, {1, 6, 17, 66, 40, 3, 1, 1, 1},
         {out, Activation::kNone, true, true});
   }
+  // What tensor cores take: rows of 16 bytes, images of a multiple of 64 pixels where a row is
+  // added.
+  for (const DType x : {DType::kI8, DType::kF8E4M3}) {
+    for (const bool more : {false, true}) {
+      const QuantizedEnd end{DType::kF16, Activation::kNone, more, more};
+      add(x, x, 8, {2, 16, 8, 80, 48, 3, 1, 1, 1}, end);
+      add(x, x, 8, {3, 8, 8, 144, 168, 3, 1, 1, 1}, end);
+      add(x, x, 8, {2, 31, 15, 48, 24, 3, 2, 1, 1}, {DType::kF16, Activation::kNone, false, more});
+      add(x, x, 8, {1, 16, 16, 32, 40, 3, 2, 0, 1}, end);
+      add(x, x, 8, {2, 7, 9, 64, 56, 1, 1, 0, 0}, {DType::kF16, Activation::kNone, false, more});
+    }
+  }
   for (const DType t : kFloats) {
     add(t, DType::kI8, 8, {1, 8, 8, 32, 40, 3, 1, 1, 1}, {t, Activation::kNone, true, true});
     add(t, DType::kU8, 4, {2, 5, 7, 32, 24, 3, 1, 1, 1}, {t, Activation::kSilu});
