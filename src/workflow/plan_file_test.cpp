@@ -1,6 +1,7 @@
 // Plans on disk: a real plan, damaged in every way that a reader must notice.
 #include "runtime/plan_file.h"
 
+#include <cstring>
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -8,6 +9,9 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "base/hash.h"
+#include "runtime/executor.h"
+#include "runtime/plan_codec.h"
 #include "workflow/plans.h"
 
 namespace halftone::workflow {
@@ -91,6 +95,92 @@ TEST_F(PlanFile, TruncatedAppendedAndForeignFilesAreNoticed) {
   EXPECT_EQ(error_of(longer), Errc::kCorruptFile);
 }
 
+// The fields behind the CRC, with the CRC made right again: a forger's file, or another writer's.
+TEST_F(PlanFile, ForgedHeadersAreNoticed) {
+  constexpr size_t kCrcAt = 12;
+  constexpr size_t kHeaderBytes = 200;
+  const auto forge = [&](size_t at, uint64_t value, size_t size) {
+    std::vector<std::byte> bytes = bytes_;
+    std::memcpy(bytes.data() + at, &value, size);
+    const uint32_t first = crc32c(bytes.data(), kCrcAt);
+    const uint32_t crc = crc32c(bytes.data() + kCrcAt + 4, kHeaderBytes - kCrcAt - 4, first);
+    std::memcpy(bytes.data() + kCrcAt, &crc, sizeof(crc));
+    return bytes;
+  };
+  const auto number = [&](size_t at) {
+    uint64_t value = 0;
+    std::memcpy(&value, bytes_.data() + at, sizeof(value));
+    return value;
+  };
+  EXPECT_EQ(forge(16, bytes_.size(), 8), bytes_) << "a right value stays right";
+  for (const uint32_t version : {0U, 2U, 0x7fffffffU, 0x01000000U}) {
+    EXPECT_EQ(error_of(forge(8, version, 4)), Errc::kIncompatiblePlan) << version;
+  }
+  EXPECT_EQ(error_of(forge(16, bytes_.size() + 1, 8)), Errc::kCorruptFile) << "size";
+  for (const uint64_t sections : {0U, 2U, 4U, 0xffffffffU}) {
+    EXPECT_EQ(error_of(forge(24, sections, 4)), Errc::kCorruptFile) << sections << " sections";
+  }
+  EXPECT_EQ(error_of(forge(28, 1, 4)), Errc::kCorruptFile) << "reserved";
+  for (size_t entry = 32; entry < kHeaderBytes; entry += 56) {
+    SCOPED_TRACE(entry);
+    for (const uint64_t id : {0U, 7U, 0xffffffffU}) {  // unknown, missing or in another order
+      EXPECT_EQ(error_of(forge(entry, id, 4)), Errc::kCorruptFile) << id;
+    }
+    const uint64_t offset = number(entry + 8);
+    const uint64_t size = number(entry + 16);
+    for (const uint64_t bad : {uint64_t{0}, offset - 1, offset + 8, uint64_t{bytes_.size()},
+                               ~uint64_t{0}, ~uint64_t{0} - size + 1}) {
+      if (bad == offset) continue;  // an empty section at the end
+      EXPECT_EQ(error_of(forge(entry + 8, bad, 8)), Errc::kCorruptFile) << "offset " << bad;
+    }
+    for (const uint64_t bad : {size / 2 + 1, size + 1, uint64_t{bytes_.size()}, ~uint64_t{0}}) {
+      EXPECT_EQ(error_of(forge(entry + 16, bad, 8)), Errc::kCorruptFile) << "size " << bad;
+    }
+    EXPECT_EQ(error_of(forge(entry + 24, ~number(entry + 24), 8)), Errc::kCorruptFile) << "hash";
+  }
+}
+
+// Sections with right hashes that end early at every byte of their beginning, and at every later
+// 61st.
+TEST_F(PlanFile, SectionsThatEndEarlyAreNoticed) {
+  runtime::Plan plan = *plan_;
+  const Shape shape{4};
+  runtime::Slot table;
+  table.name = "table";
+  table.type = {DType::kF32, shape};
+  table.storage = runtime::Storage::kLiteral;
+  table.row_pitch = shape.row_size();
+  table.literal = std::make_shared<const Tensor>(Tensor::zeros(table.type));
+  plan.profiles.front().slots.push_back(table);
+  const runtime::PlanSections sections = runtime::encode(plan);
+  const auto refused = [&](std::span<const std::byte> head, std::span<const std::byte> profiles,
+                           std::span<const std::byte> literals) {
+    try {
+      static_cast<void>(runtime::decode(head, profiles, literals, "test.plan"));
+    } catch (const Error& error) {
+      return error.code() == Errc::kCorruptFile;
+    }
+    return false;
+  };
+  const std::span<const std::byte> head(sections.head), profiles(sections.profiles),
+      literals(sections.literals);
+  ASSERT_FALSE(refused(head, profiles, literals));
+  ASSERT_EQ(literals.size(), 16U);
+  const auto sizes = [](std::span<const std::byte> section) {
+    constexpr size_t kBeginning = 300;
+    std::vector<size_t> list;
+    for (size_t i = 0; i < section.size(); i += i < kBeginning ? 1 : 61) list.push_back(i);
+    return list;
+  };
+  for (const size_t n : sizes(head)) EXPECT_TRUE(refused(head.first(n), profiles, literals)) << n;
+  for (const size_t n : sizes(profiles)) {
+    EXPECT_TRUE(refused(head, profiles.first(n), literals)) << n;
+  }
+  for (const size_t n : sizes(literals)) {
+    EXPECT_TRUE(refused(head, profiles, literals.first(n))) << n;
+  }
+}
+
 TEST_F(PlanFile, WhatWouldReachOutsideItsMemoryIsRefused) {
   constexpr size_t kStep = 3;
   refuse("slot out of range",
@@ -121,6 +211,41 @@ TEST_F(PlanFile, WhatWouldReachOutsideItsMemoryIsRefused) {
   refuse("output bound to nothing", [](runtime::Profile& p) {
     p.outputs.push_back({"more", static_cast<runtime::SlotId>(p.slots.size())});
   });
+}
+
+// What only the device can judge is refused before anything runs.
+TEST_F(PlanFile, CallsThatTheirKernelDoesNotTakeAreRefused) {
+  struct Case {
+    const char* message;
+    std::function<void(runtime::Call&)> damage;
+  };
+  const Case cases[] = {
+      {"is unknown to device", [](runtime::Call& call) { call.kernel = "cpu.linear.magic"; }},
+      {"is unknown to device",
+       [](runtime::Call& call) { call.kernel = "cpu.reference.group_norm"; }},
+      {"has no configuration 999", [](runtime::Call& call) { call.config.row = 999; }},
+      {"bytes of workspace", [](runtime::Call& call) { call.workspace_bytes = 0; }},
+      {"its weight", [](runtime::Call& call) { call.packs_weight = !call.packs_weight; }},
+  };
+  for (const Case& c : cases) {
+    auto plan = std::make_shared<runtime::Plan>(*plan_);
+    bool found = false;
+    for (runtime::Call& call :
+         plan->profiles.front().stages[static_cast<size_t>(graph::Rate::kStep)]) {
+      if (!call.packs_weight || call.workspace_bytes == 0 || found) continue;
+      found = true;
+      c.damage(call);
+    }
+    ASSERT_TRUE(found) << "no call with a packed weight and a workspace";
+    runtime::check_plan(*plan, "test.plan");
+    try {
+      const runtime::Executor executor(plan, 0, *device_, *model_.checkpoint);
+      ADD_FAILURE() << c.message << ": was accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kIncompatiblePlan) << error.what();
+      EXPECT_NE(std::string(error.what()).find(c.message), std::string::npos) << error.what();
+    }
+  }
 }
 
 TEST_F(PlanFile, AnotherDeviceIsNamed) {
