@@ -19,13 +19,13 @@ namespace halftone::workflow {
 struct PlanOptions {
   Precision precision = Precision::kAuto;
   Precision vae_precision = Precision::kAuto;
-  std::filesystem::path cache_dir;  // empty = no cache
+  std::filesystem::path cache_dir{};  // empty = no cache
   // A plan file of the unet that must be taken, or a folder that serves as the cache. Empty = none.
-  std::string plan;
+  std::string plan{};
   QuantizationOptions quantization{};
   // The unet's plan has calibration taps (quant/taps.h); nothing is quantized.
   bool taps = false;
-  Logger logger;
+  Logger logger{};
 };
 
 // The model and the device must outlive this.
