@@ -72,7 +72,7 @@ struct SessionOptions {
   int threads = 0;              // 0 = every core this process may use
   // A GPU replays a stage as one recorded graph; false launches every kernel by itself.
   bool device_graphs = true;
-  std::string cache_dir;        // plan cache; empty = none
+  std::string cache_dir;  // plan cache; empty = none
   Precision precision = Precision::kAuto;
   Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`; never kI8 or kF8
   QuantizationOptions quantization{};

@@ -253,7 +253,8 @@ TEST_F(LoraTest, DoraSetsTheNormOfRows) {
     for (auto it = begin; it != end; ++it) *it *= magnitude[row] / norm;
   }
   const auto got = read(open(file), kLinear);
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5F * (1 + std::abs(want[i])));
+  for (size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(got[i], want[i], 1e-5F * (1 + std::abs(want[i])));
   const auto half = read(open(file, 0.5), kLinear), base = read(*base_, kLinear);
   for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(half[i], (base[i] + got[i]) / 2, 1e-5F);
 }

@@ -89,6 +89,12 @@ std::vector<LoraUse> lora_uses(const io::LoraWeights& loras) {
   return uses;
 }
 
+// Of the module with this name; 0 when it did not run.
+double runs_per_second(const std::vector<ModuleTime>& modules, std::string_view name) {
+  const auto found = std::ranges::find(modules, name, &ModuleTime::name);
+  return found == modules.end() || found->ms <= 0 ? 0.0 : found->runs / (found->ms / 1000.0);
+}
+
 }  // namespace
 
 Generator::Generator(backend::Device& device, SessionOptions options, bool taps)
@@ -249,11 +255,7 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
     warnings_.push_back(fmt::format("the weights hold {} values that are not finite", bad));
     log(options_.logger, LogLevel::kWarning, "model", warnings_.back());
   }
-  for (const ModuleTime& module : report.modules) {
-    if (module.name == pipe.family().denoiser_label && module.ms > 0) {
-      report.steps_per_second = module.runs / (module.ms / 1000.0);
-    }
-  }
+  report.steps_per_second = runs_per_second(report.modules, pipe.family().denoiser_label);
   report.num_images = static_cast<int>(report.seeds.size());
   report_memory(report);
   report.warnings = warnings_;

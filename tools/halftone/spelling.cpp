@@ -29,10 +29,8 @@ constexpr std::string_view kBenchJson =
 constexpr std::string_view kNoVideo = "Halftone makes images only";
 
 constexpr std::array kFixed = {
-    FixedAlias{"--fp32", "--precision", "fp32"},
-    FixedAlias{"--bf16", "--precision", "bf16"},
-    FixedAlias{"--fp16", "--precision", "fp16"},
-    FixedAlias{"--int8", "--precision", "int8"},
+    FixedAlias{"--fp32", "--precision", "fp32"}, FixedAlias{"--bf16", "--precision", "bf16"},
+    FixedAlias{"--fp16", "--precision", "fp16"}, FixedAlias{"--int8", "--precision", "int8"},
     FixedAlias{"--fp8", "--precision", "fp8"},
 };
 
