@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/hopper/gemm.h"
 
 using namespace halftone::backend::cuda::hopper;
@@ -96,6 +97,38 @@ void* lab_make(const LabProblem* p, int kernel, int num_sms) {
 int lab_launch(const void* gemm, void* stream, int overlap) {
   try {
     static_cast<const Gemm*>(gemm)->launch(static_cast<cudaStream_t>(stream), overlap != 0);
+    return 0;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return 1;
+  }
+}
+void* lab_attention(int element, const void* q, const void* k, const void* v, void* y,
+                    const int64_t* sizes, float scale) {
+  try {
+    AttentionProblem p;
+    p.element = static_cast<Element>(element);
+    p.q = q;
+    p.k = k;
+    p.v = v;
+    p.y = y;
+    p.batch = sizes[0];
+    p.queries = sizes[1];
+    p.keys = sizes[2];
+    p.heads = sizes[3];
+    p.q_pitch = sizes[4];
+    p.k_pitch = p.v_pitch = sizes[5];
+    p.y_pitch = p.heads * kHeadDim * bytes_of(p.element);
+    p.scale = scale;
+    return new Attention(p);
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return nullptr;
+  }
+}
+int lab_attend(const void* attention, void* stream) {
+  try {
+    static_cast<const Attention*>(attention)->launch(static_cast<cudaStream_t>(stream));
     return 0;
   } catch (const std::exception& error) {
     last_error = error.what();

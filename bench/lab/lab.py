@@ -360,6 +360,76 @@ def time_all(lab, out, elements, pattern):
                           flush=True)
 
 
+def attention_all(lab, out):
+    """Checks against float64 and times against PyTorch's flash and cuDNN kernels."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    lab.lib.lab_attention.restype = ctypes.c_void_p
+    failures = 0
+    for batch, heads, queries, keys, packed in (
+            (2, 10, 4096, 4096, True), (2, 20, 1024, 1024, True), (2, 10, 4096, 77, False),
+            (2, 20, 1024, 77, False), (2, 24, 4250, 4250, True), (1, 3, 130, 257, False),
+            (3, 2, 1, 1, False), (1, 20, 256, 256, True), (16, 20, 1024, 1024, True)):
+        for element in (F16, BF16):
+            dtype, channels = TORCH[element], heads * 64
+            if packed:
+                qkv = torch.randn(batch, queries, 3 * channels, device="cuda").to(dtype)
+                q, k, v = (qkv[..., i * channels:(i + 1) * channels] for i in range(3))
+            else:
+                q = torch.randn(batch, queries, channels, device="cuda").to(dtype)
+                k, v = (torch.randn(batch, keys, channels, device="cuda").to(dtype)
+                        for _ in range(2))
+            y = torch.empty(batch, queries, channels, dtype=dtype, device="cuda")
+            poison(y)
+            sizes = (ctypes.c_int64 * 6)(batch, queries, keys, heads, q.stride(1) * 2,
+                                         k.stride(1) * 2)
+            handle = lab.lib.lab_attention(element, *(ctypes.c_void_p(t.data_ptr())
+                                                      for t in (q, k, v, y)), sizes,
+                                           ctypes.c_float(0.125))
+            if not handle:
+                raise RuntimeError(lab.lib.lab_error().decode())
+
+            def attend():
+                stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+                if lab.lib.lab_attend(ctypes.c_void_p(handle), stream):
+                    raise RuntimeError(lab.lib.lab_error().decode())
+            attend()
+            torch.cuda.synchronize()
+            heads_of = [t.unflatten(-1, (heads, 64)).transpose(1, 2) for t in (q, k, v)]
+            first = y.clone()
+            worst = 0.0
+            for b in range(batch):
+                want = torch.nn.functional.scaled_dot_product_attention(
+                    *(t[b:b + 1].float() for t in heads_of))
+                got = first[b:b + 1].unflatten(-1, (heads, 64)).transpose(1, 2)
+                worst = max(worst, ((got.float() - want).norm() / want.norm()).item())
+            moving = 0
+            for _ in range(20):
+                poison(y)
+                attend()
+                moving += int(not torch.equal(first.view(torch.uint8), y.view(torch.uint8)))
+            ok = worst < (6e-4 if element == F16 else 5e-3) and moving == 0
+            failures += int(not ok)
+            ours = time_graph(attend)
+            times = {}
+            for name, backend in (("flash", SDPBackend.FLASH_ATTENTION),
+                                  ("cudnn", SDPBackend.CUDNN_ATTENTION)):
+                try:
+                    with sdpa_kernel(backend):
+                        times[name] = time_graph(
+                            lambda: torch.nn.functional.scaled_dot_product_attention(*heads_of))
+                except RuntimeError as error:
+                    times[name] = None
+                    print(f"{name}: {str(error)[:80]}")
+            tflops = 4.0 * batch * heads * queries * keys * 64 / ours * 1e-6
+            label = f"{NAMES[element]} {batch}x{heads}x{queries}x{keys}"
+            print(f"attention {label:26s} {'ok' if ok else 'FAIL'} error {worst:.2e} moving "
+                  f"{moving} ours {ours:7.1f} us {tflops:5.0f} TFLOP/s  "
+                  + "  ".join(f"{n} {t:.1f}" for n, t in times.items() if t), flush=True)
+            out.write(json.dumps({"kernel": "hopper attention", "case": label, "us": ours,
+                                  "tflops": tflops, "peers_us": times}) + "\n")
+    return failures
+
+
 def repeat(lab, count):
     """No moving result over many launches."""
     for case in (Case(2048, 1280, 1280, S8), Case(2048, 1280, 1280, F16, residual=True),
@@ -384,6 +454,7 @@ def main():
     parser.add_argument("library")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--attention", action="store_true")
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--elements", default="0,1,2")
     parser.add_argument("--only", default="")
@@ -393,10 +464,13 @@ def main():
     torch.backends.cudnn.benchmark = True
     lab = Lab(args.library)
     failures = check_all(lab) if args.check else 0
+    if args.attention:
+        with open(args.out, "w") as out:
+            failures += attention_all(lab, out)
     if args.repeat:
         repeat(lab, args.repeat)
     if args.time:
-        with open(args.out, "w") as out:
+        with open(args.out, "a") as out:
             time_all(lab, out, [int(e) for e in args.elements.split(",")], args.only)
     return 1 if failures else 0
 

@@ -1,4 +1,4 @@
-// Linear and convolution of the graph on the kernel family.
+// Linear, convolution and attention of the graph on the kernel family.
 #include <optional>
 
 #include <fmt/format.h>
@@ -7,6 +7,7 @@
 
 #include "backend/cuda/call.h"
 #include "backend/cuda/context.h"
+#include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/hopper/gemm.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
@@ -213,8 +214,54 @@ std::unique_ptr<Launch> prepare_hopper(const graph::OpDesc& desc, const DeviceIn
                          cudaStream_t stream) { gemm.launch(stream, true); });
 }
 
+Support supports_attention(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
+  const auto& op = desc.as<graph::Attention>();
+  const TensorType& y = desc.output();
+  if (y.dtype != DType::kF16 && y.dtype != DType::kBF16) return Support::no("wants f16 or bf16");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    if (operand.type.dtype != y.dtype) return Support::no("operands differ in type");
+    if (operand.type.shape.num_elements() == 0) return Support::no("nothing to compute");
+  }
+  if (y.shape[2] != op.heads * hopper::kHeadDim) return Support::no("wants heads of 64 channels");
+  if (op.causal) return Support::no("no causal mask");
+  if (!(op.scale > 0)) return Support::no("wants a positive scale");
+  constexpr int64_t kMaxBlocks = 65535;
+  if (op.heads > kMaxBlocks || y.shape[0] > kMaxBlocks) return Support::no("too many heads");
+  return Support::yes();
+}
+
+std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                          Config /*config*/, const Operands& operands) {
+  const auto& op = desc.as<graph::Attention>();
+  const TensorView& q = *find_view(desc, operands, Role::kQ);
+  const TensorView& k = *find_view(desc, operands, Role::kK);
+  const TensorView& v = *find_view(desc, operands, Role::kV);
+  const TensorView& y = operands.outputs[0];
+  hopper::AttentionProblem problem;
+  problem.element = *element_of(y.type.dtype);
+  problem.q = q.data;
+  problem.k = k.data;
+  problem.v = v.data;
+  problem.y = y.data;
+  problem.batch = q.type.shape[0];
+  problem.queries = q.type.shape[1];
+  problem.keys = k.type.shape[1];
+  problem.heads = op.heads;
+  const int64_t bytes = hopper::bytes_of(problem.element);
+  problem.q_pitch = q.row_pitch * bytes;
+  problem.k_pitch = k.row_pitch * bytes;
+  problem.v_pitch = v.row_pitch * bytes;
+  problem.y_pitch = y.row_pitch * bytes;
+  problem.scale = static_cast<float>(op.scale);
+  return make_launch(
+      [attention = hopper::Attention(problem)](cudaStream_t stream) { attention.launch(stream); });
+}
+
 }  // namespace
 
+const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
+                                             supports_attention, prepare_attention);
 const Kernel linear_hopper =
     plain_kernel("cuda.linear.hopper", graph::OpKind::kLinear, supports_hopper, prepare_hopper);
 const Kernel conv2d_hopper =

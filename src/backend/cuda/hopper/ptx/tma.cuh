@@ -57,6 +57,13 @@ __device__ __forceinline__ void store_2d(const CUtensorMap* map, uint32_t src, i
       "r"(src), "r"(x), "r"(y)
       : "memory");
 }
+__device__ __forceinline__ void store_3d(const CUtensorMap* map, uint32_t src, int x, int y,
+                                         int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+      "r"(src), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
 __device__ __forceinline__ void commit_stores() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
