@@ -18,6 +18,7 @@ namespace halftone::cli {
 
 // Exit codes that no Errc stands for.
 inline constexpr int kExitUsage = 2;
+inline constexpr int kExitQualityGate = 7;
 inline constexpr int kExitInterrupted = 130;
 inline constexpr int kExitTerminated = 143;
 

@@ -18,6 +18,8 @@ int run_bench(Args args);
 int run_devices(Args args);
 int run_models(Args args);
 int run_completion(Args args);
+int run_calibrate(Args args);
+int run_compare(Args args);
 
 struct Verb {
   std::string_view name, summary;

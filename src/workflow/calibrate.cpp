@@ -1,0 +1,357 @@
+#include "workflow/calibrate.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "pipeline/clock.h"
+#include "quant/observer.h"
+#include "quant/record.h"
+#include "quant/taps.h"
+#include "workflow/model.h"
+#include "workflow/plans.h"
+#include "workflow/report_json.h"
+#include "workflow/request.h"
+
+namespace halftone::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kDefaultSteps = 20;
+constexpr const char* kPromptFile = "prompts/calibration.txt";
+
+std::vector<std::string> lines_of(const fs::path& file) {
+  const std::string text = read_text_file(file);
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.find_first_not_of(" \t") != std::string::npos) lines.push_back(std::move(line));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+// What a tap's output is, and so how two prompts' values become those of one call with both.
+enum class Statistic { kMin, kMax, kHistogram };
+
+struct TapOutput {
+  std::string name;
+  Statistic statistic;
+  graph::Rate rate;
+};
+
+std::vector<TapOutput> outputs_of(const std::vector<quant::Tap>& taps) {
+  std::vector<TapOutput> outputs;
+  for (const quant::Tap& tap : taps) {
+    outputs.push_back({quant::output_name(tap.value, "min"), Statistic::kMin, tap.rate});
+    outputs.push_back({quant::output_name(tap.value, "max"), Statistic::kMax, tap.rate});
+    outputs.push_back({quant::output_name(tap.value, "columns"), Statistic::kMax, tap.rate});
+    if (tap.histogram) {
+      outputs.push_back(
+          {quant::output_name(tap.value, "histogram"), Statistic::kHistogram, tap.rate});
+    }
+  }
+  return outputs;
+}
+
+template <class T, class F>
+void combine(Tensor& into, const Tensor& from, F&& f) {
+  auto a = into.values<T>();
+  const auto b = from.values<T>();
+  for (size_t i = 0; i < a.size(); ++i) a[i] = f(a[i], b[i]);
+}
+
+void merge(Tensor& into, const Tensor& from, Statistic statistic) {
+  switch (statistic) {
+    case Statistic::kMin:
+      combine<float>(into, from, [](float x, float y) { return std::min(x, y); });
+      break;
+    case Statistic::kMax:
+      combine<float>(into, from, [](float x, float y) { return std::max(x, y); });
+      break;
+    case Statistic::kHistogram:
+      combine<int32_t>(into, from, [](int32_t x, int32_t y) { return x + y; });
+      break;
+  }
+}
+
+// Statistics of the prompts of one batch: by step, by output.
+class BatchStatistics {
+ public:
+  BatchStatistics(const std::vector<TapOutput>& outputs, int num_steps)
+      : outputs_(outputs), steps_(static_cast<size_t>(num_steps)) {}
+
+  void add(int step, const runtime::Executor& denoiser) {
+    auto& values = steps_[static_cast<size_t>(step)];
+    for (const TapOutput& output : outputs_) {
+      // Values of the prompt are the same at every step.
+      if (output.rate == graph::Rate::kPrompt && step > 0) continue;
+      Tensor value = denoiser.output(output.name);
+      const auto [entry, is_new] = values.try_emplace(output.name);
+      if (is_new) {
+        entry->second = std::move(value);
+      } else {
+        merge(entry->second, value, output.statistic);
+      }
+    }
+  }
+
+  void give_to(quant::Recorder& recorder) {
+    for (size_t step = 0; step < steps_.size(); ++step) {
+      recorder.observe([&](const std::string& output) { return steps_[step].at(output).clone(); },
+                       static_cast<int>(step));
+      steps_[step].clear();
+    }
+  }
+
+ private:
+  const std::vector<TapOutput>& outputs_;
+  std::vector<std::map<std::string, Tensor>> steps_;
+};
+
+std::string prompts_hash(const std::vector<std::string>& prompts) {
+  Sha256 hash;
+  for (const std::string& prompt : prompts) hash.update_field(prompt);
+  return to_hex(hash.finish());
+}
+
+class Calibrator {
+ public:
+  Calibrator(backend::Device& device, const CalibrateOptions& options)
+      : options_(options),
+        session_(options.session),
+        generate_(options.generate),
+        device_(device),
+        model_(open_model(session_.model, session_.cache_dir, session_.logger)),
+        plans_(model_, device, plan_options(true)),
+        pipeline_({.device = &device,
+                   .plans =
+                       [this](const pipeline::WantedPlan& wanted) {
+                         return plans_.get(wanted.component, wanted.shape);
+                       },
+                   .facts = model_.facts,
+                   .tokenizers = model_.tokenizers,
+                   .logger = session_.logger}) {}
+
+  CalibrateReport run() {
+    const pipeline::Stopwatch clock;
+    choose_prompts();
+    choose_request();
+    choose_file();
+    insert_taps();
+    open_record();
+    CalibrateReport report{.request = prepared_.resolved, .record = file_.string(), .hash = {}};
+    report.resumed_samples = record_.samples;
+    quant::Recorder recorder(record_, taps_, num_steps());
+    while (record_.samples < options_.calib_size) add_batch(recorder);
+    report.hash = record_.hash();
+    report.samples = record_.samples;
+    report.num_values = static_cast<int64_t>(record_.values.size());
+    report.num_layers = static_cast<int64_t>(record_.layers.size());
+    report.total_ms = clock.ms();
+    return report;
+  }
+
+ private:
+  [[nodiscard]] PlanOptions plan_options(bool taps) const {
+    PlanOptions plan;
+    plan.precision = session_.precision;
+    plan.vae_precision = session_.vae_precision;
+    // A quantized precision asks for its record: the values are those of the full precision.
+    if (plan.precision == Precision::kI8 || plan.precision == Precision::kF8) {
+      plan.precision = Precision::kAuto;
+    }
+    plan.precision = resolve_precision(plan.precision, device_.info());
+    plan.cache_dir = session_.cache_dir;
+    plan.taps = taps;
+    plan.logger = session_.logger;
+    return plan;
+  }
+
+  [[nodiscard]] int num_steps() const { return static_cast<int>(prepared_.schedule.rows.size()); }
+
+  void choose_prompts() {
+    prompts_ = options_.prompts;
+    const fs::path own = model_.checkpoint->path() / kPromptFile;
+    std::error_code ignored;
+    if (prompts_.empty() && fs::is_regular_file(own, ignored)) prompts_ = lines_of(own);
+    if (options_.batch_size < 1 || options_.calib_size < 1) {
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("calibrate: got size {} and batch {}, wanted at least 1",
+                              options_.calib_size, options_.batch_size));
+    }
+    if (static_cast<size_t>(options_.calib_size) <= prompts_.size()) return;
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("calibrate: got {} prompts, wanted {} (--calib-size); give a file with "
+                            "one prompt a line (--prompts-file)",
+                            prompts_.size(), options_.calib_size));
+  }
+
+  void choose_request() {
+    if (!generate_.negative_prompt) generate_.negative_prompt = kCalibrationNegativePrompt;
+    if (!generate_.seed) generate_.seed = 0;
+    generate_.batch_size = generate_.batch_count = 1;
+    generate_.output_type = OutputType::kLatent;
+    if (generate_.steps == 0) {
+      const int own = prepare_request(model_, generate_).resolved.steps;
+      generate_.steps = std::min(own, kDefaultSteps);
+    }
+    prepared_ = prepare_request(model_, generate_);
+    ResolvedRequest& r = prepared_.resolved;
+    r.device = device_.info().name;
+    r.precision = std::string(to_string(plans_.precision_of("unet")));
+    r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
+  }
+
+  void choose_file() {
+    file_ = options_.record.empty() ? default_record(model_, session_.cache_dir)
+                                    : fs::path(options_.record);
+    if (file_.empty()) {
+      throw Error(Errc::kInvalidArgument,
+                  "calibrate: there is no cache to keep the record in; name a file (--ranges)");
+    }
+    if (file_.has_parent_path()) fs::create_directories(file_.parent_path());
+  }
+
+  void insert_taps() {
+    const ResolvedRequest& r = prepared_.resolved;
+    for (const auto& wanted : pipeline_.wanted(r.width, r.height, 1, r.cfg, false, false)) {
+      if (wanted.component != "unet") continue;
+      graph::Graph graph =
+          PlanMaker(model_, device_, plan_options(false)).graph(wanted.component, wanted.shape);
+      taps_ = quant::insert_taps(graph);
+    }
+    outputs_ = outputs_of(taps_);
+  }
+
+  // What the statistics depend on; quant::readable_name reads "batch".
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> key() const {
+    const ResolvedRequest& r = prepared_.resolved;
+    return {{"model", model_.checkpoint->content_hash()},
+            {"loras", model_.loras ? model_.loras->identity("unet") : std::string()},
+            {"precision", r.precision},
+            {"prompts", prompts_hash(prompts_)},
+            {"steps", fmt::format("{}", r.steps)},
+            {"batch", fmt::format("{}", options_.batch_size)},
+            {"negative_prompt", r.negative_prompt},
+            {"guidance", fmt::format("{}", r.guidance)},
+            {"seed", fmt::format("{}", r.seed)},
+            {"rng", r.rng},
+            {"scheduler", r.scheduler + " " + r.sigma_schedule},
+            {"size", fmt::format("{}x{}", r.width, r.height)}};
+  }
+
+  void open_record() {
+    std::error_code ignored;
+    if (fs::exists(file_, ignored) && !options_.restart) {
+      record_ = quant::load_record(file_);
+      const auto wanted = key();
+      for (const auto& [name, value] : wanted) {
+        if (record_.entry(name) == value) continue;
+        throw Error(Errc::kInvalidArgument,
+                    fmt::format("{}: was made with {} '{}', asked for '{}'; give --restart to make "
+                                "it anew, or another file (--ranges)",
+                                file_.string(), name, record_.entry(name), value));
+      }
+      return;
+    }
+    record_.key = key();
+    record_.num_steps = num_steps();
+  }
+
+  void add_batch(quant::Recorder& recorder) {
+    const auto first = static_cast<int>(record_.samples);
+    // Batches begin at multiples of their size, also when a record is extended.
+    const int end =
+        std::min(options_.calib_size, (first / options_.batch_size + 1) * options_.batch_size);
+    BatchStatistics statistics(outputs_, num_steps());
+    for (int i = first; i < end; ++i) draw(i, statistics);
+    statistics.give_to(recorder);
+    record_.samples = end;
+    quant::save(record_, file_);
+  }
+
+  void draw(int index, BatchStatistics& statistics) {
+    generate_.prompt = prompts_[static_cast<size_t>(index)];
+    const PreparedRequest prepared = prepare_request(model_, generate_);
+    Tensor latents;
+    const uint64_t seed = *generate_.seed + static_cast<uint64_t>(index);
+    pipeline::Request request = batch_request(prepared, generate_, seed, 0, latents);
+    request.on_step = [&](int row, const runtime::Executor& denoiser) {
+      statistics.add(row, denoiser);
+    };
+    request.progress = [&](const Progress& inner) { return show(index, inner); };
+    static_cast<void>(pipeline_.generate(request));
+    model_.checkpoint->check_unchanged();
+  }
+
+  // Steps of all prompts as one stage.
+  [[nodiscard]] bool show(int index, const Progress& inner) const {
+    if (!session_.progress) return true;
+    if (inner.stage == "load" || inner.stage == "build") return session_.progress(inner);
+    const int step = inner.stage == "denoise" ? inner.done : 0;
+    return session_.progress({.stage = "calibrate",
+                              .done = index * num_steps() + step,
+                              .total = options_.calib_size * num_steps()});
+  }
+
+  const CalibrateOptions& options_;
+  const SessionOptions& session_;
+  GenerateOptions generate_;
+  backend::Device& device_;
+  Model model_;
+  PlanMaker plans_;
+  pipeline::Pipeline pipeline_;
+  std::vector<std::string> prompts_;
+  PreparedRequest prepared_;
+  fs::path file_;
+  std::vector<quant::Tap> taps_;
+  std::vector<TapOutput> outputs_;
+  quant::CalibrationRecord record_;
+};
+
+}  // namespace
+
+CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options) {
+  return Calibrator(device, options).run();
+}
+
+void calibrate_if_missing(backend::Device& device, const SessionOptions& session) {
+  const Model model = open_model(session.model, session.cache_dir, {});
+  const auto recipe = recipe_of(session.quantization, session.precision, model);
+  if (!recipe || !recipe->needs_record() || !session.quantization.ranges.empty()) return;
+  const fs::path file = default_record(model, session.cache_dir);
+  std::error_code ignored;
+  if (file.empty() || fs::exists(file, ignored)) return;
+  if (!fs::is_regular_file(model.checkpoint->path() / kPromptFile, ignored)) return;
+  log(session.logger, LogLevel::kInfo, "quant",
+      fmt::format("no calibration record yet: calibrating into {}", file.string()));
+  CalibrateOptions options;
+  options.session = session;
+  options.session.quantization = {};
+  static_cast<void>(calibrate(device, options));
+}
+
+}  // namespace halftone::workflow
+
+namespace halftone {
+
+std::string to_json(const CalibrateReport& report) {
+  Json json = workflow::header("calibrate");
+  json.set("record", report.record).set("hash", report.hash);
+  json.set("samples", report.samples).set("resumed_samples", report.resumed_samples);
+  json.set("num_values", report.num_values).set("num_layers", report.num_layers);
+  json.set("request", workflow::to_value(report.request)).set("total_ms", report.total_ms);
+  return to_text(json);
+}
+
+}  // namespace halftone

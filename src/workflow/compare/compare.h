@@ -1,0 +1,14 @@
+// Draws the prompts in both ways, measures, and writes the report.
+#pragma once
+
+#include "halftone/compare.h"
+
+#include "backend/backend.h"
+
+namespace halftone::workflow {
+
+// One side at a time is in memory. The pictures are files in options.output; latents are kept, all
+// steps' of them while they take little memory.
+[[nodiscard]] CompareReport compare(backend::Device& device, const CompareOptions& options);
+
+}  // namespace halftone::workflow

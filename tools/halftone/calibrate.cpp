@@ -1,0 +1,80 @@
+// halftone calibrate: prompts to a calibration record.
+#include "halftone/calibrate.h"
+
+#include <fmt/format.h>
+
+#include "request_options.h"
+#include "verbs.h"
+
+namespace halftone::cli {
+namespace {
+
+struct CalibrateArgs {
+  CommonOptions common;
+  ModelArgs model;
+  RequestArgs request;
+  int calib_size = 0, batch_size = 2, steps = 0;
+  std::string record, format = "int8";
+  bool restart = false;
+};
+
+void add_options(CLI::App& app, CalibrateArgs& a) {
+  add_model_options(app, a.model);
+  add_request_options(app, a.request);
+  constexpr const char* kGroup = "Calibration";
+  app.add_option("--calib-size,--calibration-size", a.calib_size,
+                 "Prompts (default 32, with --format fp8 128)")
+      ->check(CLI::Range(1, 1000000))
+      ->group(kGroup);
+  app.add_option("--n-steps", a.steps, "Denoising steps (default 20, or the model's own if fewer)")
+      ->check(CLI::Range(1, 10000))
+      ->group(kGroup);
+  app.add_option("--calib-batch-size", a.batch_size,
+                 "Prompts whose statistics count as one call (default 2)")
+      ->check(CLI::Range(1, 10000))
+      ->group(kGroup);
+  app.add_option("--output,-o", a.record, "Record file, as --ranges")->group(kGroup);
+  app.add_option("--format", a.format, "What it is for: int8 or fp8; only sets --calib-size")
+      ->check(CLI::IsMember({"int8", "fp8"}))
+      ->group(kGroup);
+  app.add_flag("--restart", a.restart, "Discard what the record file holds")->group(kGroup);
+  add_common(app, a.common);
+}
+
+void calibrate(const CLI::App& app, const CalibrateArgs& a) {
+  CalibrateOptions options;
+  options.session = session_options(a.model, a.common);
+  options.generate = generate_options(app, a.request);
+  if (a.steps > 0) options.generate.steps = a.steps;
+  options.prompts = read_prompts(a.request);
+  options.calib_size = a.calib_size > 0 ? a.calib_size : a.format == "fp8" ? 128 : 32;
+  options.batch_size = a.batch_size;
+  options.record = a.record.empty() ? options.session.quantization.ranges : a.record;
+  options.restart = a.restart;
+  const CalibrateReport report = halftone::calibrate(options);
+  if (!a.common.json.empty()) write_json(a.common, to_json(report));
+  if (!json_on_stdout(a.common)) fmt::print("{}\n", report.record);
+  if (a.common.quiet) return;
+  fmt::print(stderr,
+             "{} prompts x {} steps ({} found in the file), {} values, {} layers, {:.1f} s\n",
+             report.samples, report.request.steps, report.resumed_samples, report.num_values,
+             report.num_layers, report.total_ms / 1000.0);
+}
+
+}  // namespace
+
+int run_calibrate(Args args) {
+  CalibrateArgs a;
+  CLI::App app("Runs prompts and records what quantization needs to know.", "halftone calibrate");
+  add_options(app, a);
+  // Refused by the verbs that draw, wanted here.
+  Spelling spelling = request_spelling();
+  std::vector<RefusedFlag> refused(spelling.refused.begin(), spelling.refused.end());
+  std::erase_if(refused, [](const RefusedFlag& flag) {
+    return flag.flag == "--calib-size" || flag.flag == "--calibration-size";
+  });
+  spelling.refused = refused;
+  return run_verb({"calibrate", app, args, spelling}, a.common, [&] { calibrate(app, a); });
+}
+
+}  // namespace halftone::cli
