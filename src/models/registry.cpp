@@ -23,7 +23,7 @@ Metadata clip_text_metadata(const ClipTextConfig& c) {
 }
 
 template <bool kWithProjection>
-constexpr Model clip_model(std::string_view class_name) {
+const Model clip_model(std::string_view class_name) {
   return {class_name, "text_encoder",
           [](std::string_view component, ConfigReader& json, const BuildShape& shape,
              const BuildOptions& options) {
@@ -34,8 +34,8 @@ constexpr Model clip_model(std::string_view class_name) {
             return clip_text_metadata(clip_text_config(json, kWithProjection));
           }};
 }
-constexpr Model clip_text_model = clip_model<false>("CLIPTextModel");
-constexpr Model clip_text_model_with_projection = clip_model<true>("CLIPTextModelWithProjection");
+const Model clip_text_model = clip_model<false>("CLIPTextModel");
+const Model clip_text_model_with_projection = clip_model<true>("CLIPTextModelWithProjection");
 
 Metadata unet_metadata(ConfigReader& json) {
   const UNetConfig c = unet_config(json);
@@ -50,7 +50,7 @@ Metadata unet_metadata(ConfigReader& json) {
           {"time_ids_channels", text(add.time_ids_channels)}};
 }
 
-constexpr Model unet_2d_condition_model = {
+const Model unet_2d_condition_model = {
     "UNet2DConditionModel", "unet",
     [](std::string_view, ConfigReader& json, const BuildShape& shape, const BuildOptions& options) {
       return build_denoise_step(unet_config(json), shape, options);
@@ -65,14 +65,14 @@ Metadata vae_metadata(ConfigReader& json) {
       {"force_upcast", text(c.force_upcast)},       {"sample_size", text(c.sample_size)}};
 }
 
-constexpr Model autoencoder_kl_decoder = {
+const Model autoencoder_kl_decoder = {
     "AutoencoderKL", "vae_decoder",
     [](std::string_view, ConfigReader& json, const BuildShape& shape, const BuildOptions& options) {
       return build_vae_decoder(vae_config(json), shape, options);
     },
     vae_metadata};
 
-constexpr Model autoencoder_kl_encoder = {
+const Model autoencoder_kl_encoder = {
     "AutoencoderKL", "vae_encoder",
     [](std::string_view, ConfigReader& json, const BuildShape& shape, const BuildOptions& options) {
       return build_vae_encoder(vae_config(json), shape, options);

@@ -133,15 +133,15 @@ std::vector<Components::Wanted> Pipeline::wanted(int64_t width, int64_t height, 
 
 // The state of one generate() call.
 struct Pipeline::Run {
-  Run(Pipeline& pipeline_, const Request& request_)
-      : pipeline(pipeline_),
-        facts(pipeline_.options_.facts),
-        request(request_),
-        batch(static_cast<int64_t>(request_.seeds.size())),
-        height(request_.height / facts.vae_scale_factor),
-        width(request_.width / facts.vae_scale_factor),
-        cfg(request_.guidance > 1.0),
-        noise(request_.rng, request_.seeds) {}
+  Run(Pipeline& owner, const Request& wanted)
+      : pipeline(owner),
+        facts(owner.options_.facts),
+        request(wanted),
+        batch(static_cast<int64_t>(wanted.seeds.size())),
+        height(wanted.height / facts.vae_scale_factor),
+        width(wanted.width / facts.vae_scale_factor),
+        cfg(wanted.guidance > 1.0),
+        noise(wanted.rng, wanted.seeds) {}
 
   void prepare() {
     check();
@@ -166,7 +166,6 @@ struct Pipeline::Run {
     return std::move(result);
   }
 
- private:
   void check() const {
     check_size(request.width, request.height, facts.vae_scale_factor);
     if (request.seeds.empty()) throw Error(Errc::kInvalidArgument, "seeds: at least one is needed");
