@@ -1,0 +1,249 @@
+// Recipes on small graphs: what is inserted where, by hand, and how near the result stays.
+#include "quant/apply.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "halftone/error.h"
+
+#include "quant/schemes/scheme.h"
+#include "quant/smooth.h"
+#include "reference/reference.h"
+
+namespace halftone::quant {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+
+// A transformer block's pieces: norm -> q, k, v -> attention -> out; norm -> GEGLU -> out.
+constexpr std::string_view kBlock = R"(input %0 "x" f32[1,6,8] step
+input %1 "text" f32[1,5,8] prompt
+weight %2 "g" f32[8]
+weight %3 "b" f32[8]
+node "norm1" layer_norm{eps=1e-05} x=%0 gamma=%2 beta=%3 -> %4 f32[1,6,8] step
+weight %5 "u/attn1.to_q.weight" f32[8,8]
+node "attn1.to_q" linear{activation=none geglu=false} x=%4 weight=%5 -> %6 f32[1,6,8] step
+weight %7 "u/attn1.to_k.weight" f32[8,8]
+node "attn1.to_k" linear{activation=none geglu=false} x=%4 weight=%7 -> %8 f32[1,6,8] step
+weight %9 "u/attn1.to_v.weight" f32[8,8]
+node "attn1.to_v" linear{activation=none geglu=false} x=%4 weight=%9 -> %10 f32[1,6,8] step
+node "attn1.attention" attention{heads=2 scale=0.5 causal=false} q=%6 k=%8 v=%10 -> %11 f32[1,6,8] step
+weight %12 "u/attn1.to_out.0.weight" f32[8,8]
+weight %13 "u/attn1.to_out.0.bias" f32[8]
+node "attn1.to_out.0" linear{activation=none geglu=false} x=%11 weight=%12 bias=%13 -> %14 f32[1,6,8] step
+weight %15 "u/ff.net.0.proj.weight" f32[32,8]
+node "ff.net.0.proj" linear{activation=none geglu=false} x=%14 weight=%15 -> %16 f32[1,6,32] step
+node "ff.geglu" geglu{} x=%16 -> %17 f32[1,6,16] step
+weight %18 "u/ff.net.2.weight" f32[8,16]
+node "ff.net.2" linear{activation=none geglu=false} x=%17 weight=%18 -> %19 f32[1,6,8] step
+weight %20 "u/attn2.to_k.weight" f32[8,8]
+node "attn2.to_k" linear{activation=none geglu=false} x=%1 weight=%20 -> %21 f32[1,5,8] prompt
+node "conv.in" reshape{shape=1,2,3,8} x=%19 -> %22 f32[1,2,3,8] step
+weight %23 "u/conv1.weight" f32[4,8,3,3]
+node "conv1.weight" transpose{perm=0,2,3,1} x=%23 -> %24 f32[4,3,3,8] load
+node "conv1" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%22 weight=%24 -> %25 f32[1,2,3,4] step
+output "y" %25
+output "k" %21
+)";
+
+// Repeatable values in [-1, 1] by name; column 3 of x's norm is a hundredfold outlier.
+class Waves final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
+  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
+  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
+    const auto n = static_cast<size_t>(type.shape.num_elements());
+    for (size_t i = 0; i < n; ++i) {
+      auto v = static_cast<float>(
+          std::sin(1.3 * static_cast<double>(i * i % 977) + static_cast<double>(name.size())));
+      if (name == "g") v = i == 3 ? 100.0F : 1.0F;
+      reinterpret_cast<float*>(dst)[i] = v;
+    }
+  }
+};
+
+std::map<std::string, Tensor> inputs() {
+  std::map<std::string, Tensor> result;
+  for (const auto& [name, rows] : {std::pair{"x", 6}, std::pair{"text", 5}}) {
+    Tensor t({DType::kF32, {1, rows, 8}});
+    int i = 0;
+    for (float& v : t.values<float>()) v = static_cast<float>(std::cos(0.9 * i++));
+    result.emplace(name, std::move(t));
+  }
+  return result;
+}
+
+CalibrationRecord calibrate() {
+  Graph graph = graph::parse(kBlock);
+  const auto taps = insert_taps(graph);
+  CalibrationRecord record;
+  Recorder recorder(record, taps, 1);
+  const auto outputs = reference::evaluate(graph, inputs(), Waves());
+  recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, 0);
+  record.samples = 1;
+  return record;
+}
+
+struct Quantized {
+  Applied applied;
+  Graph graph;
+  double sqnr;  // of output y against the plain graph
+};
+
+Quantized quantize(const SchemeOptions& options) {
+  const CalibrationRecord record = calibrate();
+  Graph graph = graph::parse(kBlock);
+  const auto wanted = reference::evaluate(graph, inputs(), Waves());
+  Applied applied = apply(graph, make_recipe(options), &record, Waves());
+  const auto got = reference::evaluate(graph, inputs(), Waves());
+  double signal = 0;
+  double noise = 0;
+  const auto a = wanted.at("y").values<float>();
+  const auto b = got.at("y").values<float>();
+  for (size_t i = 0; i < a.size(); ++i) {
+    signal += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+    noise += std::pow(static_cast<double>(a[i] - b[i]), 2);
+  }
+  return {std::move(applied), std::move(graph), 10 * std::log10(signal / std::max(noise, 1e-30))};
+}
+
+SchemeOptions int8(double level) {
+  SchemeOptions options;
+  options.level = level;
+  return options;
+}
+
+const LayerReport& layer(const Applied& applied, const std::string& name) {
+  for (const LayerReport& report : applied.layers) {
+    if (report.name == name) return report;
+  }
+  throw Error(Errc::kInternal, name);
+}
+
+size_t count(const Graph& graph, std::string_view op) {
+  size_t n = 0;
+  for (const Node& node : graph.nodes()) n += name_of(node.attrs) == op ? 1U : 0U;
+  return n;
+}
+
+TEST(SmoothingFactors, ByHand) {
+  // alpha 0.5: sqrt(w) / sqrt(a).
+  const auto s = smoothing_factors({4, 0.25F, 0x1p-32F, 1e30F}, {1, 4, 1, 1e-20F}, 0.5);
+  EXPECT_EQ(s, (std::vector<float>{0.5F, 4.0F, 1.0F, 1e-4F}));
+}
+
+TEST(Apply, Level3SmoothsWhereItCostsNothing) {
+  const Quantized run = quantize(int8(3));
+  EXPECT_EQ(layer(run.applied, "attn1.to_q").smoothing, "in norm1");
+  EXPECT_EQ(layer(run.applied, "attn1.to_v").smoothing, "in norm1");
+  EXPECT_EQ(layer(run.applied, "attn1.to_out.0").smoothing, "in attn1.to_v");
+  EXPECT_EQ(layer(run.applied, "ff.net.2").smoothing, "in ff.net.0.proj");
+  EXPECT_EQ(layer(run.applied, "ff.net.0.proj").smoothing, "in the quantizer");
+  EXPECT_FALSE(layer(run.applied, "attn2.to_k").activation);  // once a prompt: weights only
+  EXPECT_TRUE(layer(run.applied, "attn2.to_k").weight);
+  EXPECT_EQ(count(run.graph, "quantize"), 5U + 8U) << "q, k and v share one quantized input";
+  EXPECT_GT(run.sqnr, 25) << print(run.graph);
+}
+
+TEST(Apply, LevelsChooseLayers) {
+  EXPECT_FALSE(layer(quantize(int8(1)).applied, "ff.net.2").weight);
+  EXPECT_TRUE(layer(quantize(int8(1)).applied, "conv1").weight);
+  EXPECT_TRUE(layer(quantize(int8(2)).applied, "ff.net.2").weight);
+  EXPECT_FALSE(layer(quantize(int8(2)).applied, "attn1.to_q").weight);
+  EXPECT_TRUE(layer(quantize(int8(2.5)).applied, "attn1.to_q").weight);
+  EXPECT_FALSE(layer(quantize(int8(2.5)).applied, "attn1.to_out.0").weight);
+}
+
+TEST(Apply, LaterRulesExcludeAndInclude) {
+  SchemeOptions options = int8(3);
+  options.exclude = {"attn1"};
+  options.include = {"to_k"};
+  const Quantized run = quantize(options);
+  EXPECT_FALSE(layer(run.applied, "attn1.to_q").weight);
+  EXPECT_EQ(layer(run.applied, "attn1.to_q").why, "excluded: attn1");
+  EXPECT_TRUE(layer(run.applied, "attn1.to_k").weight);
+  EXPECT_EQ(layer(run.applied, "attn1.to_k").smoothing, "in the quantizer")
+      << "the norm also feeds q and v";
+}
+
+TEST(Apply, SmoothingSavesStaticScalesFromOutliers) {
+  SchemeOptions plain = int8(2.5);
+  plain.per_token = false;
+  plain.exclude = {"ff", "conv"};
+  SchemeOptions smooth = plain;
+  plain.smooth = false;
+  EXPECT_GT(quantize(smooth).sqnr, quantize(plain).sqnr + 6);
+}
+
+TEST(Apply, StaticScalesComeFromTheRecord) {
+  SchemeOptions options = int8(1);
+  options.method = Collect::Method::kMax;
+  const Quantized run = quantize(options);
+  const CalibrationRecord record = calibrate();
+  const LayerReport& conv = layer(run.applied, "conv1");
+  EXPECT_EQ(conv.input_amax, record.find("conv1")->max[0]);
+  EXPECT_EQ(conv.input_scale, conv.input_amax / 127.0F);
+}
+
+TEST(Apply, EverySchemeStaysNear) {
+  for (const Scheme* scheme : schemes()) {
+    SchemeOptions options;
+    options.scheme = scheme->name;
+    options.policy = "none";
+    const double least = scheme->name == "int4_weightonly" ? 8 : 18;
+    EXPECT_GT(quantize(options).sqnr, least) << scheme->name;
+  }
+}
+
+TEST(Apply, AMissingRecordOrLayerIsSaid) {
+  Graph graph = graph::parse(kBlock);
+  EXPECT_THROW((void)apply(graph, make_recipe(int8(3)), nullptr, Waves()), Error);
+  CalibrationRecord record = calibrate();
+  record.layers.erase("conv1");
+  const Applied applied = apply(graph, make_recipe(int8(3)), &record, Waves());
+  EXPECT_EQ(layer(applied, "conv1").why, "not in the calibration record");
+  EXPECT_FALSE(layer(applied, "conv1").weight);
+}
+
+TEST(Apply, ZeroPointsOfAsymmetricInputs) {
+  Recipe recipe;
+  recipe.scheme = "mixdq";
+  LayerSpec spec;
+  spec.weight = channel_weights(DType::kI8);
+  spec.activation = QuantSpec{.symmetric = false};
+  spec.input_low = -1.0F;
+  spec.input_high = 3.0F;
+  recipe.rules.push_back({"^conv1$", LayerKind::kConv, spec, ""});
+  Graph graph = graph::parse(kBlock);
+  const Applied applied = apply(graph, recipe, nullptr, Waves());
+  EXPECT_EQ(layer(applied, "conv1").input_scale, 4.0F / 255.0F);
+  EXPECT_NE(print(graph).find("x_zero="), std::string::npos);
+}
+
+TEST(MakeRecipe, RefusesUnknownNamesWithTheList) {
+  const auto message = [](SchemeOptions options) -> std::string {
+    try {
+      (void)make_recipe(options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return {};
+  };
+  SchemeOptions options;
+  options.scheme = "int7";
+  EXPECT_NE(message(options).find("int8_dynamic"), std::string::npos);
+  options = {};
+  options.policy = "best";
+  EXPECT_NE(message(options).find("thestage"), std::string::npos);
+  options = {};
+  options.level = 2.7;
+  EXPECT_NE(message(options).find("2.5"), std::string::npos);
+  options = {};
+  options.exclude = {"("};
+  EXPECT_NE(message(options).find("pattern"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace halftone::quant
