@@ -75,4 +75,6 @@ std::vector<DeviceModel> accelerators(std::string& reason) { return cuda_devices
 
 std::string_view backend_names() { return kBackends; }
 
+std::vector<std::string> libraries() { return {backend::cpu::library_versions()}; }
+
 }  // namespace halftone::api

@@ -29,5 +29,7 @@ struct DeviceModel {
 
 // "cpu, cuda": what this build holds.
 [[nodiscard]] std::string_view backend_names();
+// Libraries that the kernels of this build use, with their versions: "oneDNN 2.6.3".
+[[nodiscard]] std::vector<std::string> libraries();
 
 }  // namespace halftone::api

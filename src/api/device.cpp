@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <iterator>
 #include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -65,10 +67,12 @@ std::vector<DeviceEntry> list_devices() {
 }
 
 Version version() {
+  std::vector<std::string> libraries = {fmt::format("backends: {}", api::backend_names())};
+  std::ranges::move(api::libraries(), std::back_inserter(libraries));
   return {.version = HALFTONE_VERSION,
           .commit = std::string(workflow::build_commit()),
           .compiler = fmt::format("compiled by {}", __VERSION__),
-          .libraries = {fmt::format("backends: {}", api::backend_names())}};
+          .libraries = std::move(libraries)};
 }
 
 }  // namespace halftone

@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "halftone/device.h"
+
 #include "api/backends.h"
 #include "io/image.h"
 #include "workflow/generator.h"
@@ -35,7 +37,11 @@ GenerateReport Session::generate(const GenerateOptions& options, const ImageCall
 
 BuildReport Session::build(const BuildOptions& options) { return impl_->generator.build(options); }
 
-BenchReport Session::bench(const BenchOptions& options) { return impl_->generator.bench(options); }
+BenchReport Session::bench(const BenchOptions& options) {
+  BenchReport report = impl_->generator.bench(options);
+  report.libraries = version().libraries;
+  return report;
+}
 
 void write_png(const Image& image, const std::string& path, bool with_metadata) {
   std::vector<io::TextChunk> chunks;

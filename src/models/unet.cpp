@@ -62,7 +62,8 @@ ValueId attention(Builder& b, std::string_view name, ValueId x, ValueId context,
   const ValueId q = b.linear("to_q", x, channels, Bias::kNone);
   const ValueId k = b.linear("to_k", context, channels, Bias::kNone);
   const ValueId v = b.linear("to_v", context, channels, Bias::kNone);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(channels / heads));
+  const int64_t head_size = channels / heads;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_size));
   return b.linear("to_out.0", b.attention(q, k, v, {.heads = heads, .scale = scale}), channels);
 }
 
@@ -74,6 +75,8 @@ ValueId feed_forward(Builder& b, std::string_view name, ValueId x) {
   return b.linear("net.2", b.op(graph::Geglu{}, {{Role::kX, h}}), channels);
 }
 
+}  // namespace
+
 ValueId transformer_block(Builder& b, ValueId x, ValueId text, int64_t heads) {
   ValueId h = b.layer_norm("norm1", x, kTransformerLayerNormEps);
   x = b.add(attention(b, "attn1", h, h, heads), x);
@@ -82,6 +85,8 @@ ValueId transformer_block(Builder& b, ValueId x, ValueId text, int64_t heads) {
   h = b.layer_norm("norm3", x, kTransformerLayerNormEps);
   return b.add(feed_forward(b, "ff", h), x);
 }
+
+namespace {
 
 // Transformer2DModel. A linear projection and a 1x1 convolution compute the same; checkpoints
 // differ in the shape of the weight.

@@ -67,6 +67,10 @@ struct UNetInputs {
 [[nodiscard]] UNetInputs unet_inputs(Builder& b, const UNetConfig& config, const BuildShape& shape,
                                      ValueId sample);
 
+// BasicTransformerBlock: self-attention, cross-attention and a GEGLU feed-forward over tokens
+// x [n, t, c]; text [n, tokens, context_channels].
+[[nodiscard]] ValueId transformer_block(Builder& b, ValueId x, ValueId text, int64_t heads);
+
 // The model's output [n, h, w, out_channels] in the compute dtype.
 [[nodiscard]] ValueId unet(Builder& b, const UNetConfig& config, const UNetInputs& in);
 

@@ -77,6 +77,7 @@ void Generator::time_builds(const GenerateOptions& options, BenchReport& report)
                             .vae_precision = options_.vae_precision,
                             .cache_dir = {},
                             .plan = {},
+                            .quantization = options_.quantization,
                             .logger = options_.logger});
   const auto time = [&](const PlanMaker& maker) {
     const pipeline::Stopwatch clock;

@@ -120,7 +120,8 @@ class Preparer {
       return;
     }
     if (const RefusedFlag* refused = find_flag(spelling_.refused, flag)) {
-      throw UsageError(fmt::format("not supported: {}: {}", flag, refused->reason));
+      throw UsageError(fmt::format("not supported: {}: {}", flag, refused->reason),
+                       {.key = flag, .remedy = std::string(refused->reason)});
     }
     const CLI::Option& option = option_of(name);
     if (name == "json" && !value) value = "-";
@@ -138,8 +139,9 @@ class Preparer {
       const std::string letter(1, token[i]);
       const CLI::Option* option = app_.get_option_no_throw("-" + letter);
       if (option == nullptr) {
-        throw UsageError(fmt::format(
-            "unknown option '-{}' in '{}'; 'halftone {} --help' lists them", letter, token, verb_));
+        const std::string remedy = fmt::format("'halftone {} --help' lists them", verb_);
+        throw UsageError(fmt::format("unknown option '-{}' in '{}'; {}", letter, token, remedy),
+                         {.key = "-" + letter, .remedy = remedy});
       }
       if (is_flag(*option)) {
         given_.insert(option);
@@ -157,7 +159,8 @@ class Preparer {
     const std::string hint = nearest.empty()
                                  ? fmt::format("'halftone {} --help' lists the options", verb_)
                                  : fmt::format("did you mean '--{}'?", nearest);
-    throw UsageError(fmt::format("unknown option '--{}' for {}; {}", name, verb_, hint));
+    throw UsageError(fmt::format("unknown option '--{}' for {}; {}", name, verb_, hint),
+                     {.key = "--" + name, .remedy = hint});
   }
 
   std::string need_value(const std::string& flag) {

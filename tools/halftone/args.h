@@ -3,18 +3,22 @@
 #pragma once
 
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "halftone/error.h"
+
 namespace halftone::cli {
 
 // A wrong command line: exit code 2.
-class UsageError : public std::runtime_error {
-  using std::runtime_error::runtime_error;
+class UsageError : public Error {
+ public:
+  explicit UsageError(const std::string& message, ErrorDetails details = {})
+      : Error(Errc::kInvalidArgument, message, std::move(details)) {}
 };
 
 // A flag of another tool that stands for an option with a fixed value: "--bf16" = "--precision

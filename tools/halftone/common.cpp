@@ -175,7 +175,24 @@ void write_json(const CommonOptions& common, const std::string& json) {
 
 namespace {
 
-int report(const CommonOptions& common, std::string_view code, std::string_view message, int exit) {
+// The known parts of a failure, as members of its JSON object.
+std::string detail_members(const ErrorDetails* details) {
+  if (details == nullptr) return "";
+  std::string text;
+  const auto add = [&](std::string_view name, const std::string& value) {
+    if (!value.empty()) text += fmt::format(",\"{}\":{}", name, json_string(value));
+  };
+  add("file", details->file);
+  if (details->offset) text += fmt::format(",\"offset\":{}", *details->offset);
+  add("key", details->key);
+  add("expected", details->wanted);
+  add("got", details->got);
+  add("remedy", details->remedy);
+  return text;
+}
+
+int report(const CommonOptions& common, std::string_view code, std::string_view message, int exit,
+           const ErrorDetails* details = nullptr) {
   if (common.log_jsonl) {
     fmt::print(stderr, "{{\"level\":\"error\",\"component\":\"cli\",\"text\":{}}}\n",
                json_string(message));
@@ -185,8 +202,8 @@ int report(const CommonOptions& common, std::string_view code, std::string_view 
   if (common.json.empty()) return exit;
   try {
     write_json(common,
-               fmt::format("{{\"error\":{{\"code\":\"{}\",\"message\":{},\"exit_code\":{}}}}}",
-                           code, json_string(message), exit));
+               fmt::format("{{\"error\":{{\"code\":\"{}\",\"message\":{},\"exit_code\":{}{}}}}}",
+                           code, json_string(message), exit, detail_members(details)));
   } catch (const std::exception& error) {
     fmt::print(stderr, "error: {}\n", error.what());
   }
@@ -198,7 +215,7 @@ int report(const CommonOptions& common, const Error& error) {
   if (error.code() == Errc::kCancelled) {
     exit = stop_signal() == SIGTERM ? kExitTerminated : kExitInterrupted;
   }
-  return report(common, to_string(error.code()), error.what(), exit);
+  return report(common, to_string(error.code()), error.what(), exit, error.details());
 }
 
 // --json decides how a failure of parsing is told, so it is looked for before.
@@ -228,8 +245,6 @@ int run_verb(const VerbCall& call, CommonOptions& common, const std::function<vo
       work();
     }
     return 0;
-  } catch (const UsageError& error) {
-    return report(common, "invalid_argument", error.what(), kExitUsage);
   } catch (const Error& error) {
     return report(common, error);
   } catch (const std::bad_alloc&) {
