@@ -44,28 +44,47 @@ void PanelWeight::pack(int threads, const TensorView& weight, std::byte* packed)
   });
 }
 
+namespace {
+
+// Pieces of kBytes of a row, a column of the tile: what four bytes of a left row multiply.
+template <int64_t kBytes>
+void place_column(const std::byte* from, int64_t bytes, std::byte* tile) {
+  constexpr int64_t kPitch = kPanelCols / 2 * kBytes;
+  for (; bytes >= kBytes; bytes -= kBytes, from += kBytes, tile += kPitch) {
+    std::memcpy(tile, from, kBytes);
+  }
+  std::memcpy(tile, from, static_cast<size_t>(bytes));
+}
+
+}  // namespace
+
 void PanelWeight::pack_tile(const Rows& weight, int64_t first, int64_t end, int64_t step,
                             std::byte* tile) const {
   std::memset(tile, 0, static_cast<size_t>(stored_tile_bytes()));
   const int64_t tap = step / tap_steps;
   const int64_t channel = step % tap_steps * step_elements();
   const int64_t count = std::min(step_elements(), channels - channel);
-  const int64_t of_group = 4 / element_bytes();  // elements in four bytes
-  const int64_t part = tile_elements() * bits / 8;
   for (int64_t col = first; col < std::min(end, first + kPanelCols / 2); ++col) {
     const std::byte* row = weight.at(col * taps + tap);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t at = (i / of_group * kPanelCols / 2 + col - first) * of_group + i % of_group;
-      if (bits == 16) {
-        std::memcpy(tile + 2 * at, row + 2 * (channel + i), 2);
-      } else if (bits == 8) {
-        tile[at] = row[channel + i];
-      } else {
-        const int32_t value = packed_at(reinterpret_cast<const uint8_t*>(row), channel + i, bits);
-        const uint32_t field = static_cast<uint32_t>(value) & ((1U << bits) - 1U);
-        tile[at % part] |= static_cast<std::byte>(field << (at / part * bits));
-      }
+    if (bits < 8) {
+      pack_bits(row, channel, count, col - first, tile);
+    } else if (is_expanded()) {
+      place_column<2>(row + channel, count, tile + (col - first) * 2);
+    } else {
+      place_column<4>(row + channel * bits / 8, count * bits / 8, tile + (col - first) * 4);
     }
+  }
+}
+
+void PanelWeight::pack_bits(const std::byte* row, int64_t channel, int64_t count, int64_t col,
+                            std::byte* tile) const {
+  const int64_t of_group = 4 / element_bytes();  // elements in four bytes
+  const int64_t part = tile_elements() * bits / 8;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = (i / of_group * kPanelCols / 2 + col) * of_group + i % of_group;
+    const int32_t value = packed_at(reinterpret_cast<const uint8_t*>(row), channel + i, bits);
+    const uint32_t field = static_cast<uint32_t>(value) & ((1U << bits) - 1U);
+    tile[at % part] |= static_cast<std::byte>(field << (at / part * bits));
   }
 }
 

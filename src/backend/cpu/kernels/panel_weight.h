@@ -43,6 +43,9 @@ struct PanelWeight {
   // Columns from `first` up to 16, before `end`, of a step.
   void pack_tile(const Rows& weight, int64_t first, int64_t end, int64_t step,
                  std::byte* tile) const;
+  // Elements of one column of 2 or 4 bits.
+  void pack_bits(const std::byte* row, int64_t channel, int64_t count, int64_t col,
+                 std::byte* tile) const;
 };
 
 }  // namespace halftone::backend::cpu
