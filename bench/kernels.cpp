@@ -25,6 +25,7 @@
 
 #include "backend/cpu/cpu_device.h"
 #include "backend/cpu/simd/vector_ops.h"
+#include "build_members.h"
 
 namespace {
 
@@ -363,10 +364,10 @@ class Runner {
     json_ << fmt::format(
                  R"({{"model":"{}","op":"{}","kernel":"{}","arch":"{}","threads":{},"count":{},)"
                  R"("median_us":{:.2f},"p10_us":{:.2f},"p90_us":{:.2f},"gflops":{:.2f},)"
-                 R"("peak_share":{:.4f},"prepare_ms":{:.2f}}})",
+                 R"("peak_share":{:.4f},"prepare_ms":{:.2f},{}}})",
                  shot.model, shot.name, kernel.name, device_->info().arch,
                  device_->info().num_units, shot.count, t.median * 1e6, t.p10 * 1e6, t.p90 * 1e6,
-                 gflops, share, bound.prepare_seconds() * 1e3)
+                 gflops, share, bound.prepare_seconds() * 1e3, halftone::bench::build_members())
           << '\n';
   }
 
