@@ -38,10 +38,10 @@ def main():
     ap.add_argument("--size", type=int, default=112)
     args = ap.parse_args()
     base = evaluate.load_pipeline(args.model, None, "cpu", torch.float32)
-    full = evaluate.generate(base, list(PROMPTS), 20, 5.0, seed=42, batch=8)
+    _, full = evaluate.generate(base, list(PROMPTS), 20, 5.0, seed=42, batch=8)
     lcm = evaluate.load_pipeline(args.model, args.lora, "cpu", torch.float32)
     evaluate.set_scheduler(lcm, "lcm")
-    fast = evaluate.generate(lcm, list(PROMPTS), 4, 0.0, seed=42, batch=8)
+    _, fast = evaluate.generate(lcm, list(PROMPTS), 4, 0.0, seed=42, batch=8)
     tiles = []
     for row in range(0, len(PROMPTS), 8):
         for x, what in ((full, "20 steps"), (fast, "LCM 4 steps")):
