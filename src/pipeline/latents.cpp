@@ -1,7 +1,7 @@
 #include "pipeline/latents.h"
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
+#include <cstdint>
 
 namespace halftone::pipeline {
 
@@ -56,7 +56,13 @@ Tensor BatchNoise::draw_nchw(int64_t channels, int64_t height, int64_t width) {
 }
 
 bool all_finite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+  // Without a way out, so that it runs eight at a time.
+  constexpr uint32_t kExponent = 0x7f800000U;
+  uint32_t bad = 0;
+  for (const float v : values) {
+    bad |= (std::bit_cast<uint32_t>(v) & kExponent) == kExponent ? 1U : 0U;
+  }
+  return bad == 0;
 }
 
 }  // namespace halftone::pipeline

@@ -313,6 +313,9 @@ struct Pipeline::Run {
       unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(i)].timestep));
       unet.run_schedule(i);
     }
+    unet.synchronize();
+    add_time("unet setup", 1, clock.ms());
+    const Stopwatch steps_clock;
     Tensor state = Tensor::zeros(unet.input_type("state"));
     const Tensor x = nchw_to_nhwc(start);
     std::copy(x.values<float>().begin(), x.values<float>().end(), state.values<float>().begin());
@@ -329,7 +332,7 @@ struct Pipeline::Run {
     std::copy(sample.begin(), sample.end(), latent.values<float>().begin());
     check_finite(sample, "the denoised latent", "unet");
     result.latents = nhwc_to_nchw(latent);
-    add_time(pipeline.family_.denoiser_label, num_rows, clock.ms());
+    add_time(pipeline.family_.denoiser_label, num_rows, steps_clock.ms());
   }
 
   void step(Executor& unet, const diffusion::ScheduleRow& row, int index) {

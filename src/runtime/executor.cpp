@@ -266,6 +266,8 @@ void Executor::run_step(int row) {
   impl_->run(Rate::kStep);
 }
 
+void Executor::synchronize() { impl_->stream->synchronize(); }
+
 const Profile& Executor::profile() const { return impl_->profile; }
 
 MemoryReport Executor::memory() const {

@@ -79,6 +79,9 @@ class Executor {
   // Runs stage kStep with the kept results of schedule row `row` (ignored when nothing crosses).
   void run_step(int row = 0);
 
+  // Waits for everything that was run.
+  void synchronize();
+
   [[nodiscard]] const Profile& profile() const;
   [[nodiscard]] MemoryReport memory() const;
   [[nodiscard]] std::vector<CallTime> times() const;

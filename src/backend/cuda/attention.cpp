@@ -1,5 +1,5 @@
-// Attention: cuDNN's fused kernel (head widths up to 256), two products with a softmax between them
-// (wide heads, scores in pieces), and the plain kernel for the rest.
+// Attention: cuDNN's fused kernel (head widths up to 128), two products with a softmax between them
+// (wide heads, scores in pieces), a kernel for few keys (causal texts), and the plain one.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -67,7 +67,7 @@ int64_t head_dim_of(const graph::OpDesc& desc) {
 // --- cuDNN
 
 Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (!info.has("cudnn")) return Support::no("needs cuDNN 9 (libcudnn.so.9)");
+  if (!info.has("cudnn_attention")) return Support::no("needs cuDNN 9.13.1 (libcudnn.so.9)");
   if (desc.as<graph::Attention>().causal) return Support::no("no causal mask");
   const int64_t d = head_dim_of(desc);
   if (d % 8 != 0 || d > kMaxCudnnHeadDim) {
@@ -81,81 +81,37 @@ size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/
   return kCudnnWorkspace;
 }
 
-struct AttentionIds {
-  TensorId q, k, v, y;
-};
-
-// As matrix products and a softmax, spelled the way cuDNN's pattern matcher wants it.
-void add_products(CudnnGraph& graph, const AttentionArgs& a, const AttentionIds& ids) {
-  const std::vector<int64_t> scores{a.batch, a.heads, a.queries, a.keys};
-  const std::vector<int64_t> rows{a.batch, a.heads, a.queries, 1};
-  const TensorId products = graph.inner(DType::kF32, scores);
-  graph.matmul(ids.q, ids.k, products);
-  const TensorId scaled = graph.inner(DType::kF32, scores);
-  graph.pointwise(CudnnPointwise::kMul, products, graph.scalar(a.scale, 4), scaled);
-  const TensorId top = graph.inner(DType::kF32, rows);
-  graph.reduce(CudnnReduce::kMax, scaled, top);
-  const TensorId below = graph.inner(DType::kF32, scores);
-  graph.pointwise(CudnnPointwise::kSub, scaled, top, below);
-  const TensorId weights = graph.inner(DType::kF32, scores);
-  graph.pointwise(CudnnPointwise::kExp, below, weights);
-  const TensorId sums = graph.inner(DType::kF32, rows);
-  graph.reduce(CudnnReduce::kAdd, weights, sums);
-  const TensorId probabilities = graph.inner(a.q.dtype, scores);
-  graph.pointwise(CudnnPointwise::kDiv, weights, sums, probabilities);
-  graph.matmul(probabilities, ids.v, ids.y);
-}
-
-// `as_one`: cuDNN's own attention operation.
-std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* workspace, bool as_one) {
+std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* workspace) {
   auto graph = std::make_shared<CudnnGraph>();
   const DType dtype = a.q.dtype;
   const int64_t d = a.head_dim;
-  const auto operand = [&](Typed t, int64_t tokens, int64_t pitch, bool transposed) {
-    std::vector<int64_t> dims{a.batch, a.heads, tokens, d};
-    std::vector<int64_t> strides{tokens * pitch, d, pitch, 1};
-    if (transposed) {
-      std::swap(dims[2], dims[3]);
-      std::swap(strides[2], strides[3]);
-    }
-    return graph->tensor(dtype, dims, strides, const_cast<void*>(t.data));
+  const auto operand = [&](Typed t, int64_t tokens, int64_t pitch) {
+    return graph->tensor(dtype, {a.batch, a.heads, tokens, d}, {tokens * pitch, d, pitch, 1},
+                         const_cast<void*>(t.data));
   };
-  const AttentionIds ids{operand(a.q, a.queries, a.q_pitch, false),
-                         operand(a.k, a.keys, a.k_pitch, !as_one),
-                         operand(a.v, a.keys, a.v_pitch, false),
-                         operand({a.y.data, a.y.dtype}, a.queries, a.y_pitch, false)};
-  if (as_one) {
-    graph->attention(ids.q, ids.k, ids.v, graph->scalar(a.scale, 4), ids.y);
-  } else {
-    add_products(*graph, a, ids);
-  }
-  graph->choose(fmt::format("attention{}/{}/{}x{}x{}x{}x{}/{},{},{},{}", as_one ? "1" : "",
-                            to_string(dtype), a.batch, a.heads, a.queries, a.keys, d, a.q_pitch,
-                            a.k_pitch, a.v_pitch, a.y_pitch),
-                kCandidates, workspace, kCudnnWorkspace);
+  const TensorId q = operand(a.q, a.queries, a.q_pitch);
+  const TensorId k = operand(a.k, a.keys, a.k_pitch);
+  const TensorId v = operand(a.v, a.keys, a.v_pitch);
+  const TensorId y = operand({a.y.data, a.y.dtype}, a.queries, a.y_pitch);
+  graph->attention(q, k, v, graph->scalar(a.scale, 4), y);
+  graph->choose(
+      fmt::format("attention/{}/{}x{}x{}x{}x{}/{},{},{},{}", to_string(dtype), a.batch, a.heads,
+                  a.queries, a.keys, d, a.q_pitch, a.k_pitch, a.v_pitch, a.y_pitch),
+      kCandidates, workspace, kCudnnWorkspace);
   return graph;
-}
-
-// Null where cuDNN refuses: which shapes it takes depends on its version, and only it can tell.
-std::shared_ptr<const CudnnGraph> try_graph(const AttentionArgs& args, void* workspace,
-                                            bool as_one) {
-  try {
-    return make_graph(args, workspace, as_one);
-  } catch (const Error& error) {
-    if (error.code() != Errc::kUnsupported) throw;
-    return nullptr;
-  }
 }
 
 std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
                                       Config /*config*/, const Operands& operands) {
   const AttentionArgs args = make_args(desc, operands);
-  std::shared_ptr<const CudnnGraph> graph = try_graph(args, operands.workspace, false);
-  if (graph == nullptr) graph = try_graph(args, operands.workspace, true);
-  if (graph == nullptr) {
-    return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
+  try {
+    const auto graph = make_graph(args, operands.workspace);
+    return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
+  } catch (const Error& error) {
+    // Which shapes cuDNN takes depends on its version, and only it can tell.
+    if (error.code() != Errc::kUnsupported) throw;
   }
-  return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
+  return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
 }
 
 // --- products
@@ -263,6 +219,21 @@ std::unique_ptr<Launch> prepare_matmul(const graph::OpDesc& desc, const DeviceIn
 
 // --- plain
 
+Support supports_short(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
+  const int64_t keys = desc.input(Role::kK)->shape[1];
+  const int64_t d = head_dim_of(desc);
+  if (keys > kShortAttentionMaxKeys || d > kShortAttentionMaxHeadDim || d % 8 != 0) {
+    return Support::no("wants at most 128 keys, head widths that are multiples of 8 up to 128");
+  }
+  return supports_half(desc);
+}
+
+std::unique_ptr<Launch> prepare_short(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  const AttentionArgs args = make_args(desc, operands);
+  return make_launch([args](cudaStream_t stream) { launch_short_attention(args, stream); });
+}
+
 Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (head_dim_of(desc) > kPlainAttentionMaxHeadDim) {
     return Support::no("wants head widths up to 512");
@@ -282,6 +253,8 @@ const Kernel attention_cudnn = plain_kernel("cuda.attention.cudnn", graph::OpKin
                                             supports_cudnn, prepare_cudnn, workspace_cudnn);
 const Kernel attention_matmul = plain_kernel("cuda.attention.matmul", graph::OpKind::kAttention,
                                              supports_matmul, prepare_matmul, workspace_matmul);
+const Kernel attention_short = plain_kernel("cuda.attention.short.plain", graph::OpKind::kAttention,
+                                            supports_short, prepare_short);
 const Kernel attention_plain =
     plain_kernel("cuda.attention.plain", graph::OpKind::kAttention, supports_plain, prepare_plain);
 

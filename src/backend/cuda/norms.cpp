@@ -74,11 +74,11 @@ Support supports_group_norm(const graph::OpDesc& desc, const DeviceInfo& info) {
   return supports_norm(desc, info);
 }
 
-// Enough pieces to fill the device with two blocks an SM, none shorter than a few rows.
+// One piece an SM, none shorter than a few rows.
 int64_t chunks_of(const Shape& shape, const DeviceInfo& info) {
   const int64_t n = std::max<int64_t>(shape[0], 1);
   const int64_t rows = shape.num_rows() / n;
-  const int64_t wanted = std::max<int64_t>(2 * info.num_units / n, 1);
+  const int64_t wanted = std::max<int64_t>(info.num_units / n, 1);
   return std::clamp<int64_t>(rows / kRowsPerChunk, 1, std::min(wanted, kMaxChunks));
 }
 

@@ -13,6 +13,12 @@ const DynamicLibrary& Cudnn::library() {
   return library;
 }
 
+size_t Cudnn::version() {
+  size_t (*get_version)() = nullptr;
+  library().get("cudnnGetVersion", get_version);
+  return get_version();
+}
+
 const Cudnn& Cudnn::get() {
   static const Cudnn functions = [] {
     const DynamicLibrary& from = library();

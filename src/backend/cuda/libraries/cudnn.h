@@ -29,6 +29,8 @@ struct Cudnn {
   Handle handle = nullptr;
 
   [[nodiscard]] static const DynamicLibrary& library();
+  // 90000 + 100 * minor + patch; the library must be loaded.
+  [[nodiscard]] static size_t version();
   // Loads the library and makes the handle at the first call; throws kUnsupported when it cannot.
   [[nodiscard]] static const Cudnn& get();
   static void check(int status, std::string_view what,

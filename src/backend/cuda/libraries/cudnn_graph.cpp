@@ -27,10 +27,6 @@ enum DescriptorType : int {
   kOperationGraph = 15,
   kVariantPack = 16,
   kTensorDescriptor = 17,
-  kMatmulDescriptor = 18,
-  kMatmulOperation = 19,
-  kReductionDescriptor = 21,
-  kReductionOperation = 22,
   kAttentionOperation = 41,
 };
 enum AttributeType : int {
@@ -44,7 +40,6 @@ enum AttributeType : int {
   kHeuristicsModeType = 8,
   kPointwiseModeType = 14,
   kDescriptorType = 15,
-  kReductionType = 18,
 };
 enum Attribute : int {
   kPointwiseMode = 0,
@@ -86,16 +81,6 @@ enum Attribute : int {
   kPackIds = 1000,
   kPackPointers = 1001,
   kPackWorkspace = 1003,
-  kMatmulPrecision = 1500,
-  kMatmulA = 1520,
-  kMatmulB = 1521,
-  kMatmulC = 1522,
-  kMatmulDescriptorOf = 1523,
-  kReductionOperator = 1600,
-  kReductionPrecision = 1601,
-  kReductionX = 1610,
-  kReductionY = 1611,
-  kReductionDescriptorOf = 1612,
   kAttentionQ = 2800,
   kAttentionK = 2801,
   kAttentionV = 2802,
@@ -164,12 +149,6 @@ class Descriptor {
   Cudnn::Descriptor handle_ = nullptr;
 };
 
-std::vector<int64_t> dense_strides(const std::vector<int64_t>& dims) {
-  std::vector<int64_t> strides(dims.size(), 1);
-  for (size_t i = dims.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * dims[i + 1];
-  return strides;
-}
-
 }  // namespace
 
 struct CudnnGraph::State {
@@ -200,15 +179,16 @@ struct CudnnGraph::State {
     pointers.push_back(data);
   }
 
-  void pointwise(CudnnPointwise mode, TensorId x, const TensorId* b, TensorId y) {
+  void pointwise(CudnnPointwise mode, TensorId x, TensorId b, TensorId y) {
     Descriptor& what = kept.emplace_back(kPointwiseDescriptor);
     what.set(kPointwiseMode, kPointwiseModeType, static_cast<int>(mode))
         .set(kPointwisePrecision, kDataTypeType, kFloatData)
         .finalize("describing a pointwise operation");
     Descriptor operation(kPointwiseOperation);
-    operation.set(kPointwiseDescriptorOf, what).set(kPointwiseX, tensors[x]);
-    if (b != nullptr) operation.set(kPointwiseB, tensors[*b]);
-    operation.set(kPointwiseY, tensors[y])
+    operation.set(kPointwiseDescriptorOf, what)
+        .set(kPointwiseX, tensors[x])
+        .set(kPointwiseB, tensors[b])
+        .set(kPointwiseY, tensors[y])
         .set(kPointwiseAlpha1, kFloatType, 1.0F)
         .set(kPointwiseAlpha2, kFloatType, 1.0F)
         .finalize("adding a pointwise operation");
@@ -295,10 +275,6 @@ CudnnGraph::TensorId CudnnGraph::tensor(DType dtype, std::vector<int64_t> dims,
   return id;
 }
 
-CudnnGraph::TensorId CudnnGraph::inner(DType dtype, std::vector<int64_t> dims) {
-  return state_->add(dtype, dims, dense_strides(dims), true, false);
-}
-
 CudnnGraph::TensorId CudnnGraph::inner(DType dtype, std::vector<int64_t> dims,
                                        std::vector<int64_t> strides) {
   return state_->add(dtype, dims, strides, true, false);
@@ -338,38 +314,7 @@ void CudnnGraph::convolution(TensorId x, TensorId weight, TensorId y, const Cudn
 }
 
 void CudnnGraph::pointwise(CudnnPointwise mode, TensorId x, TensorId b, TensorId y) {
-  state_->pointwise(mode, x, &b, y);
-}
-
-void CudnnGraph::pointwise(CudnnPointwise mode, TensorId x, TensorId y) {
-  state_->pointwise(mode, x, nullptr, y);
-}
-
-void CudnnGraph::reduce(CudnnReduce mode, TensorId x, TensorId y) {
-  State& s = *state_;
-  Descriptor& what = s.kept.emplace_back(kReductionDescriptor);
-  what.set(kReductionOperator, kReductionType, static_cast<int>(mode))
-      .set(kReductionPrecision, kDataTypeType, kFloatData)
-      .finalize("describing a reduction");
-  Descriptor operation(kReductionOperation);
-  operation.set(kReductionDescriptorOf, what)
-      .set(kReductionX, s.tensors[x])
-      .set(kReductionY, s.tensors[y])
-      .finalize("adding a reduction");
-  s.operations.push_back(std::move(operation));
-}
-
-void CudnnGraph::matmul(TensorId a, TensorId b, TensorId c) {
-  State& s = *state_;
-  Descriptor& what = s.kept.emplace_back(kMatmulDescriptor);
-  what.set(kMatmulPrecision, kDataTypeType, kFloatData).finalize("describing a product");
-  Descriptor operation(kMatmulOperation);
-  operation.set(kMatmulA, s.tensors[a])
-      .set(kMatmulB, s.tensors[b])
-      .set(kMatmulC, s.tensors[c])
-      .set(kMatmulDescriptorOf, what)
-      .finalize("adding a product");
-  s.operations.push_back(std::move(operation));
+  state_->pointwise(mode, x, b, y);
 }
 
 void CudnnGraph::attention(TensorId q, TensorId k, TensorId v, TensorId scale, TensorId y) {

@@ -12,9 +12,8 @@
 
 namespace halftone::backend::cuda {
 
-// cudnnPointwiseMode_t and cudnnReduceTensorOp_t.
-enum class CudnnPointwise : int { kAdd = 0, kMul = 1, kDiv = 6, kSub = 9, kExp = 13 };
-enum class CudnnReduce : int { kAdd = 0, kMax = 3 };
+// cudnnPointwiseMode_t.
+enum class CudnnPointwise : int { kAdd = 0 };
 
 struct CudnnConv {
   int64_t stride = 1, pad_begin = 0, pad_end = 0;
@@ -34,18 +33,13 @@ class CudnnGraph {
 
   // An operand in device memory.
   TensorId tensor(DType dtype, std::vector<int64_t> dims, std::vector<int64_t> strides, void* data);
-  // A result that only other operations read; dense, last axis contiguous.
-  TensorId inner(DType dtype, std::vector<int64_t> dims);
-  // The same with strides.
+  // A result that only other operations read.
   TensorId inner(DType dtype, std::vector<int64_t> dims, std::vector<int64_t> strides);
   // One f32 number, given with each run.
   TensorId scalar(float value, size_t rank);
 
   void convolution(TensorId x, TensorId weight, TensorId y, const CudnnConv& conv);
   void pointwise(CudnnPointwise mode, TensorId x, TensorId b, TensorId y);
-  void pointwise(CudnnPointwise mode, TensorId x, TensorId y);
-  void reduce(CudnnReduce mode, TensorId x, TensorId y);
-  void matmul(TensorId a, TensorId b, TensorId c);
   // y = softmax(scale * q k^T) v as one operation (cuDNN 9.13.1 and newer); all (n, heads, tokens,
   // width).
   void attention(TensorId q, TensorId k, TensorId v, TensorId scale, TensorId y);

@@ -8,7 +8,11 @@ namespace halftone::backend::cuda {
 std::vector<std::string> available_libraries() {
   std::vector<std::string> names;
   if (CublasLt::library().is_loaded()) names.emplace_back("cublaslt");
-  if (Cudnn::library().is_loaded()) names.emplace_back("cudnn");
+  if (Cudnn::library().is_loaded()) {
+    names.emplace_back("cudnn");
+    constexpr size_t kOwnAttention = 91301;
+    if (Cudnn::version() >= kOwnAttention) names.emplace_back("cudnn_attention");
+  }
   return names;
 }
 

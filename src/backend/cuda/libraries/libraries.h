@@ -6,7 +6,8 @@
 
 namespace halftone::backend::cuda {
 
-// "cublaslt", "cudnn": those that can be loaded here. They become features of the device.
+// "cublaslt", "cudnn", "cudnn_attention" (9.13.1 and newer): those that can be loaded here. They
+// become features of the device.
 [[nodiscard]] std::vector<std::string> available_libraries();
 
 }  // namespace halftone::backend::cuda

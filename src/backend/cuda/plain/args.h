@@ -178,6 +178,32 @@ struct QuantizedMatrixArgs {
 };
 void launch_quantized_matrix(const QuantizedMatrixArgs& args, cudaStream_t stream);
 
+// In the order of graph::Reduction.
+enum class ReduceKind : uint8_t { kAbsMax, kMin, kMax, kSumSquares };
+// x [rows, cols], rows `pitch` elements apart. y f32 [groups], the rows in equal groups, or [cols]
+// where columns. partial [groups or cols] * reduce_pieces() f64.
+struct ReduceArgs {
+  Typed x;
+  float* y = nullptr;
+  double* partial = nullptr;
+  ReduceKind kind = ReduceKind::kAbsMax;
+  bool columns = false;
+  int64_t rows = 0, cols = 0, pitch = 0, groups = 1;
+};
+[[nodiscard]] constexpr int reduce_pieces(int64_t groups) {
+  return groups >= 64 ? 16 : 256;
+}
+void launch_reduce(const ReduceArgs& args, cudaStream_t stream);
+
+// y i32 [bins]: counts as graph/ops/reduce.h defines them.
+struct HistogramArgs {
+  Typed x;
+  int32_t* y = nullptr;
+  int bins = 0;
+  int64_t rows = 0, cols = 0, pitch = 0;
+};
+void launch_histogram(const HistogramArgs& args, cudaStream_t stream);
+
 // y[i] = x[i] * gamma[i / inner % extent].
 struct ScaleArgs {
   Typed x, gamma;
@@ -236,6 +262,10 @@ struct AttentionArgs {
   bool causal = false;
 };
 inline constexpr int64_t kPlainAttentionMaxHeadDim = 512;
+// Keys and values of a head in shared memory; head_dim a multiple of 8.
+inline constexpr int64_t kShortAttentionMaxKeys = 128;
+inline constexpr int64_t kShortAttentionMaxHeadDim = 128;
+void launch_short_attention(const AttentionArgs& args, cudaStream_t stream);
 void launch_plain_attention(const AttentionArgs& args, cudaStream_t stream);
 
 // Softmax of f32 scores [rows, keys] without the division: weights [rows, keys] in `dtype` =

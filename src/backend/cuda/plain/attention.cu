@@ -69,6 +69,89 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Few keys. A block: one head of one batch row, kShortQueries queries, one a warp at a time; keys
+// and values lie in shared memory as f32, a row of keys padded so that lanes, which own keys, read
+// different banks. Lanes own channels for the second product.
+constexpr int kShortWarps = 8;
+constexpr int kShortQueries = 16;
+constexpr int kKeysPerLane = static_cast<int>(kShortAttentionMaxKeys) / 32;
+constexpr int kChannelsPerLane = static_cast<int>(kShortAttentionMaxHeadDim) / 32;
+
+__global__ void __launch_bounds__(32 * kShortWarps)
+    short_attention_kernel(const __grid_constant__ AttentionArgs a) {
+  extern __shared__ float shared[];
+  const auto keys = static_cast<int>(a.keys);
+  const auto d = static_cast<int>(a.head_dim);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  float* k = shared;                                              // [keys][d + 1]
+  float* v = k + keys * (d + 1);                                  // [keys][d]
+  float* q = v + keys * d + warp * d;                             // [warps][d]
+  float* weights = v + keys * d + kShortWarps * d + warp * keys;  // [warps][keys]
+  const int64_t n = blockIdx.y / a.heads;
+  const int64_t column = (blockIdx.y - n * a.heads) * d;
+  for (int i = static_cast<int>(threadIdx.x) * 8; i < keys * d; i += 32 * kShortWarps * 8) {
+    const int key = i / d;
+    const int c = i - key * d;
+    float row[8];
+    load(a.k.data, a.k.dtype, (n * keys + key) * a.k_pitch + column + c, row);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) k[key * (d + 1) + c + e] = row[e];
+    load(a.v.data, a.v.dtype, (n * keys + key) * a.v_pitch + column + c, row);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) v[key * d + c + e] = row[e];
+  }
+  __syncthreads();
+  const int64_t end = min(a.queries, (blockIdx.x + int64_t{1}) * kShortQueries);
+  for (int64_t query = blockIdx.x * int64_t{kShortQueries} + warp; query < end;
+       query += kShortWarps) {
+    const int64_t q_at = (n * a.queries + query) * a.q_pitch + column;
+    for (int c = lane; c < d; c += 32) q[c] = a.scale * load1(a.q.data, a.q.dtype, q_at + c);
+    __syncwarp();
+    const int visible = a.causal ? static_cast<int>(query) + 1 : keys;
+    float score[kKeysPerLane];
+    float top = -FLT_MAX;
+#pragma unroll
+    for (int i = 0; i < kKeysPerLane; ++i) {
+      const int key = i * 32 + lane;
+      score[i] = -FLT_MAX;
+      if (key >= visible) continue;
+      float dot = 0;
+      for (int c = 0; c < d; ++c) dot = fmaf(q[c], k[key * (d + 1) + c], dot);
+      score[i] = dot;
+      top = fmaxf(top, dot);
+    }
+    top = warp_max(top);
+    float total = 0;
+#pragma unroll
+    for (int i = 0; i < kKeysPerLane; ++i) {
+      const int key = i * 32 + lane;
+      if (key >= visible) continue;
+      const float weight = __expf(score[i] - top);
+      weights[key] = weight;
+      total += weight;
+    }
+    const float inverse = 1.0F / warp_sum(total);
+    __syncwarp();
+    float sum[kChannelsPerLane] = {};
+    for (int key = 0; key < visible; ++key) {
+      const float weight = weights[key];
+#pragma unroll
+      for (int i = 0; i < kChannelsPerLane; ++i) {
+        const int c = i * 32 + lane;
+        if (c < d) sum[i] = fmaf(weight, v[key * d + c], sum[i]);
+      }
+    }
+    const int64_t y_at = (n * a.queries + query) * a.y_pitch + column;
+#pragma unroll
+    for (int i = 0; i < kChannelsPerLane; ++i) {
+      const int c = i * 32 + lane;
+      if (c < d) store1(a.y.data, a.y.dtype, y_at + c, sum[i] * inverse);
+    }
+    __syncwarp();
+  }
+}
+
 // Same value in every thread.
 template <class Reduce>
 __device__ float block_reduce(float v, Reduce reduce) {
@@ -124,6 +207,19 @@ void launch_plain_attention(const AttentionArgs& a, cudaStream_t stream) {
     attention_kernel<16><<<blocks, kThreads, 0, stream>>>(a);
   }
   check_launch("attention");
+}
+
+void launch_short_attention(const AttentionArgs& a, cudaStream_t stream) {
+  if (a.batch * a.heads * a.queries == 0) return;
+  const int64_t floats = a.keys * (2 * a.head_dim + 1) + kShortWarps * (a.head_dim + a.keys);
+  const auto bytes = static_cast<size_t>(floats) * sizeof(float);
+  check(cudaFuncSetAttribute(short_attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        "asking for shared memory");
+  const dim3 blocks(static_cast<unsigned>((a.queries + kShortQueries - 1) / kShortQueries),
+                    static_cast<unsigned>(a.batch * a.heads));
+  short_attention_kernel<<<blocks, 32 * kShortWarps, bytes, stream>>>(a);
+  check_launch("attention, few keys");
 }
 
 void launch_softmax_rows(const float* scores, void* weights, DType dtype, float* sums, int64_t rows,

@@ -97,7 +97,7 @@ __device__ __forceinline__ float activate(Act act, float x) {
     case Act::kNone:
       return x;
     case Act::kSilu:
-      return x / (1.0F + __expf(-x));
+      return __fdividef(x, 1.0F + __expf(-x));
     case Act::kGelu:
       return gelu_erf(x);
     case Act::kGeluTanh:

@@ -31,9 +31,11 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t per_row = a.cols / kWidth;
   const int64_t total = a.rows * per_row;
   const int64_t width = kGeglu ? 2 * a.cols : a.cols;
+  const bool is_small = total < (int64_t{1} << 31);  // dividing 64 bits takes longer than the loads
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
        i += gridDim.x * int64_t{kThreads}) {
-    const int64_t row = i / per_row;
+    const int64_t row =
+        is_small ? static_cast<uint32_t>(i) / static_cast<uint32_t>(per_row) : i / per_row;
     const int64_t col = (i - row * per_row) * kWidth;
     float v[kWidth];
     load_h(a, row, col, width, v);

@@ -58,12 +58,14 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Eight lanes: kPixels neighbouring pixels of a row; each lane every eighth vector of channels.
-// Weights [kernel][in][kOutputs].
+// Weights [kernel][8][in / 8][kOutputs]: what the lanes read at one time lies side by side.
 constexpr int kPixels = 4;
 constexpr int kLanes = 8;
 
+template <int kType>  // of x; -1: known at run time
 __global__ void __launch_bounds__(kThreads)
     few_outputs_kernel(const __grid_constant__ NarrowConvArgs a) {
+  const DType x_type = kType < 0 ? a.conv.x.dtype : static_cast<DType>(kType);
   extern __shared__ float weight[];
   const PlainConvArgs& c = a.conv;
   const auto in = static_cast<int>(c.in);
@@ -71,9 +73,12 @@ __global__ void __launch_bounds__(kThreads)
   const int terms = static_cast<int>(c.kernel_h * c.kernel_w) * in;
   for (int i = static_cast<int>(threadIdx.x); i < terms * kOutputs; i += kThreads) {
     const int o = i % kOutputs;
-    weight[i] = o < out ? load1(c.weight.data, c.weight.dtype,
-                                static_cast<int64_t>(o) * terms + i / kOutputs)
-                        : 0.0F;
+    const int term = i / kOutputs;
+    const int channel = term % in;
+    const int at = ((term / in * 8 + channel % 8) * (in / 8) + channel / 8) * kOutputs + o;
+    weight[at] = o < out
+                     ? load1(c.weight.data, c.weight.dtype, static_cast<int64_t>(o) * terms + term)
+                     : 0.0F;
   }
   __syncthreads();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
@@ -100,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
           for (int p = 0; p < kPixels; ++p) {
             const int64_t w = (col + p) * c.stride - c.pad + s;
             if (w >= 0 && w < c.w) {
-              load(c.x.data, c.x.dtype, ((n * c.h + h + r) * c.w + w) * in + k, x[p]);
+              load(c.x.data, x_type, ((n * c.h + h + r) * c.w + w) * in + k, x[p]);
             } else {
 #pragma unroll
               for (int e = 0; e < 8; ++e) x[p][e] = 0;
@@ -109,7 +114,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
           for (int e = 0; e < 8; ++e) {
             const float4 v =
-                *reinterpret_cast<const float4*>(weight + (tap * in + k + e) * kOutputs);
+                reinterpret_cast<const float4*>(weight)[(tap * 8 + e) * (in / 8) + k / 8];
 #pragma unroll
             for (int p = 0; p < kPixels; ++p) {
               sum[p][0] = fmaf(x[p][e], v.x, sum[p][0]), sum[p][1] = fmaf(x[p][e], v.y, sum[p][1]);
@@ -164,8 +169,11 @@ void launch_conv_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const auto bytes = static_cast<size_t>(c.kernel_h * c.kernel_w * c.in * kOutputs) * sizeof(float);
   const int64_t items = c.n * c.out_h * ((c.out_w + kPixels - 1) / kPixels) * kLanes;
   const unsigned blocks = std::min(num_blocks(items, kThreads), kMaxBlocks);
-  allow_shared_memory(few_outputs_kernel);
-  few_outputs_kernel<<<blocks, kThreads, bytes, stream>>>(a);
+  void (*kernel)(NarrowConvArgs) = few_outputs_kernel<-1>;
+  if (c.x.dtype == DType::kF16) kernel = few_outputs_kernel<static_cast<int>(DType::kF16)>;
+  if (c.x.dtype == DType::kBF16) kernel = few_outputs_kernel<static_cast<int>(DType::kBF16)>;
+  allow_shared_memory(kernel);
+  kernel<<<blocks, kThreads, bytes, stream>>>(a);
   check_launch("conv2d, few outputs");
 }
 
