@@ -1,0 +1,165 @@
+// LoRAs from the options to the latents: against diffusers, and in what identifies a plan.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "halftone/error.h"
+
+#include "backend/cpu/cpu_device.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "io/safetensors.h"
+#include "workflow/generator.h"
+
+namespace halftone::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kSource = HALFTONE_SOURCE_DIR;
+const fs::path kGolden = kSource / "tests" / "golden";
+
+class LoraWorkflow : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "halftone-loraflow-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  static SessionOptions session(const fs::path& model, const std::vector<LoraOption>& loras) {
+    SessionOptions options;
+    options.model.model = model.string();
+    options.model.loras = loras;
+    options.precision = Precision::kF32;
+    return options;
+  }
+
+  static Tensor tensor(const fs::path& path, const std::string& name) {
+    const io::SafetensorsFile file(path);
+    const io::SafetensorsEntry* entry = file.find(name);
+    check_internal(entry != nullptr, "golden tensor exists");
+    Tensor result({DType::kF32, entry->shape});
+    file.read(*entry, 0, static_cast<uint64_t>(entry->shape.num_elements()), DType::kF32,
+              result.data());
+    return result;
+  }
+
+  // Runs a recorded case through generate() and returns the relative L2 of the final latents.
+  double run(const fs::path& model, const fs::path& numbers, const fs::path& lora,
+             const std::string& scheduler) {
+    const std::string text = read_text_file(numbers / "pipelines.json");
+    const Json document = parse_json(text, "pipelines.json", {.python_numbers = true});
+    const JsonView test = JsonView(document, "pipelines.json").at("cases").items().at(0);
+    const std::string name = test.at("name").string();
+    GenerateOptions options;
+    options.prompt = test.at("prompt").string();
+    if (const auto negative = test.find("negative_prompt")) {
+      options.negative_prompt = negative->string();
+    }
+    options.width = static_cast<int>(test.at("width").integer());
+    options.height = static_cast<int>(test.at("height").integer());
+    options.steps = static_cast<int>(test.at("steps").integer());
+    options.guidance = test.at("guidance_scale").number();
+    options.scheduler = scheduler;
+    options.rng = Rng::kCpu;
+    options.seed = static_cast<uint64_t>(test.integer_or("seed", 0));
+    options.output_type = OutputType::kLatent;
+    options.dump_latents = (folder_ / "found.safetensors").string();
+    if (!test.has("seed")) {
+      const Tensor start = tensor(numbers / "pipelines.safetensors", name + ".start_noise");
+      options.latents = (folder_ / "start.safetensors").string();
+      io::SafetensorsWriter writer(options.latents, {{"latents", start.type()}});
+      writer.write(0, 0, {start.data(), start.type().num_bytes()});
+      writer.commit();
+    }
+    const auto device = backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}});
+    Generator generator(*device,
+                        session(model, {{lora.string(), test.at("lora_weight").number()}}));
+    const GenerateReport report = generator.generate(options, {});
+    EXPECT_EQ(report.request.loras.size(), 1U);
+    EXPECT_GT(report.request.loras[0].num_modules, 0);
+    const Tensor want = tensor(numbers / "pipelines.safetensors", name + ".final_latents");
+    const Tensor got = tensor(options.dump_latents, "latents");
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < want.values<float>().size(); ++i) {
+      const double difference = double{got.values<float>()[i]} - double{want.values<float>()[i]};
+      error += difference * difference;
+      norm += std::pow(double{want.values<float>()[i]}, 2);
+    }
+    RecordProperty("relative_l2", std::to_string(std::sqrt(error / norm)));
+    return std::sqrt(error / norm);
+  }
+
+  fs::path folder_;
+};
+
+constexpr double kMaxLatentError = 1e-4;  // promised: 1e-3
+
+TEST_F(LoraWorkflow, KohyaOnUnetAndTextEncodersEqualsDiffusers) {
+  const fs::path numbers = kGolden / "lora" / "kohya";
+  EXPECT_LE(run(kGolden / "tiny-sdxl", numbers, numbers / "lora.safetensors", ""), kMaxLatentError);
+}
+
+TEST_F(LoraWorkflow, PeftWithMetadataEqualsDiffusers) {
+  const fs::path numbers = kGolden / "lora" / "peft";
+  EXPECT_LE(run(kGolden / "tiny-sdxl", numbers, numbers / "lora.safetensors", ""), kMaxLatentError);
+}
+
+TEST_F(LoraWorkflow, EmojiXlLcmInFourStepsEqualsDiffusers) {
+  EXPECT_LE(run(kSource / "models" / "emoji-xl", kGolden / "lora" / "emoji-xl-lcm",
+                kSource / "models" / "emoji-xl-lcm", "lcm"),
+            kMaxLatentError);
+}
+
+TEST_F(LoraWorkflow, FingerprintsNameTheLoras) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}});
+  const auto fingerprints = [&](const std::vector<LoraOption>& loras) {
+    const Generator generator(*device, session(kGolden / "tiny-sdxl", loras));
+    std::map<std::string, std::string> found;
+    GenerateOptions options;
+    options.prompt = "a cat";
+    for (const PlanChoice& plan : generator.dry_run(options).plans) {
+      found[plan.component] = plan.fingerprint;
+    }
+    return found;
+  };
+  const std::string peft = (kGolden / "lora" / "peft" / "lora.safetensors").string();
+  const auto plain = fingerprints({}), one = fingerprints({{peft, 1}}),
+             half = fingerprints({{peft, 0.5}});
+  EXPECT_NE(plain.at("unet"), one.at("unet"));
+  EXPECT_NE(one.at("unet"), half.at("unet"));
+  EXPECT_EQ(plain.at("text_encoder"), one.at("text_encoder"));  // this LoRA leaves it alone
+  EXPECT_EQ(plain.at("vae_decoder"), one.at("vae_decoder"));
+  EXPECT_EQ(fingerprints({{peft, 1}}).at("unet"), one.at("unet"));
+}
+
+TEST_F(LoraWorkflow, PlanFileOfOtherLorasIsRefused) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}});
+  BuildOptions build;
+  build.component = "unet";
+  build.save = (folder_ / "unet.plan").string();
+  static_cast<void>(Generator(*device, session(kGolden / "tiny-sdxl", {})).build(build));
+  SessionOptions options = session(
+      kGolden / "tiny-sdxl", {{.path = (kGolden / "lora" / "peft" / "lora.safetensors").string()}});
+  options.plan = build.save;
+  GenerateOptions generate;
+  generate.prompt = "a cat";
+  generate.steps = 1;
+  generate.output_type = OutputType::kLatent;
+  Generator generator(*device, options);
+  try {
+    static_cast<void>(generator.generate(generate, {}));
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(to_string(e.code()), to_string(Errc::kIncompatiblePlan)) << e.what();
+    EXPECT_NE(std::string(e.what()).find("built for no LoRA"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace halftone::workflow
