@@ -163,11 +163,12 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   Recipe recipe;
   recipe.scheme = view.at("scheme").string();
   const auto odd = [](char c) {
-    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-');
+    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+             c == '.');
   };
   if (recipe.scheme.empty() || recipe.scheme.size() > 64 ||
       std::ranges::any_of(recipe.scheme, odd)) {
-    view.at("scheme").fail("wanted a name of a-z, 0-9, '_' and '-'");
+    view.at("scheme").fail("wanted a name of a-z, 0-9, '_', '-' and '.'");
   }
   if (view.has("level")) recipe.level = view.at("level").number();
   if (view.has("alpha")) recipe.alpha = view.at("alpha").number();
