@@ -5,8 +5,9 @@
 //
 // Each op runs on the kernel that a plan would choose; --all times every kernel but the reference.
 // A buffer larger than the second level cache is written between runs. Prints a table of median,
-// p10 and p90, GFLOP/s and the share of the machine's measured peak (f32 multiply-adds in the
-// first level cache, and for bf16 arithmetic a large product), and one JSON object a line to FILE.
+// p10 and p90, GFLOP/s and the share of the machine's measured peak (multiply-adds of the own
+// register tiles in the first level cache: of f32; of i8; of bf16 with AMX), and one JSON object a
+// line to FILE.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -24,6 +25,7 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/cpu/simd/panels.h"
 #include "backend/cpu/simd/vector_ops.h"
 #include "build_members.h"
 
@@ -112,6 +114,40 @@ double f32_peak_gflops(const DeviceInfo& info) {
   return best;
 }
 
+// The same for products of panels, of int8 or bf16; 0 where there is no code for them.
+double panel_peak_gflops(const DeviceInfo& info, bool integers) {
+  using namespace halftone::backend::cpu;
+  const PanelOps* ops = panel_ops(info);
+  if (ops == nullptr) return 0.0;
+  const auto multiply = integers ? ops->multiply_i8 : ops->multiply_bf16;
+  if (multiply == nullptr) return 0.0;
+  constexpr int64_t kSteps = 16;
+  constexpr int kRounds = 10'000;
+  const int64_t depth = kSteps * kStepBytes / (integers ? 1 : 2);
+  double best = 0.0;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const double start = now();
+#pragma omp parallel num_threads(info.num_units)
+    {
+      std::vector<int64_t> offsets;
+      for (int64_t step = 0; step < kSteps; ++step) offsets.push_back(step * kStepBytes);
+      // Tensors are aligned to cache lines, as operands of kernels are.
+      const Tensor rows = Tensor::zeros({DType::kU8, {2 * kPanelRows * kSteps * kStepBytes}});
+      const Tensor panel = Tensor::zeros({DType::kU8, {2 * kSteps * kPanelTileBytes}});
+      Tensor sums({DType::kF32, {kPanelSums}});
+      const LeftTiles left{{rows.data(), rows.data() + kPanelRows * kSteps * kStepBytes},
+                           kSteps * kStepBytes,
+                           offsets.data()};
+      ops->begin();
+      for (int i = 0; i < kRounds; ++i) multiply(left, panel.data(), kSteps, sums.data());
+      ops->end();
+    }
+    const double flops = 2.0 * static_cast<double>(kPanelSums * depth) * kRounds;
+    best = std::max(best, flops * info.num_units / (now() - start) / 1e9);
+  }
+  return best;
+}
+
 std::string shape_name(std::initializer_list<int64_t> dims) { return to_string(Shape(dims)); }
 
 class Shots {
@@ -121,13 +157,15 @@ class Shots {
   void linear(int count, int64_t m, int64_t n, int64_t k, bool geglu = false) {
     graph::Linear op;
     op.geglu = geglu;
+    if (dtype_ == DType::kI8) op.out = DType::kBF16;
     add(count, fmt::format("linear {}x{}x{}{}", m, n, k, geglu ? " geglu" : ""), op,
         {{Role::kX, {1, m, k}}, {Role::kWeight, {n, k}}, {Role::kBias, {n}}},
         2.0 * static_cast<double>(m * n * k));
   }
   void conv(int count, int64_t size, int64_t in, int64_t out, int64_t kernel = 3,
             int64_t stride = 1) {
-    const graph::Conv2d op{stride, kernel / 2, kernel / 2, Activation::kNone};
+    graph::Conv2d op{stride, kernel / 2, kernel / 2, Activation::kNone};
+    if (dtype_ == DType::kI8) op.out = DType::kBF16;
     add(count,
         fmt::format("conv {}x{} {}x{} {}->{} /{}", kernel, kernel, size, size, in, out, stride), op,
         {{Role::kX, {1, size, size, in}},
@@ -171,7 +209,13 @@ class Shots {
   void add(int count, std::string name, OpAttrs attrs,
            const std::vector<std::pair<Role, Shape>>& inputs, double flops) {
     Shot shot{model_, std::move(name), std::move(attrs), {}, count, flops};
-    for (const auto& [role, shape] : inputs) shot.inputs.push_back({role, {dtype_, shape}});
+    for (const auto& [role, shape] : inputs) {
+      const bool around = dtype_ == DType::kI8 && role != Role::kX && role != Role::kWeight;
+      shot.inputs.push_back({role, {around ? DType::kBF16 : dtype_, shape}});
+      if (dtype_ != DType::kI8 || around) continue;
+      const bool x = role == Role::kX;
+      shot.inputs.push_back({x ? Role::kXScale : Role::kWScale, {DType::kF32, {x ? 1 : shape[0]}}});
+    }
     shots_.push_back(std::move(shot));
   }
   std::string model_;
@@ -203,6 +247,7 @@ std::vector<Shot> turbo(DType dtype) {
   s.conv(1, 64, 320, 4);
   s.conv(1, 64, 320, 320, 3, 2);
   s.conv(2, 16, 2560, 1280, 1);
+  if (dtype == DType::kI8) return s.take();
   s.attention(10, 10, 1024, 1024, 64);
   s.attention(60, 20, 256, 256, 64);
   s.attention(10, 10, 1024, 77, 64);
@@ -273,6 +318,11 @@ class Bound {
  private:
   static Tensor random(const TensorType& type) {
     static std::mt19937 generator(7);
+    if (type.dtype == DType::kI8) {
+      Tensor codes(type);
+      for (int8_t& v : codes.values<int8_t>()) v = static_cast<int8_t>(generator());
+      return codes;
+    }
     Tensor values({DType::kF32, type.shape});
     for (float& v : values.values<float>()) {
       v = static_cast<float>(generator() % 2001) * 1e-3F - 1.0F;
@@ -297,16 +347,10 @@ class Runner {
     peak_ = f32_peak_gflops(device_->info());
     fmt::print("{}, {} threads, f32 multiply-add peak {:.0f} GFLOP/s\n", device_->info().arch,
                device_->info().num_units, peak_);
-    Shots big("peak", DType::kBF16);
-    big.linear(1, 2048, 2048, 2048);
-    const Shot shot = big.take().front();
-    const TensorType out = infer_types(shot.attrs, shot.inputs).front();
-    const Bound bound(choose(shot, out), device_->info(), shot, out);
-    const Times times = measure(3, [&] { bound.run(*stream_); });
-    fmt::print("largest bf16 product {:.0f} GFLOP/s\n", shot.flops / times.median / 1e9);
-    if (device_->info().has("avx512_bf16") || device_->info().has("amx_bf16")) {
-      bf16_peak_ = shot.flops / times.median / 1e9;
-    }
+    if (device_->info().has("amx_bf16")) bf16_peak_ = panel_peak_gflops(device_->info(), false);
+    i8_peak_ = panel_peak_gflops(device_->info(), true);
+    fmt::print("peak of products in the first level cache: bf16 {:.0f}, i8 {:.0f} GFLOP/s\n",
+               bf16_peak_, i8_peak_);
     fmt::print("{:<20} {:<36} {:<28} {:>9} {:>9} {:>9} {:>8} {:>6} {:>9}\n", "model", "op",
                "kernel", "median us", "p10", "p90", "GFLOP/s", "peak%", "total ms");
   }
@@ -354,7 +398,8 @@ class Runner {
     const Times t = measure(options_.repeats, [&] { bound.run(*stream_); });
     const double gflops = shot.flops / t.median / 1e9;
     const bool bf16 = out.dtype == DType::kBF16 && bf16_peak_ > 0.0;
-    const double share = gflops / (bf16 ? bf16_peak_ : peak_);
+    const bool i8 = shot.inputs.front().type.dtype == DType::kI8;
+    const double share = gflops / (i8 ? i8_peak_ : bf16 ? bf16_peak_ : peak_);
     totals_[shot.model] += t.median * shot.count;
     fmt::print("{:<20} {:<36} {:<28} {:>9.1f} {:>9.1f} {:>9.1f} {:>8.1f} {:>6.1f} {:>9.2f}\n",
                shot.model, shot.name, kernel.name, t.median * 1e6, t.p10 * 1e6, t.p90 * 1e6, gflops,
@@ -375,7 +420,7 @@ class Runner {
   std::unique_ptr<halftone::backend::Device> device_;
   std::unique_ptr<halftone::backend::Stream> stream_;
   std::ofstream json_;
-  double peak_ = 0.0, bf16_peak_ = 0.0;
+  double peak_ = 0.0, bf16_peak_ = 0.0, i8_peak_ = 0.0;
   std::map<std::string, double> totals_;
 };
 
@@ -413,6 +458,7 @@ int main(int argc, char** argv) {
       runner.run(turbo(dtype));
       runner.run(emoji(dtype));
     }
+    runner.run(turbo(DType::kI8));
     runner.print_totals();
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_kernels: {}\n", error.what());

@@ -29,8 +29,8 @@ struct Moments {
 };
 
 // Group normalisation cuts the positions of a batch row into pieces that stay in the second level
-// cache. Each piece is read twice for its exact moments; pieces are combined in order, so the
-// result does not depend on the number of threads. A last pass normalises.
+// cache. Moments of pieces are combined in order, so the result does not depend on the number of
+// threads. A second pass normalises.
 struct GroupNormPlan {
   int64_t batch = 0, positions = 0, channels = 0, groups = 0;
   int64_t rows_per_piece = 1, pieces = 0;
@@ -47,7 +47,7 @@ struct GroupNormPlan {
   }
 };
 
-// Parts of the workspace. `lanes`: four rows of channels for every thread; `maxima`: one value.
+// Parts of the workspace. `lanes`: three rows of channels for every thread; `maxima`: one value.
 struct GroupNormScratch {
   float *gamma, *beta, *mean, *scale, *lanes, *maxima;
   Moments* moments;
@@ -59,7 +59,7 @@ struct GroupNormScratch {
     beta = scratch.take<float>(plan.channels);
     mean = scratch.take<float>(plan.batch * plan.channels);
     scale = scratch.take<float>(plan.batch * plan.channels);
-    lanes = scratch.take<float>(int64_t{4} * threads * plan.channels);
+    lanes = scratch.take<float>(int64_t{3} * threads * plan.channels);
     maxima = scratch.take<float>(threads);
     moments = scratch.take<Moments>(plan.batch * plan.pieces * plan.groups);
     bytes = scratch.used_bytes();
@@ -109,7 +109,7 @@ class GroupNormLaunch final : public Launch {
  private:
   // The thread's i-th row of channels.
   [[nodiscard]] float* lane(int thread, int i) const {
-    return scratch_.lanes + (thread * 4 + i) * plan_.channels;
+    return scratch_.lanes + (thread * 3 + i) * plan_.channels;
   }
   // f(row) for the rows of x in a piece.
   template <class F>
@@ -119,48 +119,36 @@ class GroupNormLaunch final : public Launch {
     const int64_t base = task / plan_.pieces * plan_.positions;
     for (int64_t row = first; row < last; ++row) f(base + row);
   }
-  [[nodiscard]] const float* load_row(int64_t row, float* buffer) const {
-    if (x_.dtype == DType::kF32) return reinterpret_cast<const float*>(x_.at(row));
-    ops_.load(x_.dtype, x_.at(row), buffer, plan_.channels);
-    return buffer;
-  }
-
+  // Moments of the piece's groups, from deviations of each channel from its first value.
   void measure(int64_t task, int thread) const {
-    float* row_values = lane(thread, 0);
+    const int64_t position = task % plan_.pieces * plan_.rows_per_piece;
+    const int64_t rows = std::min(plan_.rows_per_piece, plan_.positions - position);
+    const int64_t row = task / plan_.pieces * plan_.positions + position;
+    float* first = lane(thread, 0);
     float* sums = lane(thread, 1);
-    float* means = lane(thread, 2);
-    std::fill(sums, sums + plan_.channels, 0.0F);
-    int64_t rows = 0;
-    for_rows(task, [&](int64_t row) {
-      ops_.add(sums, load_row(row, row_values), sums, plan_.channels);
-      ++rows;
-    });
+    float* squares = lane(thread, 2);
+    ops_.load(x_.dtype, x_.at(row), first, plan_.channels);
+    ops_.column_moments(x_.dtype, x_.at(row), x_.pitch_bytes, rows, plan_.channels, first, sums,
+                        squares);
     const int64_t width = plan_.channels / plan_.groups;
-    Moments* moments = scratch_.moments + task * plan_.groups;
+    const auto count = static_cast<double>(rows);
+    const auto mean_of = [&](int64_t c) {
+      return static_cast<double>(first[c]) + static_cast<double>(sums[c]) / count;
+    };
     for (int64_t g = 0; g < plan_.groups; ++g) {
-      moments[g].count = static_cast<double>(rows * width);
-      const auto mean = static_cast<float>(total(sums + g * width, width) / moments[g].count);
-      moments[g].mean = static_cast<double>(mean);
-      std::fill(means + g * width, means + (g + 1) * width, mean);
+      double mean = 0.0;
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) mean += mean_of(c);
+      mean /= static_cast<double>(width);
+      double deviations = 0.0;
+      for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+        const auto sum = static_cast<double>(sums[c]);
+        const double distance = mean_of(c) - mean;
+        deviations +=
+            static_cast<double>(squares[c]) - sum * sum / count + count * distance * distance;
+      }
+      scratch_.moments[task * plan_.groups + g] = {count * static_cast<double>(width), mean,
+                                                   std::max(deviations, 0.0)};
     }
-    // Deviations are taken from the mean rounded to f32; what the rounding left corrects both
-    // moments.
-    float* squares = lane(thread, 3);
-    std::fill(squares, squares + plan_.channels, 0.0F);
-    for_rows(task, [&](int64_t row) {
-      ops_.add_squares(load_row(row, row_values), means, squares, plan_.channels);
-    });
-    for (int64_t g = 0; g < plan_.groups; ++g) {
-      const double rest = total(sums + g * width, width) / moments[g].count - moments[g].mean;
-      moments[g].squares = total(squares + g * width, width) - moments[g].count * rest * rest;
-      moments[g].mean += rest;
-    }
-  }
-
-  static double total(const float* x, int64_t n) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
-    return sum;
   }
 
   void combine(int64_t n) const {
@@ -185,14 +173,10 @@ class GroupNormLaunch final : public Launch {
     const int64_t n = task / plan_.pieces;
     const float* mean = scratch_.mean + n * plan_.channels;
     const float* scale = scratch_.scale + n * plan_.channels;
-    float* row_values = lane(thread, 0);
-    float* result = lane(thread, 1);
+    float* result = lane(thread, 0);
     for_rows(task, [&](int64_t row) {
-      ops_.normalize_columns(load_row(row, row_values), mean, scale, scratch_.beta, result,
+      ops_.normalize_columns(x_.dtype, x_.at(row), mean, scale, scratch_.beta, activation_, result,
                              plan_.channels);
-      if (activation_ != graph::Activation::kNone) {
-        ops_.activate(activation_, result, result, plan_.channels);
-      }
       take(result, row);
     });
   }

@@ -115,6 +115,10 @@ Support supports_native(const graph::OpDesc& desc, const DeviceInfo& info) {
     return Support::no("bf16 needs AVX512_BF16 or AMX");
   }
   if (desc.input(Role::kWeight)->dtype != dtype) return Support::no("weights of another type");
+  const Shape& weight = desc.input(Role::kWeight)->shape;
+  if (info.has("amx_bf16") && weight[1] * weight[2] == 1) {
+    return Support::no("oneDNN 2.6 writes beyond the output of 1x1 convolutions on AMX");
+  }
   const TensorType* residual = desc.input(Role::kResidual);
   if (residual != nullptr && residual->dtype != dtype)
     return Support::no("residual of another type");

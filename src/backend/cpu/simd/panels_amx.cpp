@@ -23,6 +23,14 @@ void begin() {
 
 void end() { _tile_release(); }
 
+// Tile registers are literals of the instruction.
+#define HALFTONE_DOT(sum, left, right) \
+  if constexpr (kInteger) {            \
+    _tile_dpbssd(sum, left, right);    \
+  } else {                             \
+    _tile_dpbf16ps(sum, left, right);  \
+  }
+
 // Registers 0 to 3 sum [tile][block], 4 and 5 are left tiles, 6 and 7 the panel's blocks.
 template <int kTiles, bool kInteger>
 void multiply(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums) {
@@ -33,27 +41,18 @@ void multiply(const LeftTiles& left, const std::byte* panel, int64_t steps, void
     _tile_zero(3);
   }
   const std::byte* second = panel + steps * kPanelTileBytes;
-  for (int64_t j = 0; j < steps; ++j) {
+  const int64_t row_bytes = left.row_bytes;
+  for (int64_t j = 0; j < steps; ++j, panel += kPanelTileBytes, second += kPanelTileBytes) {
     const int64_t offset = left.offsets[j];
-    _tile_loadd(4, left.tiles[0] + offset, left.row_bytes);
-    _tile_loadd(6, panel + j * kPanelTileBytes, kStepBytes);
-    _tile_loadd(7, second + j * kPanelTileBytes, kStepBytes);
-    if constexpr (kInteger) {
-      _tile_dpbssd(0, 4, 6);
-      _tile_dpbssd(1, 4, 7);
-    } else {
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-    }
+    _tile_loadd(6, panel, kStepBytes);
+    _tile_loadd(4, left.tiles[0] + offset, row_bytes);
+    HALFTONE_DOT(0, 4, 6);
+    _tile_loadd(7, second, kStepBytes);
+    HALFTONE_DOT(1, 4, 7);
     if constexpr (kTiles > 1) {
-      _tile_loadd(5, left.tiles[1] + offset, left.row_bytes);
-      if constexpr (kInteger) {
-        _tile_dpbssd(2, 5, 6);
-        _tile_dpbssd(3, 5, 7);
-      } else {
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-      }
+      _tile_loadd(5, left.tiles[1] + offset, row_bytes);
+      HALFTONE_DOT(2, 5, 6);
+      HALFTONE_DOT(3, 5, 7);
     }
   }
   constexpr int64_t kRowBytes = kPanelCols * 4;
@@ -66,6 +65,8 @@ void multiply(const LeftTiles& left, const std::byte* panel, int64_t steps, void
     _tile_stored(3, to + kStepBytes, kRowBytes);
   }
 }
+
+#undef HALFTONE_DOT
 
 template <bool kInteger>
 void multiply_tiles(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums) {

@@ -70,11 +70,13 @@ struct VectorOps {
   float (*sum)(const float* x, int64_t n);
   // sum of (x - mean)^2
   float (*squares)(const float* x, float mean, int64_t n);
-  // y[c] += (x[c] - mean[c])^2
-  void (*add_squares)(const float* x, const float* mean, float* y, int64_t n);
-  // y = (x - mean[c]) * scale[c] + shift[c]
-  void (*normalize_columns)(const float* x, const float* mean, const float* scale,
-                            const float* shift, float* y, int64_t n);
+  // Of n columns over `rows` rows, `pitch` bytes apart: sums[c] = sum of d, squares[c] = sum of
+  // d^2, d = x - shift[c]. Every sum is over rows in order.
+  void (*column_moments)(DType from, const std::byte* x, int64_t pitch, int64_t rows, int64_t n,
+                         const float* shift, float* sums, float* squares);
+  // y = activation((x - mean[c]) * scale[c] + shift[c])
+  void (*normalize_columns)(DType from, const std::byte* x, const float* mean, const float* scale,
+                            const float* shift, graph::Activation activation, float* y, int64_t n);
   // y = (x - mean) * inverse * gamma[c] + beta[c]
   void (*normalize_row)(const float* x, float mean, float inverse, const float* gamma,
                         const float* beta, float* y, int64_t n);
