@@ -1,9 +1,10 @@
-// Linear and convolution with quantized operands or a quantized output where no matrix kernel takes
-// them: any shape, any codes, slowly.
+// Quantized operands that no matrix kernel takes: floating rows by integer weights as a library's
+// product of the codes, which 16-bit types hold exactly; any shape and any codes, slowly.
 #include <algorithm>
 
 #include "backend/cuda/call.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/libraries/matmul.h"
 #include "backend/cuda/quantize.h"
 #include "tensor/quantized.h"
 
@@ -74,14 +75,19 @@ QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& opera
   return args;
 }
 
-std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                          Config /*config*/, const Operands& operands) {
-  const QuantizedMatrixArgs args = matrix_args(desc, operands);
-  EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
+// What follows the scaled sums: the epilogue, and codes where the output is quantized.
+struct Ending {
+  EpilogueArgs epilogue;
   QuantizeArgs after;
+};
+
+Ending ending_of(const graph::OpDesc& desc, const Operands& operands, const float* sums) {
+  Ending end;
+  end.epilogue = epilogue_of(desc, operands, {sums, DType::kF32});
   if (const TensorView* y_scale = find_view(desc, operands, Role::kYScale)) {
     auto* result = static_cast<std::byte*>(operands.workspace) + sum_bytes(desc);
-    epilogue.y = {result, DType::kF32};
+    end.epilogue.y = {result, DType::kF32};
+    QuantizeArgs& after = end.after;
     after.x = {result, DType::kF32};
     after.y = operands.outputs[0].data;
     after.format = code_format(desc.output().dtype, 8, false);
@@ -89,16 +95,93 @@ std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const Devic
     after.rows = after.rows_per_scale = desc.output().shape.num_rows();
     after.cols = desc.output().shape.row_size();
   }
+  return end;
+}
+
+void launch_ending(const Ending& end, cudaStream_t stream) {
+  launch_epilogue(end.epilogue, stream);
+  if (end.after.y != nullptr) launch_quantize(end.after, stream);
+}
+
+std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                          Config /*config*/, const Operands& operands) {
+  const QuantizedMatrixArgs args = matrix_args(desc, operands);
+  const Ending end = ending_of(desc, operands, args.y);
   return make_launch([=](cudaStream_t stream) {
-    if (epilogue.rows * epilogue.cols == 0) return;
+    if (end.epilogue.rows * end.epilogue.cols == 0) return;
     launch_quantized_matrix(args, stream);
-    launch_epilogue(epilogue, stream);
-    if (after.y != nullptr) launch_quantize(after, stream);
+    launch_ending(end, stream);
+  });
+}
+
+// --- Floating x, through cuBLASLt
+
+constexpr size_t kLibraryWorkspace = size_t{16} << 20;
+
+Support supports_weight_only(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("cublaslt")) return Support::no("needs cuBLASLt (libcublasLt)");
+  if (Support base = supports_quantized(desc, info); !base.ok) return base;
+  const TensorType& x = *desc.input(Role::kX);
+  if (x.dtype != DType::kF16 && x.dtype != DType::kBF16) return Support::no("wants f16 or bf16");
+  if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
+  if (weight_rows(desc) % 8 != 0 || x.shape.row_size() % 8 != 0) {
+    return Support::no("wants multiples of 8 inputs and outputs");
+  }
+  return Support::yes();
+}
+
+// The library's scratch and the codes as floats; then as the plain kernel's.
+size_t code_bytes(const graph::OpDesc& desc) {
+  const TensorType& x = *desc.input(Role::kX);
+  return rounded(static_cast<size_t>(weight_rows(desc) * x.shape.row_size()) * size_of(x.dtype));
+}
+size_t workspace_weight_only(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return kLibraryWorkspace + code_bytes(desc) + workspace_quantized(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_weight_only(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                            Config /*config*/, const Operands& operands) {
+  auto* base = static_cast<std::byte*>(operands.workspace);
+  Operands rest = operands;
+  rest.workspace = base + kLibraryWorkspace + code_bytes(desc);
+  const QuantizedMatrixArgs matrix = matrix_args(desc, rest);
+  DequantizeArgs unpack;
+  unpack.x = matrix.weight;
+  unpack.format = matrix.weight_format;
+  unpack.y = {base + kLibraryWorkspace, matrix.x.dtype};
+  unpack.rows = matrix.out;
+  unpack.cols = matrix.in;
+  MatmulArgs product;
+  product.dtype = matrix.x.dtype;
+  product.rows = matrix.n;
+  product.in = product.x_pitch = product.weight_pitch = matrix.in;
+  product.out = product.y_pitch = matrix.out;
+  product.x = matrix.x.data;
+  product.weight = unpack.y.data;
+  product.y = matrix.y;
+  product.y_dtype = DType::kF32;
+  product.workspace = base;
+  product.workspace_bytes = kLibraryWorkspace;
+  ScaleArgs scale;
+  scale.x = scale.gamma = {matrix.y, DType::kF32};
+  scale.gamma.data = matrix.weight_scale;
+  scale.y = {matrix.y, DType::kF32};
+  scale.count = matrix.n * matrix.out;
+  scale.extent = matrix.out;
+  const Ending end = ending_of(desc, rest, matrix.y);
+  return make_launch([=, matmul = Matmul(product)](cudaStream_t stream) {
+    launch_dequantize(unpack, stream);
+    matmul.enqueue(stream);
+    launch_scale(scale, stream);
+    launch_ending(end, stream);
   });
 }
 
 }  // namespace
 
+const Kernel linear_weight_only =
+    plain_kernel("cuda.linear.weight_only.cublaslt", graph::OpKind::kLinear, supports_weight_only,
+                 prepare_weight_only, workspace_weight_only);
 const Kernel linear_quantized_plain =
     plain_kernel("cuda.linear.quantized.plain", graph::OpKind::kLinear, supports_quantized,
                  prepare_quantized, workspace_quantized);

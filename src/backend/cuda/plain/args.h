@@ -152,7 +152,8 @@ struct QuantizeArgs {
 };
 void launch_quantize(const QuantizeArgs& args, cudaStream_t stream);
 
-// y = scale[row / rows_per_scale] * (x - zero); cols counts elements, not bytes.
+// y = scale[row / rows_per_scale] * (x - zero), or the codes themselves (scale null); cols counts
+// elements, not bytes.
 struct DequantizeArgs {
   const void* x = nullptr;
   TypedOut y;
@@ -190,9 +191,7 @@ struct ReduceArgs {
   bool columns = false;
   int64_t rows = 0, cols = 0, pitch = 0, groups = 1;
 };
-[[nodiscard]] constexpr int reduce_pieces(int64_t groups) {
-  return groups >= 64 ? 16 : 256;
-}
+[[nodiscard]] constexpr int reduce_pieces(int64_t groups) { return groups >= 64 ? 16 : 256; }
 void launch_reduce(const ReduceArgs& args, cudaStream_t stream);
 
 // y i32 [bins]: counts as graph/ops/reduce.h defines them.

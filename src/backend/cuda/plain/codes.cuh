@@ -24,6 +24,26 @@ __device__ __forceinline__ uint8_t code_of(const CodeFormat& f, float v, float i
       static_cast<int>(fmaxf(fminf(q, static_cast<float>(f.high)), static_cast<float>(f.low))));
 }
 
+// Four codes as a word, the first lowest; without a zero point.
+__device__ __forceinline__ uint32_t four_codes(const CodeFormat& f, const float* v, float inverse) {
+  const float a = __fmul_rn(v[0], inverse), b = __fmul_rn(v[1], inverse);
+  const float c = __fmul_rn(v[2], inverse), d = __fmul_rn(v[3], inverse);
+  if (f.dtype == DType::kF8E4M3) {
+    uint16_t low, high;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+    return static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 16;
+  }
+  uint32_t high, all;  // to nearest even, then saturated to 8 bits
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;"
+      : "=r"(high)
+      : "r"(__float2int_rn(d)), "r"(__float2int_rn(c)));
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;"
+      : "=r"(all)
+      : "r"(__float2int_rn(b)), "r"(__float2int_rn(a)), "r"(high));
+  return all;
+}
+
 // kWidth codes of one byte from element i on; 8 want an aligned address.
 template <int kWidth>
 __device__ __forceinline__ void store_codes(void* y, int64_t i, const CodeFormat& f,
@@ -31,9 +51,14 @@ __device__ __forceinline__ void store_codes(void* y, int64_t i, const CodeFormat
                                             float zero = 0) {
   if constexpr (kWidth == 8) {
     uint32_t words[2] = {0, 0};
+    if (zero == 0 && f.low == -128) {
+      words[0] = four_codes(f, v, inverse);
+      words[1] = four_codes(f, v + 4, inverse);
+    } else {
 #pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      words[k / 4] |= static_cast<uint32_t>(code_of(f, v[k], inverse, zero)) << (k % 4 * 8);
+      for (int k = 0; k < 8; ++k) {
+        words[k / 4] |= static_cast<uint32_t>(code_of(f, v[k], inverse, zero)) << (k % 4 * 8);
+      }
     }
     *reinterpret_cast<uint2*>(static_cast<uint8_t*>(y) + i) = make_uint2(words[0], words[1]);
   } else {

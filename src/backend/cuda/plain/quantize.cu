@@ -69,6 +69,50 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A row's own scale and its codes in one read: kWarps warps a row, kVectors * 8 elements a thread.
+template <int kWarps, int kVectors>
+__global__ void __launch_bounds__(kThreads)
+    quantize_rows_kernel(const __grid_constant__ QuantizeArgs a) {
+  constexpr int kRowThreads = kWarps * 32;
+  __shared__ float tops[kThreads / 32];
+  const int64_t row = blockIdx.x * int64_t{kThreads / kRowThreads} + threadIdx.x / kRowThreads;
+  const int thread = static_cast<int>(threadIdx.x) % kRowThreads;
+  const auto cols = static_cast<int>(a.cols);
+  const bool inside = row < a.rows;
+  float v[kVectors][8];
+  float amax = 0;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int c = (i * kRowThreads + thread) * 8;
+    if (!inside || c >= cols) continue;
+    load(a.x.data, a.x.dtype, row * cols + c, v[i]);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      if (a.gamma.data != nullptr)
+        v[i][k] = __fmul_rn(v[i][k], load1(a.gamma.data, a.gamma.dtype, c + k));
+      amax = fmaxf(amax, fabsf(v[i][k]));
+    }
+  }
+  amax = warp_max(amax);
+  if constexpr (kWarps > 1) {
+    if (thread % 32 == 0) tops[threadIdx.x / 32] = amax;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      amax = fmaxf(amax, tops[static_cast<int>(threadIdx.x) / kRowThreads * kWarps + w]);
+    }
+  }
+  if (!inside) return;
+  const float scale = dynamic_scale(amax, a.format.largest);
+  if (thread == 0) a.scale_out[row] = scale;
+  const float inverse = inverse_of(scale);
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int c = (i * kRowThreads + thread) * 8;
+    if (c < cols) store_codes(a.y, row * cols + c, a.format, v[i], inverse);
+  }
+}
+
 // A byte of 8 / bits elements a thread.
 __global__ void __launch_bounds__(kThreads)
     quantize_packed_kernel(const __grid_constant__ QuantizeArgs a) {
@@ -94,7 +138,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t total = a.rows * a.cols;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
        i += gridDim.x * int64_t{kThreads}) {
-    const float scale = scale_at(a.scale, a.rows_per_scale, i / a.cols);
+    const float scale = a.scale == nullptr ? 1.0F : scale_at(a.scale, a.rows_per_scale, i / a.cols);
     store1(a.y.data, a.y.dtype, i, __fmul_rn(scale, __fsub_rn(code_value(a.x, a.format, i), zero)));
   }
 }
@@ -110,8 +154,34 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(const __grid_constant__
 
 }  // namespace
 
+namespace {
+
+template <int kWarps, int kVectors>
+void quantize_rows(const QuantizeArgs& a, cudaStream_t stream) {
+  constexpr int kRows = kThreads / (kWarps * 32);
+  quantize_rows_kernel<kWarps, kVectors>
+      <<<static_cast<unsigned>((a.rows + kRows - 1) / kRows), kThreads, 0, stream>>>(a);
+  check_launch("quantize");
+}
+
+// Rows with scales of their own that fit into registers.
+bool takes_rows(const QuantizeArgs& a) {
+  return a.scale_in == nullptr && a.groups == a.rows && a.zero == nullptr &&
+         a.format.dtype != DType::kU8 && a.cols <= kThreads * 8 * 4 &&
+         takes_eight(a.x.data, a.x.dtype, a.cols) && is_aligned(a.y, 8);
+}
+
+}  // namespace
+
 void launch_quantize(const QuantizeArgs& a, cudaStream_t stream) {
   if (a.rows * a.cols == 0) return;
+  if (takes_rows(a)) {
+    if (a.cols <= 768) return quantize_rows<1, 3>(a, stream);
+    if (a.cols <= 1280) return quantize_rows<1, 5>(a, stream);
+    if (a.cols <= 2560) return quantize_rows<4, 3>(a, stream);
+    if (a.cols <= 5120) return quantize_rows<8, 3>(a, stream);
+    return quantize_rows<8, 4>(a, stream);
+  }
   if (a.scale_in == nullptr) {
     check(cudaMemsetAsync(a.scale_out, 0, static_cast<size_t>(a.groups) * sizeof(float), stream),
           "clearing maxima");
