@@ -24,11 +24,13 @@ ConfigReader::ConfigReader(JsonView json, Logger logger)
 }
 
 void ConfigReader::fail(std::string_view key, std::string_view text) const {
-  throw Error(Errc::kCorruptFile, fmt::format("{}: key '{}': {}", json_.file(), key, text));
+  throw Error(Errc::kCorruptFile, fmt::format("{}: key '{}': {}", json_.file(), key, text),
+              ErrorDetails{.file = json_.file(), .key = std::string(key)});
 }
 
 void ConfigReader::unsupported(std::string_view key, std::string_view text) const {
-  throw Error(Errc::kUnsupported, fmt::format("{}: key '{}': {}", json_.file(), key, text));
+  throw Error(Errc::kUnsupported, fmt::format("{}: key '{}': {}", json_.file(), key, text),
+              ErrorDetails{.file = json_.file(), .key = std::string(key)});
 }
 
 std::optional<JsonView> ConfigReader::find(std::string_view key) {

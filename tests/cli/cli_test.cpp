@@ -130,7 +130,8 @@ TEST(Usage, ErrorsAsJson) {
   EXPECT_EQ(error_of(usage, "remedy"), "did you mean '--steps'?");
   const Outcome absent = scratch.run({"generate", "--json", "-m", "nobody/nothing", "a cat"});
   EXPECT_TRUE(contains(error_of(absent, "remedy"), "hf download nobody/nothing")) << absent.out;
-  const Outcome size = scratch.run(kTiny + Words{"--json", "--width", "100", "a cat"});
+  const Outcome size = scratch.run(
+      {"generate", "--json", "-m", golden("tiny-sdxl"), "-W", "100", "-H", "64", "a cat"});
   EXPECT_EQ(size.exit_code, 2) << size.err;
   EXPECT_EQ(error_of(size, "key"), "width");
   EXPECT_EQ(error_of(size, "got"), "100");
@@ -138,11 +139,14 @@ TEST(Usage, ErrorsAsJson) {
   // A damaged configuration: file and key.
   const fs::path model = scratch.path("model");
   fs::copy(golden("tiny-sdxl"), model, fs::copy_options::recursive);
-  std::ofstream(model / "unet" / "config.json") << R"({"_class_name": 7})";
+  std::ofstream(model / "unet" / "config.json")
+      << R"({"_class_name": "UNet2DConditionModel", "in_channels": "four"})";
   const Outcome corrupt = scratch.run({"generate", "--json", "-m", model.string(), "a cat"});
   EXPECT_EQ(corrupt.exit_code, 3);
   EXPECT_EQ(error_of(corrupt, "file"), (model / "unet/config.json").string());
-  EXPECT_EQ(error_of(corrupt, "key"), "_class_name") << corrupt.out;
+  EXPECT_EQ(error_of(corrupt, "key"), "in_channels");
+  EXPECT_EQ(error_of(corrupt, "got"), "string");
+  EXPECT_EQ(error_of(corrupt, "expected"), "integer");
 }
 
 TEST(Usage, ExitCodes) {
