@@ -2,8 +2,8 @@
 
 namespace halftone::workflow {
 
-std::string_view page_style() {
-  return R"css(
+namespace {
+constexpr std::string_view kStyle = R"css(
 :root { color-scheme: light dark; --ink: #1c2126; --soft: #5b6670; --line: #d8dee4; --paper: #ffffff;
   --card: #f5f7f9; --accent: #2a6fdb; --warn: #c2410c; --good: #15803d; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa5b1; --line: #343c45;
@@ -29,9 +29,9 @@ a { color: var(--accent); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr));
   gap: 16px 24px; }
 figure { margin: 0; } figcaption { font-size: 13px; color: var(--soft); }
-.chart { width: 100%; height: auto; display: block; }
+.chart { width: 100%; max-width: 860px; height: auto; display: block; }
 .grid { stroke: var(--line); stroke-width: 1; }
-.tick { fill: var(--soft); font-size: 12px; font-family: inherit; }
+.tick { fill: var(--soft); font-size: 17px; font-family: inherit; }
 .bar { fill: var(--accent); } .bar.bad { fill: var(--warn); } .bar:hover { opacity: .7; }
 .mean { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 5 4; }
 .gate { stroke: var(--warn); stroke-width: 1.5; stroke-dasharray: 2 3; }
@@ -64,5 +64,7 @@ details summary { cursor: pointer; color: var(--accent); margin: 8px 0; }
 @media print { .shot { break-inside: avoid; } }
 )css";
 }
+
+std::string_view page_style() { return kStyle; }
 
 }  // namespace halftone::workflow
