@@ -41,6 +41,10 @@ struct CalibrateReport {
 // stopped, or extends a smaller record. Throws kInvalidArgument when the file's record was made
 // otherwise (other model, prompts, steps, ...).
 CalibrateReport calibrate(const CalibrateOptions& options);
+// Makes the record that a session's recipe needs and its cache lacks, from the prompts in the
+// model's folder (32 of them, 20 steps). Nothing when none is needed, when it is there, or when the
+// model brings no prompts.
+void calibrate_if_missing(const SessionOptions& session);
 [[nodiscard]] std::string to_json(const CalibrateReport& report);
 
 }  // namespace halftone

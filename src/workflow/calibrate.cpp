@@ -325,10 +325,19 @@ CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& optio
   return Calibrator(device, options).run();
 }
 
+bool may_need_record(const SessionOptions& session) {
+  const QuantizationOptions& quantization = session.quantization;
+  const bool quantizes = session.precision == Precision::kI8 ||
+                         session.precision == Precision::kF8 || !quantization.scheme.empty() ||
+                         !quantization.recipe.empty();
+  return quantizes && quantization.ranges.empty() && session.plan.empty();
+}
+
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session) {
+  if (!may_need_record(session)) return;
   const Model model = open_model(session.model, session.cache_dir, {});
   const auto recipe = recipe_of(session.quantization, session.precision, model);
-  if (!recipe || !recipe->needs_record() || !session.quantization.ranges.empty()) return;
+  if (!recipe || !recipe->needs_record()) return;
   const fs::path file = default_record(model, session.cache_dir);
   std::error_code ignored;
   if (file.empty() || fs::exists(file, ignored)) return;

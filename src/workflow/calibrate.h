@@ -9,9 +9,9 @@ namespace halftone::workflow {
 
 [[nodiscard]] CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options);
 
-// Makes the record that a session's recipe needs and its cache lacks, from the prompts in the
-// model's folder (32 of them, 20 steps). Nothing when none is needed, when it is there, or when the
-// model brings no prompts.
+// As halftone::calibrate_if_missing.
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session);
+// Whether these options can need a record at all; opens no file.
+[[nodiscard]] bool may_need_record(const SessionOptions& session);
 
 }  // namespace halftone::workflow

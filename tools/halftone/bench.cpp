@@ -1,6 +1,7 @@
 // halftone bench e2e: whole images, repeatedly.
 #include <fmt/format.h>
 
+#include "halftone/calibrate.h"
 #include "halftone/session.h"
 
 #include "request_options.h"
@@ -32,7 +33,9 @@ void bench(const CLI::App& app, BenchArgs& a) {
                        .profile = !a.no_profile};
   options.generate.prompt = prompts.empty() ? "a red apple" : prompts.front();
   if (!options.generate.seed) options.generate.seed = 0;
-  Session session(session_options(a.model, a.common));
+  const SessionOptions wanted = session_options(a.model, a.common);
+  calibrate_if_missing(wanted);
+  Session session(wanted);
   const BenchReport report = session.bench(options);
   if (!a.common.json.empty()) write_json(a.common, to_json_lines(report));
   if (!json_on_stdout(a.common)) fmt::print("{}", bench_table(report));

@@ -1,6 +1,7 @@
 // halftone build: plans for one size, into the cache and, with --save, into files.
 #include <fmt/format.h>
 
+#include "halftone/calibrate.h"
 #include "halftone/session.h"
 
 #include "request_options.h"
@@ -53,7 +54,9 @@ void build(const CLI::App& app, const BuildArgs& a) {
     options.height = pair[1];
   }
   if (app.count("--cfg-scale") > 0) options.guidance = a.cfg_scale;
-  Session session(session_options(a.model, a.common));
+  const SessionOptions wanted = session_options(a.model, a.common);
+  calibrate_if_missing(wanted);
+  Session session(wanted);
   const BuildReport report = session.build(options);
   if (!a.common.quiet) fmt::print(stderr, "{}", plan_lines(report.plans));
   if (!a.common.json.empty()) write_json(a.common, to_json(report));

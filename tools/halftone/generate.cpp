@@ -1,6 +1,7 @@
 // halftone generate: prompts to images.
 #include <fmt/format.h>
 
+#include "halftone/calibrate.h"
 #include "halftone/session.h"
 
 #include "outputs.h"
@@ -114,7 +115,9 @@ void generate(const CLI::App& app, const GenerateArgs& a) {
                     ".png");
   if (!a.dry_run) names.check();
 
-  Session session(session_options(a.model, a.common));
+  const SessionOptions wanted = session_options(a.model, a.common);
+  if (!a.dry_run) calibrate_if_missing(wanted);
+  Session session(wanted);
   if (a.dry_run) {
     options.prompt = prompts.front();
     fmt::print("{}\n", to_json(session.dry_run(options)));

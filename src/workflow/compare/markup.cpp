@@ -11,7 +11,7 @@ namespace {
 
 // Extents of a chart in its own units; the page scales it.
 constexpr double kWidth = 720, kHeight = 240;
-constexpr double kLeft = 46, kRight = 12, kTop = 14, kBottom = 26;
+constexpr double kLeft = 60, kRight = 12, kTop = 14, kBottom = 32;
 constexpr double kPlotWidth = kWidth - kLeft - kRight;
 constexpr double kPlotHeight = kHeight - kTop - kBottom;
 

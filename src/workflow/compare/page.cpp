@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -78,13 +79,19 @@ std::string verdict(std::string_view name, double got, const std::optional<doubl
                      passed ? "≥" : "&lt;", *gate, unit);
 }
 
+// The folder's name: a report is passed on, and where things lie is nobody's business.
+std::string model_name(const std::string& path) {
+  const std::filesystem::path folder(path);
+  return (folder.filename().empty() ? folder.parent_path() : folder).filename().string();
+}
+
 std::string headline(const CompareReport& report) {
   const ResolvedRequest& r = report.request;
   std::string html = fmt::format("<h1>{} against {}</h1>\n<p class=\"soft\">",
                                  escape_html(report.b.label), escape_html(report.a.label));
   if (report.a.has_run || report.b.has_run) {
     html += fmt::format("{} · {} × {} · {} steps · guidance {:g} · {} · seeds from {} · {}",
-                        escape_html(r.model), r.width, r.height, r.steps, r.guidance,
+                        escape_html(model_name(r.model)), r.width, r.height, r.steps, r.guidance,
                         escape_html(r.scheduler), r.seed, escape_html(r.device));
   }
   html += fmt::format("<br>{} prompts · Halftone {} ({})</p>\n", report.prompts.size(),
@@ -105,7 +112,8 @@ std::string figure(const std::string& svg, const std::string& caption) {
 
 std::string charts(const CompareReport& report) {
   const auto is_worst = [&](int index) {
-    return std::find(report.worst.begin(), report.worst.end(), index) != report.worst.end();
+    return report.worst.size() < report.prompts.size() &&
+           std::find(report.worst.begin(), report.worst.end(), index) != report.worst.end();
   };
   BarChart psnr{.title = "PSNR of each prompt", .unit = "dB", .bars = {}, .mean = report.psnr.mean};
   psnr.gate = report.min_psnr ? &*report.min_psnr : nullptr;
