@@ -37,7 +37,7 @@ def main():
     ap.add_argument("--model", required=True)
     ap.add_argument("--lora", default=None)
     ap.add_argument("--out", required=True)
-    ap.add_argument("--size", type=int, default=112)
+    ap.add_argument("--size", type=int, default=104)
     ap.add_argument("--device", default="cpu")
     args = ap.parse_args()
     base = evaluate.load_pipeline(args.model, None, args.device, torch.float32)
