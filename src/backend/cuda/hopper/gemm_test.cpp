@@ -1,0 +1,103 @@
+// What needs no GPU: which kernels exist and which are chosen.
+#include "backend/cuda/hopper/gemm.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include <gtest/gtest.h>
+
+namespace halftone::backend::cuda::hopper {
+namespace {
+
+constexpr int kSms = 132;
+
+GemmShape linear(int64_t m, int64_t n, int64_t k, Element in = Element::kS8) {
+  GemmShape s;
+  s.in = in;
+  s.m = m;
+  s.n = n;
+  s.channels = k;
+  s.x_pitch = k * bytes_of(in);
+  s.y_pitch = s.residual_pitch = n * bytes_of(s.out);
+  return s;
+}
+
+GemmShape conv(int64_t images, int64_t size, int64_t channels, int64_t n) {
+  GemmShape s = linear(images * size * size, n, channels);
+  s.conv = true;
+  s.images = images;
+  s.in_h = s.in_w = s.out_h = s.out_w = size;
+  s.kernel_h = s.kernel_w = 3;
+  s.pad = 1;
+  return s;
+}
+
+TEST(HopperKernels, EachTileExistsOnceAndFits) {
+  std::set<std::tuple<Element, Element, Form, bool, std::string>> seen;
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    SCOPED_TRACE(kernel.name());
+    EXPECT_TRUE(
+        seen.emplace(kernel.in, kernel.out, kernel.form, kernel.conv, kernel.name()).second);
+    EXPECT_LE(kernel.shared_bytes, 227 * 1024);
+    EXPECT_EQ(kernel.out_n, kernel.form == Form::kGeglu ? kernel.bn / 2 : kernel.bn);
+    EXPECT_EQ(kernel.out_n * bytes_of(kernel.out) % kernel.panel_bytes, 0);
+    EXPECT_NE(kernel.function, nullptr);
+  }
+}
+
+TEST(HopperKernels, CandidatesServeTheShapeBestFirst) {
+  for (const GemmShape& shape :
+       {linear(2048, 1280, 1280), linear(256, 1280, 1280), linear(2048, 3840, 1280, Element::kF16),
+        conv(2, 32, 1280, 1280), conv(2, 128, 320, 320)}) {
+    const std::vector<uint16_t> order = candidates(shape, kSms);
+    ASSERT_FALSE(order.empty());
+    double last = 0;
+    for (const uint16_t i : order) {
+      const GemmKernel& kernel = gemm_kernels()[i];
+      EXPECT_EQ(kernel.in, shape.in);
+      EXPECT_EQ(kernel.out, shape.out);
+      EXPECT_EQ(kernel.conv, shape.conv);
+      EXPECT_EQ(kernel.form, Form::kPlain);
+      const double clocks = estimate_clocks(shape, kernel, kSms);
+      EXPECT_GE(clocks, last);
+      last = clocks;
+    }
+  }
+}
+
+// Measured on an H200: few rows want small tiles, full waves want wide ones.
+TEST(HopperKernels, EstimatePrefersTilesThatFillTheDevice) {
+  const auto best = [](const GemmShape& shape) {
+    return gemm_kernels()[candidates(shape, kSms).front()];
+  };
+  EXPECT_EQ(best(linear(256, 1280, 1280)).bm, 64);
+  EXPECT_EQ(best(linear(2048, 1280, 5120)).bn, 160);
+  EXPECT_EQ(best(conv(2, 32, 1280, 1280)).bn, 160);
+}
+
+TEST(HopperKernels, EstimateGrowsWithTheWork) {
+  const GemmKernel& kernel = gemm_kernels()[candidates(linear(2048, 1280, 1280), kSms).front()];
+  EXPECT_LT(estimate_clocks(linear(2048, 1280, 1280), kernel, kSms),
+            estimate_clocks(linear(2048, 1280, 5120), kernel, kSms));
+  EXPECT_LT(estimate_clocks(linear(2048, 1280, 1280), kernel, kSms),
+            estimate_clocks(linear(8192, 1280, 1280), kernel, kSms));
+}
+
+TEST(HopperKernels, RefusalsSayWhy) {
+  EXPECT_EQ(unsupported_reason(linear(77, 1280, 2048)), "");
+  EXPECT_EQ(unsupported_reason(conv(16, 8, 640, 1280)), "");
+  EXPECT_NE(unsupported_reason(linear(64, 64, 40)).find("16 bytes"), std::string::npos);
+  EXPECT_NE(unsupported_reason(linear(64, 36, 64)).find("16 bytes"), std::string::npos);
+  GemmShape residual = linear(64, 64, 64);
+  residual.out = Element::kS8;
+  residual.residual = true;
+  EXPECT_NE(unsupported_reason(residual).find("residual"), std::string::npos);
+  GemmShape foreign = linear(64, 64, 64);
+  foreign.out = Element::kF32;
+  EXPECT_NE(unsupported_reason(foreign).find("types"), std::string::npos);
+  EXPECT_NE(unsupported_reason(linear(0, 64, 64)).find("empty"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace halftone::backend::cuda::hopper
