@@ -1,6 +1,12 @@
 """Checks and times the Hopper kernel family against PyTorch's cuBLASLt and cuDNN in one run.
 
-usage: lab.py LIBRARY [--check] [--time] [--repeat N] [--out FILE]
+LIBRARY is hopper_lab.cpp with the family's sources as a shared library: compile every .cu with
+  nvcc -std=c++20 -gencode=arch=compute_90a,code=sm_90a -DNDEBUG -O3 --expt-relaxed-constexpr
+       -Isrc -Iinclude -Xcompiler -fPIC [-DHALFTONE_HOPPER_WATCHDOG]
+and gemm.cpp, tensor_map.cpp, backend/cuda/error.cpp, base/error.cpp and hopper_lab.cpp with g++
+(-DFMT_HEADER_ONLY), then link with nvcc -shared. Sixteen cores need five seconds.
+
+usage: lab.py LIBRARY [--check] [--attention] [--time] [--repeat N] [--out FILE]
 """
 import argparse
 import ctypes
