@@ -214,6 +214,9 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--vae-precision", args.vae_precision,
                  "auto (as --precision; bf16 with fp16), fp32, bf16 or fp16")
       ->group(kGroup);
+  app.add_flag("--no-cuda-graph,--noCudaGraph", args.no_cuda_graph,
+               "On a GPU: launch every kernel by itself instead of replaying a recorded graph")
+      ->group(kGroup);
   app.add_option("--plan,--loadEngine,--engine-dir", args.plan,
                  "Plan file of the unet, or folder with plan files; must fit (exit code 6)")
       ->group(kGroup);
@@ -297,6 +300,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.device = common.device;
   options.threads = common.threads;
   options.cache_dir = common.cache_dir;
+  options.device_graphs = !args.no_cuda_graph;
   options.plan = args.plan;
   options.logger = make_logger(common);
   options.progress = make_progress(common);

@@ -16,7 +16,8 @@ namespace halftone::cli {
 struct ModelArgs {
   std::string model, version, variant, precision = "auto", vae_precision = "auto", plan;
   std::string unet, vae, text_encoder, text_encoder_2, model_config;  // folders
-  std::vector<std::string> loras;                                     // PATH[:WEIGHT]
+  bool no_cuda_graph = false;
+  std::vector<std::string> loras;  // PATH[:WEIGHT]
   QuantArgs quant;
 };
 struct RequestArgs {

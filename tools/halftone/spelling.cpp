@@ -11,8 +11,6 @@ constexpr std::string_view kNoQuantization =
     "not built into this version; give --precision int8 or fp8, a --quant-type or a --recipe";
 constexpr std::string_view kNoLora =
     "give each LoRA as --lora PATH:WEIGHT (it is merged into the weights)";
-constexpr std::string_view kNoCuda =
-    "there is no CUDA device in this version; leave it out, the CPU always runs the plan as built";
 constexpr std::string_view kNoTiling =
     "memory options are not built into this version; use a smaller size or batch";
 constexpr std::string_view kNoPreview = "previews are not built into this version; use --progress";
@@ -39,7 +37,11 @@ constexpr std::array kNoted = {
     NotedFlag{"--onnx-dir", true,
               "no ONNX is made or needed; the plan is built from the checkpoint"},
     NotedFlag{"--run-pipeline", false, "always so"},
-    NotedFlag{"--no-cuda-graph", false, "the CPU runs without CUDA graphs"},
+    NotedFlag{"--cuda-graph", false, "always so on a GPU; --no-cuda-graph switches it off"},
+    NotedFlag{"--use-cuda-graph", false, "always so on a GPU; --no-cuda-graph switches it off"},
+    NotedFlag{"--useCudaGraph", false, "always so on a GPU; --no-cuda-graph switches it off"},
+    NotedFlag{"--cuda-graph-only", false, "always so on a GPU"},
+    NotedFlag{"--nvtx-profile", false, "always so; with --no-cuda-graph every layer has its range"},
     NotedFlag{"--build-enable-refit", false, "always so: weights live outside the plan"},
     NotedFlag{"--build-static-batch", false, "always so: each shape has its own profile"},
     NotedFlag{"--refit", false, "always so: weights live outside the plan"},
@@ -47,7 +49,6 @@ constexpr std::array kNoted = {
     NotedFlag{"--dynamic-shape", false, "a new size builds its own profile when it is first used"},
     NotedFlag{"--build-dynamic-shape", false,
               "a new size builds its own profile when it is first used"},
-    NotedFlag{"--noCudaGraph", false, "the CPU runs without CUDA graphs"},
     NotedFlag{"--mmap", false, "weights are read in place by position"},
 };
 
@@ -106,11 +107,6 @@ constexpr std::array kRefused = {
     RefusedFlag{"--ws", kNoTiling},
     RefusedFlag{"--clip-on-cpu", "everything runs on the CPU in this version; leave it out"},
     RefusedFlag{"--vae-on-cpu", "everything runs on the CPU in this version; leave it out"},
-    RefusedFlag{"--cuda-graph", kNoCuda},
-    RefusedFlag{"--use-cuda-graph", kNoCuda},
-    RefusedFlag{"--useCudaGraph", kNoCuda},
-    RefusedFlag{"--cuda-graph-only", kNoCuda},
-    RefusedFlag{"--nvtx-profile", kNoCuda},
     RefusedFlag{"--profile-tool", "use 'halftone bench e2e', which times every operator class"},
     RefusedFlag{"--profile", "use 'halftone bench e2e', which times every operator class"},
     RefusedFlag{"--quality",

@@ -164,7 +164,7 @@ class CudaDevice final : public Device {
       cudaMemGetInfo(&free, &total);
       throw Error(Errc::kOutOfMemory,
                   fmt::format("{}: needs {:.0f} MiB more, {:.0f} of {:.0f} MiB are free; use a "
-                              "smaller size or batch, or --low-vram",
+                              "smaller size or batch",
                               info_.name, static_cast<double>(size) / 1048576.0,
                               static_cast<double>(free) / 1048576.0,
                               static_cast<double>(total) / 1048576.0));

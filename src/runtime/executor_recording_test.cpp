@@ -1,0 +1,135 @@
+// A stage is recorded in its second run and replayed from then on, where the device can record.
+#include <gtest/gtest.h>
+
+#include "backend/cpu/cpu_device.h"
+#include "runtime/executor.h"
+
+namespace halftone::runtime {
+namespace {
+
+struct Counts {
+  int begun = 0, ended = 0, replayed = 0;
+};
+
+class CountingRecording final : public backend::Recording {
+ public:
+  explicit CountingRecording(Counts& counts) : counts_(counts) {}
+  void replay(backend::Stream&) const override { ++counts_.replayed; }
+
+ private:
+  Counts& counts_;
+};
+
+// Says that it records; its launches run when they are enqueued all the same.
+class RecordingStream final : public backend::Stream {
+ public:
+  explicit RecordingStream(Counts& counts) : counts_(counts) {}
+  void synchronize() override {}
+  bool begin_recording() override {
+    ++counts_.begun;
+    return true;
+  }
+  std::unique_ptr<backend::Recording> end_recording() override {
+    ++counts_.ended;
+    return std::make_unique<CountingRecording>(counts_);
+  }
+
+ private:
+  Counts& counts_;
+};
+
+class RecordingDevice final : public backend::Device {
+ public:
+  [[nodiscard]] const backend::DeviceInfo& info() const override { return cpu_->info(); }
+  [[nodiscard]] std::span<const backend::Kernel* const> kernels() const override {
+    return cpu_->kernels();
+  }
+  [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
+    return std::make_unique<RecordingStream>(counts);
+  }
+  [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
+    return cpu_->allocate(bytes);
+  }
+  void upload(void* device, const void* host, size_t bytes) override {
+    cpu_->upload(device, host, bytes);
+  }
+  void download(void* host, const void* device, size_t bytes) override {
+    cpu_->download(host, device, bytes);
+  }
+  void copy(void* dst, const void* src, size_t bytes, backend::Stream& stream) override {
+    cpu_->copy(dst, src, bytes, stream);
+  }
+
+  Counts counts;
+
+ private:
+  std::unique_ptr<backend::Device> cpu_ =
+      backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+};
+
+class NoWeights final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string&) const override { return false; }
+  [[nodiscard]] TensorType type(const std::string&) const override { return {}; }
+  void read(const std::string&, const TensorType&, std::byte*) const override {}
+};
+
+// y = x + x in stage step.
+std::shared_ptr<const Plan> doubling_plan() {
+  Profile profile;
+  Slot x;
+  x.name = "x";
+  x.type = {DType::kF32, {1, 4}};
+  x.storage = Storage::kPersistent;
+  x.rate = graph::Rate::kStep;
+  x.row_pitch = 4;
+  Slot y = x;
+  y.name = "y";
+  y.offset = 256;
+  profile.slots = {x, y};
+  Call call;
+  call.name = "sum";
+  call.kernel = "cpu.add.reference";
+  call.attrs = graph::Add{};
+  call.inputs = {{graph::Role::kX, 0}, {graph::Role::kX, 0}};
+  call.outputs = {1};
+  profile.stages[static_cast<size_t>(graph::Rate::kStep)] = {call};
+  profile.inputs = {{"x", 0}};
+  profile.outputs = {{"y", 1}};
+  profile.persistent_bytes = 512;
+  auto plan = std::make_shared<Plan>();
+  plan->component = "m";
+  plan->profiles = {profile};
+  return plan;
+}
+
+void run_three_times(RecordingDevice& device, const ExecutorOptions& options) {
+  Executor executor(doubling_plan(), 0, device, NoWeights(), options);
+  executor.set_input("x", Tensor::from({1, 4}, std::array{1.0F, 2.0F, 3.0F, 4.0F}));
+  for (int i = 0; i < 3; ++i) executor.run_step();
+  executor.synchronize();
+  EXPECT_EQ(executor.output("y").values<float>()[3], 8.0F);
+}
+
+TEST(Recording, SecondRunRecordsAndLaterOnesReplay) {
+  RecordingDevice device;
+  run_three_times(device, {});
+  EXPECT_EQ(device.counts.begun, 1);
+  EXPECT_EQ(device.counts.ended, 1);
+  EXPECT_EQ(device.counts.replayed, 2);
+}
+
+TEST(Recording, IsLeftOutWhenSwitchedOffOrTimed) {
+  RecordingDevice device;
+  ExecutorOptions one_by_one;
+  one_by_one.record = false;
+  run_three_times(device, one_by_one);
+  ExecutorOptions timed;
+  timed.profile = true;
+  run_three_times(device, timed);
+  EXPECT_EQ(device.counts.begun, 0);
+  EXPECT_EQ(device.counts.replayed, 0);
+}
+
+}  // namespace
+}  // namespace halftone::runtime
