@@ -163,8 +163,7 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   Recipe recipe;
   recipe.scheme = view.at("scheme").string();
   const auto odd = [](char c) {
-    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-             c == '.');
+    return !((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.');
   };
   if (recipe.scheme.empty() || recipe.scheme.size() > 64 ||
       std::ranges::any_of(recipe.scheme, odd)) {
