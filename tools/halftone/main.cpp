@@ -21,6 +21,7 @@ constexpr std::array kVerbs = {
     Verb{"inspect", "Show what is in a plan, model, safetensors file or image", run_inspect},
     Verb{"bench", "Measure speed and memory", run_bench},
     Verb{"calibrate", "Record what quantization needs to know", run_calibrate},
+    Verb{"quantize", "Write a recipe and what it does to each layer", run_quantize},
     Verb{"compare", "Draw the same prompts in two ways and measure the difference", run_compare},
     Verb{"devices", "List the devices plans can run on", run_devices},
     Verb{"models", "List, find and make models", run_models},
@@ -28,7 +29,7 @@ constexpr std::array kVerbs = {
 };
 
 // Known from the design, not built yet: refused by name instead of "unknown".
-constexpr std::array<std::string_view, 3> kLaterVerbs = {"quantize", "export", "serve"};
+constexpr std::array<std::string_view, 2> kLaterVerbs = {"export", "serve"};
 
 void print_help() {
   fmt::print("halftone VERB [options] [prompts]\n\n");

@@ -19,6 +19,7 @@ int run_devices(Args args);
 int run_models(Args args);
 int run_completion(Args args);
 int run_calibrate(Args args);
+int run_quantize(Args args);
 int run_compare(Args args);
 
 struct Verb {

@@ -1,0 +1,54 @@
+// From a scheme and a calibration record to a recipe, and the table of what it does to each layer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halftone/options.h"
+
+namespace halftone {
+
+struct QuantizedLayer {
+  std::string name, op;       // "linear" or "conv2d"
+  std::string weight, input;  // "i8 per_channel", "i8 per_token dynamic"; empty = kept as it was
+  int weight_bits = 0, input_bits = 0;     // 0 = kept
+  double input_amax = 0, input_scale = 0;  // static scales; 0 = dynamic or kept
+  std::string smoothing;                   // where SmoothQuant's factors went
+  std::string why;                         // the rule that decided
+  std::optional<double> sqnr;              // of its output, dB; QuantizeOptions::sqnr
+  uint64_t num_weights = 0;
+};
+
+struct QuantizeOptions {
+  SessionOptions session;  // precision, quantization: as for generate
+  std::string output;      // recipe file to write, and beside it <name>.layers.json; empty = none
+  // Also put recipe and record into the model's folder, where precision "auto" finds them.
+  bool install = false;
+  bool sqnr = false;         // measure each layer while drawing generate.prompt
+  GenerateOptions generate;  // for sqnr and target_bits
+  // Where the recipe comes from instead of the session's scheme; each needs `output`.
+  std::string weight_bits, act_bits;  // MixDQ's weight_*.yaml and, optionally, act_*.yaml
+  std::string quant_layers;           // OneDiff's {"layer": {"ssim": x}}: only the best of these
+  double top_percentage = 90;         // of them
+  std::optional<double> target_bits;  // search: mean weight bits, 2 to 8
+};
+
+struct QuantizeReport {
+  std::string name;                      // "int8.l2.5.bs2.s20.c32.p1.0.a0.8"
+  std::string origin;                    // "scheme int8", or the recipe's file
+  std::string recipe_hash, record_hash;  // 64 hex digits; no record: empty
+  std::vector<QuantizedLayer> layers;
+  uint64_t bytes_f16 = 0, bytes = 0;  // of all layers' weights: in fp16, and as quantized
+  std::string front;                  // of a search: lines "bits sum-of-SQNR", cheapest first
+  std::vector<std::string> files;     // written
+  double total_ms = 0;
+};
+
+// Calibrates first when the recipe needs a record that is missing and the model brings prompts.
+// Throws kInvalidArgument when nothing asks for quantization.
+QuantizeReport quantize(const QuantizeOptions& options);
+[[nodiscard]] std::string to_json(const QuantizeReport& report);
+
+}  // namespace halftone
