@@ -1,0 +1,114 @@
+// Q/DQ graphs folded into quantized ops: structure, and the same numbers on the reference.
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "compile/compile.h"
+#include "reference/reference.h"
+
+namespace halftone::compile {
+namespace {
+
+using graph::Graph;
+
+// norm -> quantize per token -> q, k of an attention; a requantized chain of linears.
+constexpr std::string_view kGraph = R"(input %0 "x" f32[2,3,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "norm" layer_norm{eps=1e-05} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,8] step
+node "nq" quantize{dtype=i8 bits=8 granularity=per_token dynamic=true narrow=false} x=%3 -> %4 i8[2,3,8] step %5 f32[6] step
+node "ndq" dequantize{dtype=f32 bits=8 granularity=per_token} x=%4 x_scale=%5 -> %6 f32[2,3,8] step
+weight %7 "w1" f32[8,8]
+node "w1q" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%7 -> %8 i8[8,8] load %9 f32[8] load
+node "w1d" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%8 x_scale=%9 -> %10 f32[8,8] load
+node "first" linear{activation=none geglu=false} x=%6 weight=%10 -> %11 f32[2,3,8] step
+literal %12 "s" f32[1] cdcc4c3d
+node "fq" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%11 x_scale=%12 -> %13 i8[2,3,8] step
+node "fdq" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%13 x_scale=%12 -> %14 f32[2,3,8] step
+weight %15 "w22" f32[8,8]
+node "w2q" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%15 -> %16 i8[8,8] load %17 f32[8] load
+node "w2d" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%16 x_scale=%17 -> %18 f32[8,8] load
+node "second" linear{activation=none geglu=false} x=%14 weight=%18 -> %19 f32[2,3,8] step
+weight %20 "w333" f32[8,8]
+node "w3q" quantize{dtype=u8 bits=4 granularity=per_channel dynamic=true narrow=true} x=%20 -> %21 u8[8,4] load %22 f32[8] load
+node "w3d" dequantize{dtype=f32 bits=4 granularity=per_channel} x=%21 x_scale=%22 -> %23 f32[8,8] load
+node "third" linear{activation=none geglu=false} x=%19 weight=%23 -> %24 f32[2,3,8] step
+output "y" %24
+)";
+
+class Waves final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
+  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
+  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
+    for (size_t i = 0; i < type.num_bytes() / sizeof(float); ++i) {
+      const double phase = 0.7 * static_cast<double>(i * i % 101 + 3 * name.size());
+      reinterpret_cast<float*>(dst)[i] = static_cast<float>(std::sin(phase));
+    }
+  }
+};
+
+std::vector<float> evaluated(const Graph& graph) {
+  std::map<std::string, Tensor> inputs;
+  Tensor x({DType::kF32, {2, 3, 8}});
+  int i = 0;
+  for (float& v : x.values<float>()) v = static_cast<float>(std::cos(1.1 * i++));
+  inputs.emplace("x", std::move(x));
+  const auto outputs = reference::evaluate(graph, inputs, Waves());
+  const auto values = outputs.at("y").values<float>();
+  return {values.begin(), values.end()};
+}
+
+size_t count(const Graph& graph, std::string_view op) {
+  size_t n = 0;
+  for (const graph::Node& node : graph.nodes()) n += name_of(node.attrs) == op ? 1U : 0U;
+  return n;
+}
+
+void expect_equal(const Graph& graph) {
+  const std::vector<float> wanted = evaluated(graph::parse(kGraph));
+  const std::vector<float> got = evaluated(graph);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_NEAR(got[i], wanted[i], 1e-5F * std::fabs(wanted[i]) + 1e-5F) << i;
+  }
+}
+
+TEST(FoldQuantize, OperandsNormsAndResults) {
+  Graph graph = graph::parse(kGraph);
+  run_passes(graph, {});
+  EXPECT_EQ(count(graph, "dequantize"), 0U) << print(graph);
+  EXPECT_EQ(count(graph, "quantize"), 3U) << "weights only\n" << print(graph);
+  const std::string text = print(graph);
+  EXPECT_NE(text.find("out=i8 granularity=per_token dynamic=true"), std::string::npos) << text;
+  EXPECT_NE(text.find("y_scale="), std::string::npos) << text;
+  expect_equal(graph);
+}
+
+TEST(FoldQuantize, WhatNoKernelTakesStaysASimulation) {
+  Graph graph = graph::parse(kGraph);
+  CompileOptions options;
+  options.has_kernel = [](const graph::OpDesc& desc) {
+    return !std::holds_alternative<graph::LayerNorm>(desc.attrs) &&
+           desc.input(graph::Role::kYScale) == nullptr;
+  };
+  run_passes(graph, options);
+  EXPECT_EQ(count(graph, "quantize"), 5U) << print(graph);
+  EXPECT_EQ(count(graph, "dequantize"), 0U) << print(graph);
+  expect_equal(graph);
+  options.has_kernel = [](const graph::OpDesc&) { return false; };
+  Graph apart = graph::parse(kGraph);
+  run_passes(apart, options);
+  EXPECT_EQ(count(apart, "dequantize"), 5U) << print(apart);
+  EXPECT_EQ(evaluated(apart), evaluated(graph::parse(kGraph)));
+}
+
+TEST(FoldQuantize, CanBeSwitchedOff) {
+  Graph graph = graph::parse(kGraph);
+  CompileOptions options;
+  options.disabled_passes = {"fold_quantize"};
+  run_passes(graph, options);
+  EXPECT_EQ(count(graph, "dequantize"), 5U);
+}
+
+}  // namespace
+}  // namespace halftone::compile
