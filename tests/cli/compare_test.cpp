@@ -1,0 +1,196 @@
+// compare and calibrate as a user runs them.
+#include <algorithm>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "io/image.h"
+#include "process.h"
+
+namespace halftone::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+const Words kTiny = {"-m", golden("tiny-sdxl"), "--size", "64x48",      "--steps", "2", "--seed",
+                     "7",  "--threads",         "2",      "--progress", "none"};
+
+void write_prompts(const fs::path& file, const Words& prompts) {
+  std::ofstream out(file);
+  for (const std::string& prompt : prompts) out << prompt << '\n';
+}
+
+Json parsed(const Outcome& outcome) { return parse_json(outcome.out, "stdout"); }
+
+double number(const Json& json, const std::string& object, const std::string& key) {
+  return JsonView(json, "stdout").at(object).at(key).number();
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Start tags of a page in order, with every attribute checked to be quoted and every element
+// closed.
+std::vector<std::string> checked_elements(const std::string& html) {
+  const std::vector<std::string> empty = {"meta", "img", "br", "line", "rect", "polyline"};
+  std::vector<std::string> open, seen;
+  for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
+    const size_t end = html.find('>', at);
+    EXPECT_NE(end, std::string::npos);
+    if (end == std::string::npos) break;
+    std::string tag = html.substr(at + 1, end - at - 1);
+    if (tag.starts_with("!")) continue;
+    const bool closes = tag.starts_with("/");
+    const std::string name =
+        tag.substr(closes ? 1 : 0, tag.find_first_of(" /", 1) - (closes ? 1 : 0));
+    if (closes) {
+      EXPECT_FALSE(open.empty()) << tag;
+      if (open.empty()) break;
+      EXPECT_EQ(open.back(), name) << html.substr(at > 80 ? at - 80 : 0, 160);
+      open.pop_back();
+      continue;
+    }
+    EXPECT_EQ(std::count(tag.begin(), tag.end(), '"') % 2, 0) << tag.substr(0, 200);
+    seen.push_back(name);
+    const bool is_empty = std::find(empty.begin(), empty.end(), name) != empty.end();
+    if (!is_empty ||
+        (!tag.ends_with("/") && (name == "line" || name == "rect" || name == "polyline"))) {
+      open.push_back(name);
+    }
+  }
+  EXPECT_TRUE(open.empty()) << (open.empty() ? "" : open.back());
+  return seen;
+}
+
+TEST(Compare, TwoPrecisionsGiveFiguresPicturesAndOnePage) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"),
+                {"a <b>cat</b> & \"dog\"", "a house", "  ", "it's red"});
+  const Outcome got = scratch.run(Words{"compare"} + kTiny +
+                                  Words{"--prompts-file", "prompts.txt", "--a", "fp32", "--b",
+                                        "bf16", "--output", "out", "--json"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  const Json json = parsed(got);
+  EXPECT_GT(number(json, "psnr", "mean"), 20);
+  EXPECT_LE(number(json, "psnr", "min"), number(json, "psnr", "mean"));
+  EXPECT_GT(number(json, "latent_sqnr", "mean"), 20);
+  const JsonView view(json, "stdout");
+  EXPECT_EQ(view.at("schema").string(), "halftone.compare/v1");
+  ASSERT_EQ(view.at("prompts").items().size(), 3U);
+  double sum = 0;
+  for (const JsonView& prompt : view.at("prompts").items()) sum += prompt.at("psnr").number();
+  EXPECT_NEAR(sum / 3, number(json, "psnr", "mean"), 1e-9);
+  EXPECT_EQ(view.at("prompts").items()[2].at("seed").integer(), 9);
+  EXPECT_EQ(view.at("step_sqnr_median").items().size(), 2U);
+  EXPECT_FALSE(view.has("ms_ssim"));  // 64x48 is too small for five scales
+
+  const io::PngImage picture = io::read_png(scratch.path("out/b/001.png"));
+  EXPECT_EQ(picture.image.width, 64);
+  const std::string html = slurp(scratch.path("out/report.html"));
+  const auto elements = checked_elements(html);
+  EXPECT_EQ(std::count(elements.begin(), elements.end(), "img"), 9);
+  EXPECT_TRUE(contains(html, "a &lt;b&gt;cat&lt;/b&gt; &amp; &quot;dog&quot;"));
+  EXPECT_FALSE(contains(html, "<b>cat"));
+  EXPECT_FALSE(contains(html, "http://"));
+  EXPECT_FALSE(contains(html, "https://"));
+  EXPECT_FALSE(contains(html, "<script"));
+  EXPECT_TRUE(contains(html, "UNet alone"));
+}
+
+TEST(Compare, PicturesMadeElsewhereAndGates) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"), {"a cat", "a house"});
+  const Words prompts = {"--prompts-file", "prompts.txt"};
+  ASSERT_EQ(scratch
+                .run(Words{"generate"} + kTiny + prompts +
+                     Words{"--precision", "fp32", "-o", "ref_%d.png", "--output-dir", "ref"})
+                .exit_code,
+            0);
+  const Words compare = Words{"compare"} + kTiny + prompts + Words{"--output", "out", "--json"};
+  const Outcome same = scratch.run(
+      compare + Words{"--a", "ref", "--b", "fp32", "--min-psnr", "99", "--min-ssim", "1"});
+  ASSERT_EQ(same.exit_code, 0) << same.err;
+  EXPECT_EQ(number(parsed(same), "psnr", "mean"), 100);
+  EXPECT_EQ(number(parsed(same), "ssim", "mean"), 1);
+  const Outcome missed =
+      scratch.run(compare + Words{"--a", "ref", "--b", "bf16", "--min-psnr", "99.5"});
+  EXPECT_EQ(missed.exit_code, 7) << missed.err;
+  EXPECT_TRUE(contains(missed.err, "missed")) << missed.err;
+  EXPECT_TRUE(contains(slurp(scratch.path("out/report.html")), "missed: mean PSNR"));
+}
+
+TEST(Compare, WhatMeansNothingIsRefused) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"), {"a cat"});
+  fs::create_directory(scratch.path("empty"));
+  const Words compare = Words{"compare"} + kTiny + Words{"--prompts-file", "prompts.txt"};
+  const Outcome unknown = scratch.run(compare + Words{"--b", "int3"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_TRUE(contains(unknown.err, "got 'int3'")) << unknown.err;
+  const Outcome empty = scratch.run(compare + Words{"--b", "empty"});
+  EXPECT_EQ(empty.exit_code, 2);
+  EXPECT_TRUE(contains(empty.err, "holds 0 PNG pictures, wanted 1")) << empty.err;
+  EXPECT_EQ(scratch.run(compare).exit_code, 2);
+  EXPECT_EQ(scratch.run(Words{"compare"} + kTiny + Words{"--b", "bf16"}).exit_code, 2);
+}
+
+TEST(Calibrate, ResumedRecordEqualsOneMadeAtOnce) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"), {"a cat", "a house", "the sea", "two birds", "snow"});
+  const Words calibrate = Words{"calibrate"} + kTiny +
+                          Words{"--prompts-file", "prompts.txt", "--precision", "fp32", "--json"};
+  const Outcome once =
+      scratch.run(calibrate + Words{"--calib-size", "5", "--ranges", "once.safetensors"});
+  ASSERT_EQ(once.exit_code, 0) << once.err;
+  ASSERT_EQ(scratch.run(calibrate + Words{"--calib-size", "2", "--ranges", "twice.safetensors"})
+                .exit_code,
+            0);
+  const Outcome twice =
+      scratch.run(calibrate + Words{"--calib-size", "5", "--ranges", "twice.safetensors"});
+  ASSERT_EQ(twice.exit_code, 0) << twice.err;
+  EXPECT_EQ(JsonView(parsed(twice), "stdout").at("resumed_samples").integer(), 2);
+  EXPECT_EQ(JsonView(parsed(once), "stdout").at("hash").string(),
+            JsonView(parsed(twice), "stdout").at("hash").string());
+  EXPECT_EQ(slurp(scratch.path("once.safetensors")), slurp(scratch.path("twice.safetensors")));
+
+  const Outcome other = scratch.run(
+      calibrate + Words{"--calib-size", "5", "--n-steps", "3", "--ranges", "once.safetensors"});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_TRUE(contains(other.err, "was made with steps '2', asked for '3'")) << other.err;
+  const Outcome many =
+      scratch.run(calibrate + Words{"--calib-size", "6", "--ranges", "once.safetensors"});
+  EXPECT_EQ(many.exit_code, 2);
+  EXPECT_TRUE(contains(many.err, "got 5 prompts, wanted 6")) << many.err;
+}
+
+TEST(Calibrate, KilledRunGoesOn) {
+  const Scratch scratch;
+  Words prompts;
+  for (int i = 0; i < 200; ++i) prompts.push_back("a thing " + std::to_string(i));
+  write_prompts(scratch.path("prompts.txt"), prompts);
+  const Words calibrate =
+      Words{"calibrate"} + kTiny + Words{"--prompts-file",     "prompts.txt", "--ranges",
+                                         "r.safetensors",      "--precision", "fp32",
+                                         "--calib-batch-size", "1",           "--json"};
+  const Outcome killed = scratch.run_with(
+      calibrate + Words{"--calib-size", "200"}, [&](pid_t process, const fs::path&) {
+        for (int i = 0; i < 3000 && !fs::exists(scratch.path("r.safetensors")); ++i) usleep(10000);
+        kill(process, SIGKILL);
+      });
+  EXPECT_NE(killed.exit_code, 0);
+  ASSERT_TRUE(fs::exists(scratch.path("r.safetensors"))) << killed.err;
+  const Outcome rest = scratch.run(calibrate + Words{"--calib-size", "1"});
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_GE(JsonView(parsed(rest), "stdout").at("resumed_samples").integer(), 1);
+}
+
+}  // namespace
+}  // namespace halftone::cli_test
