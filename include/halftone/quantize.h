@@ -41,7 +41,7 @@ struct QuantizeReport {
   std::string recipe_hash, record_hash;  // 64 hex digits; no record: empty
   std::vector<QuantizedLayer> layers;
   uint64_t bytes_f16 = 0, bytes = 0;  // of all layers' weights: in fp16, and as quantized
-  std::string front;                  // of a search: lines "bits sum-of-SQNR", cheapest first
+  std::string front;                  // of a search: lines "bits noise", cheapest first
   std::vector<std::string> files;     // written
   double total_ms = 0;
 };

@@ -25,6 +25,10 @@ constexpr std::array<int64_t, 3> kWidths = {2, 4, 8};
 constexpr double kTolerance = 0.02;  // bits, MixDQ's
 constexpr double kMostSqnr = 100;    // dB; equal outputs are infinitely good
 
+// Share of a layer's output energy that is error. Its sum is minimised: a sum of decibels would buy
+// many fine layers with a few that are lost.
+double noise_share(double sqnr) { return std::pow(10.0, -sqnr / 10.0); }
+
 quant::Recipe with_width(quant::Recipe recipe, int64_t bits) {
   for (quant::Rule& rule : recipe.rules) {
     if (rule.spec.weight) rule.spec.weight->bits = bits;
@@ -100,7 +104,8 @@ BitSearch search_bits(backend::Device& device, const SessionOptions& session,
     const int64_t count = counts.at(name);
     std::vector<quant::Option> options;
     for (size_t i = 0; i < kWidths.size(); ++i) {
-      if (sqnr[i].contains(name)) options.push_back({count * kWidths[i], sqnr[i].at(name)});
+      if (sqnr[i].contains(name))
+        options.push_back({count * kWidths[i], -noise_share(sqnr[i].at(name))});
     }
     if (options.size() != kWidths.size()) continue;
     names.push_back(name);
@@ -130,15 +135,15 @@ BitSearch search_bits(backend::Device& device, const SessionOptions& session,
       spec.weight->bits = bits;
       result.recipe.rules.push_back(
           {quant::exact_pattern(names[i]), kind, spec,
-           fmt::format("search: {} bits, {:.1f} dB", bits, classes[i][chosen->chosen[i]].value)});
+           fmt::format("search: {} bits, {:.1f} dB", bits, sqnr[chosen->chosen[i]].at(names[i]))});
     }
   }
   result.bits = static_cast<double>(chosen->cost) / static_cast<double>(total);
-  result.sqnr_sum = chosen->value;
+  result.noise = -chosen->value;
   for (const quant::Selection& point : quant::pareto_hull(classes)) {
     result.front +=
-        fmt::format("{:.4f} {:.2f}\n", static_cast<double>(point.cost) / static_cast<double>(total),
-                    point.value);
+        fmt::format("{:.4f} {:.5g}\n", static_cast<double>(point.cost) / static_cast<double>(total),
+                    -point.value);
   }
   return result;
 }

@@ -10,9 +10,9 @@ namespace halftone::workflow {
 
 struct BitSearch {
   quant::Recipe recipe;
-  double bits = 0;      // mean over the weights of the layers that are quantized
-  double sqnr_sum = 0;  // of the choice, dB
-  std::string front;    // lines "bits sqnr_sum": the convex hull, cheapest first
+  double bits = 0;    // mean over the weights of the layers that are quantized
+  double noise = 0;   // sum over layers of the output energy that is error
+  std::string front;  // lines "bits noise": the convex hull, cheapest first
 };
 
 // Weights of 2, 4 or 8 bits with 8-bit inputs for the layers that `session`'s int8 recipe
