@@ -209,7 +209,7 @@ struct LayerNormScratch {
     Scratch scratch(workspace);
     gamma = scratch.take<float>(size);
     beta = scratch.take<float>(size);
-    rows = scratch.take<float>(2 * threads * size);
+    rows = scratch.take<float>(int64_t{2} * threads * size);
     maxima = scratch.take<float>(threads);
     bytes = scratch.used_bytes();
   }
@@ -257,7 +257,7 @@ class LayerNormLaunch final : public Launch {
     const auto count = static_cast<float>(y_.size);
     constexpr int64_t kRows = 8;  // a task's
     parallel_for(threads_, divide_up(y_.count, kRows), [&](int64_t task, int thread) {
-      float* values = scratch_.rows + 2 * thread * y_.size;
+      float* values = scratch_.rows + int64_t{2} * thread * y_.size;
       float* result = values + y_.size;
       for (int64_t row = task * kRows; row < std::min(y_.count, (task + 1) * kRows); ++row) {
         ops_.load(x_.dtype, x_.at(row), values, y_.size);

@@ -34,7 +34,7 @@ struct Window {
   int64_t padded_height = 1, padded_width = 1;
   bool moves = false;  // more than one tap, a stride or padding
 
-  Window(const graph::OpDesc& desc) {
+  explicit Window(const graph::OpDesc& desc) {
     const Shape& x = desc.input(Role::kX)->shape;
     const Shape& y = desc.output().shape;
     if (graph::kind_of(desc.attrs) == graph::OpKind::kLinear) {
@@ -69,7 +69,7 @@ struct PanelPlan {
   bool copies = false;
   std::vector<RowTile> tiles;
 
-  PanelPlan(const graph::OpDesc& desc)
+  explicit PanelPlan(const graph::OpDesc& desc)
       : weight(*desc.input(Role::kX), *desc.input(Role::kWeight), is_geglu(desc)), window(desc) {
     const int64_t tiles_per_row = divide_up(window.out_width, kPanelRows);
     copies = window.moves || weight.channels % weight.step_elements() != 0 ||

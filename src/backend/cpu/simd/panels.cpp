@@ -8,9 +8,9 @@
 namespace halftone::backend::cpu {
 
 const PanelOps* panel_ops(const DeviceInfo& info) {
-  static const std::vector<std::string> present = detect_features({});
+  static const std::vector<std::string> kPresent = detect_features({});
   const auto usable = [&](std::string_view feature) {
-    return info.has(feature) && std::ranges::find(present, feature) != present.end();
+    return info.has(feature) && std::ranges::find(kPresent, feature) != kPresent.end();
   };
   if (usable("amx_int8") && usable("amx_bf16")) return &panel_ops_amx();
   if (usable("avx512_vnni")) return &panel_ops_vnni();

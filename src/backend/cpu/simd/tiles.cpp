@@ -7,11 +7,11 @@
 namespace halftone::backend::cpu {
 
 const TileOps& tile_ops() {
-  static const bool has_tiles = [] {
+  static const bool kHasTiles = [] {
     const std::vector<std::string> features = detect_features({});
     return std::ranges::find(features, "amx_bf16") != features.end();
   }();
-  return has_tiles ? tile_ops_amx() : tile_ops_plain();
+  return kHasTiles ? tile_ops_amx() : tile_ops_plain();
 }
 
 }  // namespace halftone::backend::cpu
