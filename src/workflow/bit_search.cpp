@@ -82,6 +82,19 @@ std::map<std::string, int64_t> weight_counts(backend::Device& device, const Mode
   return counts;
 }
 
+// A rule that gives one layer its weight bits.
+void add_width(const quant::Recipe& base, const std::string& layer, int64_t bits, double sqnr,
+               quant::Recipe& recipe) {
+  const quant::RuleMatcher matcher(base);
+  for (const quant::LayerKind kind : {quant::LayerKind::kLinear, quant::LayerKind::kConv}) {
+    quant::LayerSpec spec = matcher.choose(layer, kind).spec;
+    if (!spec.weight) continue;
+    spec.weight->bits = bits;
+    recipe.rules.push_back({quant::exact_pattern(layer), kind, spec,
+                            fmt::format("search: {} bits, {:.1f} dB", bits, sqnr)});
+  }
+}
+
 }  // namespace
 
 BitSearch search_bits(backend::Device& device, const SessionOptions& session,
@@ -126,16 +139,9 @@ BitSearch search_bits(backend::Device& device, const SessionOptions& session,
   result.recipe = with_width(*base, 8);
   result.recipe.scheme = fmt::format("mixed-w{:.2f}a8", target_bits);
   for (size_t i = 0; i < names.size(); ++i) {
-    const int64_t bits = kWidths[chosen->chosen[i]];
-    if (bits == 8) continue;
-    const quant::RuleMatcher matcher(*base);
-    for (const quant::LayerKind kind : {quant::LayerKind::kLinear, quant::LayerKind::kConv}) {
-      quant::LayerSpec spec = matcher.choose(names[i], kind).spec;
-      if (!spec.weight) continue;
-      spec.weight->bits = bits;
-      result.recipe.rules.push_back(
-          {quant::exact_pattern(names[i]), kind, spec,
-           fmt::format("search: {} bits, {:.1f} dB", bits, sqnr[chosen->chosen[i]].at(names[i]))});
+    const size_t width = chosen->chosen[i];
+    if (kWidths[width] < 8) {
+      add_width(*base, names[i], kWidths[width], sqnr[width].at(names[i]), result.recipe);
     }
   }
   result.bits = static_cast<double>(chosen->cost) / static_cast<double>(total);
