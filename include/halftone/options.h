@@ -64,6 +64,9 @@ struct QuantizationOptions {
   double percentile = 1.0;                    // share of the steps that count
   std::string calib_compat = "none";
   bool simulate = false;  // keep Quantize/Dequantize apart: exact simulation, slow
+  // Prompts of the cache's record: made or extended to so many; 0 = 32, and an existing record is
+  // enough.
+  int calib_size = 0;
 };
 
 struct SessionOptions {

@@ -339,12 +339,17 @@ void calibrate_if_missing(backend::Device& device, const SessionOptions& session
   const auto recipe = recipe_of(session.quantization, session.precision, model);
   if (!recipe || !recipe->needs_record()) return;
   const fs::path file = default_record(model, session.cache_dir);
+  const int wanted = session.quantization.calib_size;
   std::error_code ignored;
-  if (file.empty() || fs::exists(file, ignored)) return;
+  if (file.empty()) return;
+  if (fs::exists(file, ignored) && (wanted == 0 || quant::load_record(file).samples >= wanted)) {
+    return;
+  }
   if (!fs::is_regular_file(model.checkpoint->path() / kPromptFile, ignored)) return;
   log(session.logger, LogLevel::kInfo, "quant",
-      fmt::format("no calibration record yet: calibrating into {}", file.string()));
+      fmt::format("too small or no calibration record yet: calibrating into {}", file.string()));
   CalibrateOptions options;
+  if (wanted > 0) options.calib_size = wanted;
   options.session = session;
   options.session.quantization = {};
   static_cast<void>(calibrate(device, options));

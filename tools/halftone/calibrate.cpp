@@ -13,7 +13,7 @@ struct CalibrateArgs {
   CommonOptions common;
   ModelArgs model;
   RequestArgs request;
-  int calib_size = 0, batch_size = 2, steps = 0;
+  int batch_size = 2, steps = 0;
   std::string record, format = "int8";
   bool restart = false;
 };
@@ -22,10 +22,6 @@ void add_options(CLI::App& app, CalibrateArgs& a) {
   add_model_options(app, a.model);
   add_request_options(app, a.request);
   constexpr const char* kGroup = "Calibration";
-  app.add_option("--calib-size,--calibration-size", a.calib_size,
-                 "Prompts (default 32, with --format fp8 128)")
-      ->check(CLI::Range(1, 1000000))
-      ->group(kGroup);
   app.add_option("--n-steps", a.steps, "Denoising steps (default 20, or the model's own if fewer)")
       ->check(CLI::Range(1, 10000))
       ->group(kGroup);
@@ -47,7 +43,9 @@ void calibrate(const CLI::App& app, const CalibrateArgs& a) {
   options.generate = generate_options(app, a.request);
   if (a.steps > 0) options.generate.steps = a.steps;
   options.prompts = read_prompts(a.request);
-  options.calib_size = a.calib_size > 0 ? a.calib_size : a.format == "fp8" ? 128 : 32;
+  options.calib_size = a.model.quant.calib_size > 0 ? a.model.quant.calib_size
+                       : a.format == "fp8"          ? 128
+                                                    : 32;
   options.batch_size = a.batch_size;
   options.record = a.record.empty() ? options.session.quantization.ranges : a.record;
   options.restart = a.restart;
@@ -67,14 +65,8 @@ int run_calibrate(Args args) {
   CalibrateArgs a;
   CLI::App app("Runs prompts and records what quantization needs to know.", "halftone calibrate");
   add_options(app, a);
-  // Refused by the verbs that draw, wanted here.
-  Spelling spelling = request_spelling();
-  std::vector<RefusedFlag> refused(spelling.refused.begin(), spelling.refused.end());
-  std::erase_if(refused, [](const RefusedFlag& flag) {
-    return flag.flag == "--calib-size" || flag.flag == "--calibration-size";
-  });
-  spelling.refused = refused;
-  return run_verb({"calibrate", app, args, spelling}, a.common, [&] { calibrate(app, a); });
+  return run_verb({"calibrate", app, args, request_spelling()}, a.common,
+                  [&] { calibrate(app, a); });
 }
 
 }  // namespace halftone::cli

@@ -72,6 +72,11 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
                  "Share of the denoising steps whose maxima count (default 1.0)")
       ->group(kGroup);
   app.add_option("--calib-compat", a.compat, "none, trt9, trt10, nemo or mixdq")->group(kGroup);
+  app.add_option("--calib-size,--calibration-size", a.calib_size,
+                 "Prompts of the model's calibration record, made or extended when it holds fewer "
+                 "(32 when there is none)")
+      ->check(CLI::Range(1, 100'000))
+      ->group(kGroup);
   app.add_flag("--simulate", a.simulate, "Keep Quantize/Dequantize apart: exact simulation, slow")
       ->group(kGroup);
 }
@@ -105,6 +110,7 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
   options.percentile = a.percentile;
   options.calib_compat = a.compat;
   options.simulate = a.simulate;
+  options.calib_size = a.calib_size;
   return options;
 }
 

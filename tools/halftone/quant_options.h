@@ -17,6 +17,7 @@ struct QuantArgs {
   double percentile = 1.0;
   std::string activations;
   bool simulate = false;
+  int calib_size = 0;
 };
 
 void add_quant_options(CLI::App& app, QuantArgs& args);

@@ -55,8 +55,6 @@ constexpr std::array kNoted = {
 constexpr std::array kRefused = {
     RefusedFlag{"--fp4", kNoQuantization},
     RefusedFlag{"--quantize", kNoQuantization},
-    RefusedFlag{"--calibration-size", kNoQuantization},
-    RefusedFlag{"--calib-size", kNoQuantization},
     RefusedFlag{"--w-config", kNoQuantization},
     RefusedFlag{"--a-config", kNoQuantization},
     RefusedFlag{"--act-protect", kNoQuantization},
