@@ -2,8 +2,7 @@
 # clang-tidy 19 over src/ (tests excepted) with the compile commands of a build folder; the checks are in .clang-tidy.
 #   scripts/check_tidy.sh [BUILD [FILE...]]     BUILD: build/release; without files all of src/
 # A file is looked at again only when it, a header of ours that it includes, its compile command or .clang-tidy changed:
-# BUILD/tidy holds a stamp for each clean file. A fresh build folder checks everything, but for the files that
-# scripts/tidy_pending.txt names: those were never clean yet. The list may only get shorter.
+# BUILD/tidy holds a stamp for each clean file. A fresh build folder checks everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build/release}
@@ -32,7 +31,7 @@ export -f check_one
 if [ $# -gt 0 ]; then
   printf '%s\n' "$@"
 else
-  git ls-files 'src/*.cpp' | grep -v '_test\.cpp$' | grep -vxFf scripts/tidy_pending.txt
+  git ls-files 'src/*.cpp' | grep -v '_test\.cpp$'
 fi | while read -r file; do
   # A file that this configuration does not build (another backend) has no command.
   if grep -qF "/$file\"" "$build/compile_commands.json"; then echo "$file"; fi
@@ -40,4 +39,4 @@ done >"$build/tidy/files"
 [ -s "$build/tidy/files" ] || { echo "tidy: no file to check" >&2; exit 1; }
 xargs -P "$(nproc)" -I{} bash -c 'check_one "$1" "$2"' _ "$build" {} <"$build/tidy/files" ||
   { echo "tidy: problems in src/" >&2; exit 1; }
-echo "tidy: $(wc -l <"$build/tidy/files") files are clean, $(wc -l <scripts/tidy_pending.txt) are pending"
+echo "tidy: $(wc -l <"$build/tidy/files") files are clean"

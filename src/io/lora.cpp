@@ -16,11 +16,10 @@ namespace fs = std::filesystem;
 
 fs::path file_of(const std::string& path, const HfCacheLocations& cache) {
   std::error_code ignored;
-  const fs::path folder = !fs::exists(path, ignored) && is_model_id(path)
-                              ? find_in_hf_cache(path, cache)
-                              : fs::path(path);
+  fs::path folder = !fs::exists(path, ignored) && is_model_id(path) ? find_in_hf_cache(path, cache)
+                                                                    : fs::path(path);
   if (!fs::is_directory(folder, ignored)) return folder;
-  const fs::path usual = folder / "pytorch_lora_weights.safetensors";
+  fs::path usual = folder / "pytorch_lora_weights.safetensors";
   if (fs::exists(usual, ignored)) return usual;
   std::vector<fs::path> found;
   for (const std::string& name : list_folder(folder)) {

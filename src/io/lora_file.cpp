@@ -112,8 +112,9 @@ class Targets {
     if (!second) add("lora_te_" + flat, {.weight = weight, .kohya = true});
   }
 
-  void add(const std::string& key, Target target) {
-    const auto [it, is_new] = targets_.emplace(key, std::move(target));
+  void add(const std::string& key, const Target& target) {
+    // try_emplace leaves its argument alone when the key is there already.
+    const auto [it, is_new] = targets_.try_emplace(key, target);
     if (!is_new && it->second.weight != target.weight) it->second.ambiguous = true;
   }
 
@@ -323,19 +324,19 @@ class Reader {
     return {};
   }
 
-  const SafetensorsEntry& floating(const SafetensorsEntry& entry) const {
-    const DType dtype = entry.type(where_).dtype;
+  const SafetensorsEntry* floating(const SafetensorsEntry* entry) const {
+    const DType dtype = entry->type(where_).dtype;
     if (!is_floating(dtype)) {
-      fail(Errc::kCorruptFile, entry.name, "wanted floating point", std::string(to_string(dtype)));
+      fail(Errc::kCorruptFile, entry->name, "wanted floating point", std::string(to_string(dtype)));
     }
     if (size_of(dtype) < 2) {
-      fail(Errc::kUnsupported, entry.name, "is 8-bit, and no scale says what it stands for");
+      fail(Errc::kUnsupported, entry->name, "is 8-bit, and no scale says what it stands for");
     }
     return entry;
   }
 
   [[nodiscard]] float scalar(const SafetensorsEntry& entry) const {
-    if (floating(entry).shape.num_elements() != 1) {
+    if (floating(&entry)->shape.num_elements() != 1) {
       fail(Errc::kCorruptFile, entry.name,
            fmt::format("got {}, wanted one number", to_string(entry.shape)));
     }
@@ -351,13 +352,13 @@ class Reader {
     if (up == nullptr) fail(Errc::kCorruptFile, parts.module, "has no up (B) matrix");
     LoraModule module{.weight = weight,
                       .shape = base_.type(weight).shape,
-                      .down = &floating(*down),
-                      .up = &floating(*up),
+                      .down = floating(down),
+                      .up = floating(up),
                       .magnitude = parts[Part::kMagnitude]};
     check_shapes(parts.module, module);
     module.scale = scale_of(parts, module);
     if (module.magnitude != nullptr &&
-        (floating(*module.magnitude).shape.num_elements() != module.shape[0] ||
+        (floating(module.magnitude)->shape.num_elements() != module.shape[0] ||
          (module.magnitude->shape.rank() > 1 && module.magnitude->shape[0] != module.shape[0]))) {
       fail(Errc::kUnsupported, module.magnitude->name,
            fmt::format("DoRA magnitude is {}, supported is one number for each of {} outputs",

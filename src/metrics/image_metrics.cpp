@@ -67,13 +67,13 @@ std::array<double, kWindow> gaussian() {
 
 // Weighted mean over the window, at the positions where it fits: 2 * kRadius smaller each way.
 Plane blur(const Plane& in) {
-  static const std::array<double, kWindow> weights = gaussian();
+  static const std::array<double, kWindow> kWeights = gaussian();
   Plane rows(in.width - 2 * kRadius, in.height);
   for (int y = 0; y < in.height; ++y) {
     const double* from = in.row(y);
     double* to = rows.row(y);
     for (int k = 0; k < kWindow; ++k) {
-      const double w = weights[static_cast<size_t>(k)];
+      const double w = kWeights[static_cast<size_t>(k)];
       for (int x = 0; x < rows.width; ++x) to[x] += w * from[x + k];
     }
   }
@@ -81,7 +81,7 @@ Plane blur(const Plane& in) {
   for (int y = 0; y < out.height; ++y) {
     double* to = out.row(y);
     for (int k = 0; k < kWindow; ++k) {
-      const double w = weights[static_cast<size_t>(k)];
+      const double w = kWeights[static_cast<size_t>(k)];
       const double* from = rows.row(y + k);
       for (int x = 0; x < out.width; ++x) to[x] += w * from[x];
     }
@@ -125,7 +125,8 @@ Plane halve(const Plane& in) {
     const double* upper = in.row(2 * y);
     const double* lower = in.row(2 * y + 1);
     for (int x = 0; x < out.width; ++x) {
-      out.row(y)[x] = (upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1]) / 4;
+      const size_t left = 2 * static_cast<size_t>(x);
+      out.row(y)[x] = (upper[left] + upper[left + 1] + lower[left] + lower[left + 1]) / 4;
     }
   }
   return out;

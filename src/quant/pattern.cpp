@@ -131,11 +131,11 @@ class PatternParser {
       at_ = end;
       return again;
     };
-    return copies(std::move(one), least, most, copy);
+    return copies(one, least, most, copy);
   }
 
   template <class Copy>
-  Fragment copies(Fragment one, int least, std::optional<int> most, Copy copy) {
+  Fragment copies(const Fragment& one, int least, std::optional<int> most, Copy copy) {
     Fragment result = empty();
     const auto join = [&](const Fragment& next) {
       patch(result, next.start);

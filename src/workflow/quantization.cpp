@@ -84,7 +84,7 @@ std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options, Preci
 }
 
 fs::path default_record(const Model& model, const fs::path& cache_dir) {
-  const fs::path kept = model.checkpoint->path() / kFolder / kRecordFile;
+  fs::path kept = model.checkpoint->path() / kFolder / kRecordFile;
   if (is_file(kept)) return kept;
   if (cache_dir.empty()) return {};
   return cache_dir / "calibration" /

@@ -125,7 +125,8 @@ double estimate_clocks(const GemmShape& s, const GemmKernel& kernel, int num_sms
   const double rows = static_cast<double>(divide_up(s.m, int64_t{kernel.bm} * kernel.cluster));
   const double columns = static_cast<double>(divide_up(s.n, kernel.out_n));
   const double tiles = rows * columns * kernel.cluster;
-  const double waves = std::ceil(tiles / (num_sms / kernel.cluster * kernel.cluster));
+  const int usable_sms = num_sms / kernel.cluster * kernel.cluster;  // whole clusters
+  const double waves = std::ceil(tiles / usable_sms);
   const double steps =
       static_cast<double>(divide_up(s.channels, chunk_elements(kernel)) * s.kernel_h * s.kernel_w);
   // 32 bytes of K of a 64 x n block take n / 2 clocks.

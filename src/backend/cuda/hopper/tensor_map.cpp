@@ -66,20 +66,20 @@ CUtensorMapSwizzle swizzle_of(int bytes) {
 CUtensorMap tiled_map(Element element, const void* data, std::span<const uint64_t> sizes,
                       std::span<const uint64_t> pitches, std::span<const uint32_t> box,
                       int swizzle) {
-  static const auto encode =
+  static const auto kEncode =
       driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
   constexpr std::array<uint32_t, 5> kSteps = {1, 1, 1, 1, 1};
   CUtensorMap map;
-  check_encoded(encode(&map, data_type(element), static_cast<uint32_t>(sizes.size()),
-                       const_cast<void*>(data), sizes.data(), pitches.data(), box.data(),
-                       kSteps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(swizzle),
-                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+  check_encoded(kEncode(&map, data_type(element), static_cast<uint32_t>(sizes.size()),
+                        const_cast<void*>(data), sizes.data(), pitches.data(), box.data(),
+                        kSteps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(swizzle),
+                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                 "a tiled tensor");
   return map;
 }
 
 CUtensorMap im2col_map(Element element, const void* data, const Im2colView& view, int swizzle) {
-  static const auto encode =
+  static const auto kEncode =
       driver_function<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   const std::array<uint64_t, 4> sizes = {view.c, view.w, view.h, view.n};
   const std::array<uint64_t, 3> pitches = {view.pixel_pitch, view.pixel_pitch * view.w,
@@ -94,18 +94,18 @@ CUtensorMap im2col_map(Element element, const void* data, const Im2colView& view
   const auto stride = static_cast<uint32_t>(view.stride);
   const std::array<uint32_t, 4> steps = {1, stride, stride, 1};
   CUtensorMap map;
-  check_encoded(encode(&map, data_type(element), 4, const_cast<void*>(data), sizes.data(),
-                       pitches.data(), lower.data(), upper.data(), view.channels, view.pixels,
-                       steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(swizzle),
-                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+  check_encoded(kEncode(&map, data_type(element), 4, const_cast<void*>(data), sizes.data(),
+                        pitches.data(), lower.data(), upper.data(), view.channels, view.pixels,
+                        steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle_of(swizzle),
+                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                 "an image");
   // Drivers up to 13.1 set a bit that breaks im2col loads of tensors smaller than 128 KiB.
-  static const int driver = [] {
+  static const int kDriver = [] {
     int version = 0;
     check(cudaDriverGetVersion(&version), "asking for the driver's version");
     return version;
   }();
-  if (driver <= 13010 && view.n * view.h * view.w * view.pixel_pitch < 131072) {
+  if (kDriver <= 13010 && view.n * view.h * view.w * view.pixel_pitch < 131072) {
     reinterpret_cast<uint64_t*>(&map)[1] &= ~(uint64_t{1} << 21);
   }
   return map;

@@ -7,12 +7,12 @@
 namespace halftone::backend::cuda {
 
 const DynamicLibrary& CublasLt::library() {
-  static const DynamicLibrary library({fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR)});
-  return library;
+  static const DynamicLibrary kLibrary({fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR)});
+  return kLibrary;
 }
 
 const CublasLt& CublasLt::get() {
-  static const CublasLt functions = [] {
+  static const CublasLt kFunctions = [] {
     const DynamicLibrary& from = library();
     if (!from.is_loaded()) {
       throw Error(Errc::kUnsupported, fmt::format("cuBLASLt: {}; install libcublas of CUDA {}",
@@ -33,7 +33,7 @@ const CublasLt& CublasLt::get() {
     check(f.create(&f.handle), "creating a handle");
     return f;
   }();
-  return functions;
+  return kFunctions;
 }
 
 void CublasLt::check(cublasStatus_t status, std::string_view what, std::source_location location) {

@@ -9,8 +9,8 @@
 namespace halftone::backend::cuda {
 
 const DynamicLibrary& Cudnn::library() {
-  static const DynamicLibrary library({"libcudnn.so.9"});
-  return library;
+  static const DynamicLibrary kLibrary({"libcudnn.so.9"});
+  return kLibrary;
 }
 
 size_t Cudnn::version() {
@@ -20,7 +20,7 @@ size_t Cudnn::version() {
 }
 
 const Cudnn& Cudnn::get() {
-  static const Cudnn functions = [] {
+  static const Cudnn kFunctions = [] {
     const DynamicLibrary& from = library();
     if (!from.is_loaded()) {
       throw Error(Errc::kUnsupported, fmt::format("cuDNN: {}; install cuDNN 9", from.error()));
@@ -45,7 +45,7 @@ const Cudnn& Cudnn::get() {
     need(f.set_stream(f.handle, context().stream), "setting the stream");
     return f;
   }();
-  return functions;
+  return kFunctions;
 }
 
 void Cudnn::check(int status, std::string_view what, std::source_location location) {

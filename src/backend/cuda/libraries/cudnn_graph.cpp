@@ -129,7 +129,7 @@ class Descriptor {
   template <class T>
   Descriptor& set(int name, int type, std::span<const T> values) {
     need(Cudnn::get().set_attribute(handle_, name, type, static_cast<int64_t>(values.size()),
-                                    values.data()),
+                                    static_cast<const void*>(values.data())),
          fmt::format("setting attribute {}", name));
     return *this;
   }
@@ -222,7 +222,7 @@ struct CudnnGraph::State {
       }
       int64_t got = 0;
       if (Cudnn::get().get_attribute(heuristics.handle(), kHeuristicsResults, kDescriptorType,
-                                     count, &got, handles.data()) != 0) {
+                                     count, &got, static_cast<void*>(handles.data())) != 0) {
         continue;
       }
       for (int64_t i = 0; i < got; ++i) all.push_back(std::move(some[static_cast<size_t>(i)]));
@@ -268,15 +268,15 @@ struct CudnnGraph::State {
 CudnnGraph::CudnnGraph() : state_(std::make_unique<State>()) {}
 CudnnGraph::~CudnnGraph() = default;
 
-CudnnGraph::TensorId CudnnGraph::tensor(DType dtype, std::vector<int64_t> dims,
-                                        std::vector<int64_t> strides, void* data) {
+CudnnGraph::TensorId CudnnGraph::tensor(DType dtype, const std::vector<int64_t>& dims,
+                                        const std::vector<int64_t>& strides, void* data) {
   const TensorId id = state_->add(dtype, dims, strides, false, false);
   state_->bind(id, data);
   return id;
 }
 
-CudnnGraph::TensorId CudnnGraph::inner(DType dtype, std::vector<int64_t> dims,
-                                       std::vector<int64_t> strides) {
+CudnnGraph::TensorId CudnnGraph::inner(DType dtype, const std::vector<int64_t>& dims,
+                                       const std::vector<int64_t>& strides) {
   return state_->add(dtype, dims, strides, true, false);
 }
 

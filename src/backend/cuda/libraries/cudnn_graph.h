@@ -32,9 +32,11 @@ class CudnnGraph {
   CudnnGraph& operator=(const CudnnGraph&) = delete;
 
   // An operand in device memory.
-  TensorId tensor(DType dtype, std::vector<int64_t> dims, std::vector<int64_t> strides, void* data);
+  TensorId tensor(DType dtype, const std::vector<int64_t>& dims,
+                  const std::vector<int64_t>& strides, void* data);
   // A result that only other operations read.
-  TensorId inner(DType dtype, std::vector<int64_t> dims, std::vector<int64_t> strides);
+  TensorId inner(DType dtype, const std::vector<int64_t>& dims,
+                 const std::vector<int64_t>& strides);
   // One f32 number, given with each run.
   TensorId scalar(float value, size_t rank);
 

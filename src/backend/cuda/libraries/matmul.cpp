@@ -76,8 +76,9 @@ struct Matmul::Bound {
 
   template <class T>
   void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    CublasLt::check(CublasLt::get().set_desc(&desc, attribute, &value, sizeof(value)),
-                    "describing a product");
+    CublasLt::check(
+        CublasLt::get().set_desc(&desc, attribute, static_cast<const void*>(&value), sizeof(value)),
+        "describing a product");
   }
 
   static void init(cublasLtMatrixLayoutOpaque_t& layout, DType dtype, uint64_t rows, uint64_t cols,
