@@ -132,6 +132,7 @@ Tensor Tensor::to(DType dtype) const {
 }
 
 void convert(const void* src, DType src_type, void* dst, DType dst_type, size_t n) {
+  if (n == 0) return;  // memcpy refuses the null of an empty tensor
   if (src_type == dst_type) {
     std::memcpy(dst, src, n * size_of(src_type));
     return;
