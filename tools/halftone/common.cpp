@@ -1,5 +1,7 @@
 #include "common.h"
 
+#include <charconv>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -282,6 +284,15 @@ std::string json_string(std::string_view text) {
     }
   }
   return result + '"';
+}
+
+double parse_number(std::string_view text, std::string_view flag) {
+  double value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
+    throw UsageError(fmt::format("{}: got '{}', wanted a number", flag, text));
+  }
+  return value;
 }
 
 }  // namespace halftone::cli

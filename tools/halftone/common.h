@@ -76,4 +76,7 @@ int run_verb(const VerbCall& call, CommonOptions& common, const std::function<vo
 [[nodiscard]] std::string json_string(std::string_view text);
 [[nodiscard]] std::string environment(const char* name);
 
+// The whole text as a finite number; throws UsageError naming the flag.
+[[nodiscard]] double parse_number(std::string_view text, std::string_view flag);
+
 }  // namespace halftone::cli

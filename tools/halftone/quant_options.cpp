@@ -1,7 +1,5 @@
 #include "quant_options.h"
 
-#include <charconv>
-
 #include <fmt/format.h>
 
 #include "common.h"
@@ -10,15 +8,6 @@ namespace halftone::cli {
 namespace {
 
 constexpr std::string_view kQuantType = "\"quant_type\"";
-
-double parse_number(std::string_view text, std::string_view flag) {
-  double value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size()) {
-    throw UsageError(fmt::format("{}: got '{}', wanted a number", flag, text));
-  }
-  return value;
-}
 
 // OneDiff's {"quant_type": "NAME"}; the only member it has.
 std::string quant_type_of(std::string_view json) {

@@ -45,15 +45,6 @@ Precision parse_precision(const std::string& text, std::string_view flag) {
                   text, flag == "--precision" ? ", int8 and fp8" : ""));
 }
 
-double parse_number(std::string_view text, std::string_view flag) {
-  double value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size()) {
-    throw UsageError(fmt::format("{}: got '{}', wanted a number", flag, text));
-  }
-  return value;
-}
-
 std::vector<double> parse_list(std::string_view text, std::string_view flag) {
   std::vector<double> values;
   while (!text.empty()) {
