@@ -71,6 +71,7 @@ TEST(Usage, WhatCannotBeHonouredIsRefusedByName) {
   const std::vector<Refused> table = {
       {{"--lora-weight", "0.5"}, "--lora PATH"},
       {{"--lora", "x.safetensors:much"}, "wanted a number"},
+      {{"--alpha", "nan"}, "wanted a number"},
       {{"--lora", ":0.5"}, "PATH[:WEIGHT]"},
       {{"--torch-inference"}, "no torch"},
       {{"--hf-token", "x"}, "hf download"},
