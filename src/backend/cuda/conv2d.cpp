@@ -87,10 +87,11 @@ std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
   const TensorId x_id = graph->tensor(dtype, x.dims, x.strides, p.x.data);
   const TensorId weight_id = graph->tensor(dtype, weight.dims, weight.strides, p.weight.data);
   std::vector<TensorId> added;
-  const auto operand = [&](Role role, std::vector<int64_t> dims, std::vector<int64_t> strides) {
+  const auto operand = [&](Role role, const std::vector<int64_t>& dims,
+                           const std::vector<int64_t>& strides) {
     const TensorView* view = find_view(p.desc, p.operands, role);
     if (fused && view != nullptr) {
-      added.push_back(graph->tensor(dtype, std::move(dims), std::move(strides), view->data));
+      added.push_back(graph->tensor(dtype, dims, strides, view->data));
     }
   };
   operand(Role::kBias, {1, channels, 1, 1}, {channels, 1, channels, channels});
