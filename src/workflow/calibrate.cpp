@@ -181,9 +181,7 @@ class Calibrator {
 
   void choose_prompts() {
     prompts_ = options_.prompts;
-    const fs::path own = model_.checkpoint->path() / kPromptFile;
-    std::error_code ignored;
-    if (prompts_.empty() && fs::is_regular_file(own, ignored)) prompts_ = lines_of(own);
+    if (prompts_.empty()) prompts_ = calibration_prompts(model_);
     if (options_.batch_size < 1 || options_.calib_size < 1) {
       throw Error(Errc::kInvalidArgument,
                   fmt::format("calibrate: got size {} and batch {}, wanted at least 1",
@@ -320,6 +318,13 @@ class Calibrator {
 };
 
 }  // namespace
+
+std::vector<std::string> calibration_prompts(const Model& model) {
+  const fs::path file = model.checkpoint->path() / kPromptFile;
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return {};
+  return lines_of(file);
+}
 
 CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options) {
   return Calibrator(device, options).run();

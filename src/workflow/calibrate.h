@@ -4,10 +4,14 @@
 #include "halftone/calibrate.h"
 
 #include "backend/backend.h"
+#include "workflow/model.h"
 
 namespace halftone::workflow {
 
 [[nodiscard]] CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options);
+
+// Of the model's folder (prompts/calibration.txt); empty when it brings none.
+[[nodiscard]] std::vector<std::string> calibration_prompts(const Model& model);
 
 // As halftone::calibrate_if_missing.
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session);

@@ -1,0 +1,23 @@
+// The rest of a graph from some node on, with the values that it takes from before as inputs: what
+// a change of one layer costs to evaluate again.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace halftone::workflow {
+
+struct Suffix {
+  graph::Graph graph;  // outputs as those of the whole graph, as far as they are computed here
+  // The values that cross the cut, in `graph` as inputs named suffix_input(id); their rates stay.
+  std::vector<graph::ValueId> inputs;
+};
+
+[[nodiscard]] std::string suffix_input(graph::ValueId id);
+
+// Nodes from `first` on, and the load-stage nodes before it that they read.
+[[nodiscard]] Suffix suffix_of(const graph::Graph& graph, size_t first);
+
+}  // namespace halftone::workflow
