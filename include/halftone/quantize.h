@@ -21,6 +21,12 @@ struct QuantizedLayer {
   uint64_t num_weights = 0;
 };
 
+// What the widths of a search are to keep low: the noise share of the denoiser's output (kSqnr),
+// the loss of SSIM of the pictures that it predicts, or as MixDQ (kAuto) the latter for
+// feed-forward and cross-attention layers, the former for the others. kUniform searches nothing:
+// every layer has the target's width.
+enum class BitObjective : uint8_t { kSqnr, kSsim, kAuto, kUniform };
+
 struct QuantizeOptions {
   SessionOptions session;  // precision, quantization: as for generate
   std::string output;      // recipe file to write, and beside it <name>.layers.json; empty = none
@@ -33,6 +39,9 @@ struct QuantizeOptions {
   std::string quant_layers;           // OneDiff's {"layer": {"ssim": x}}: only the best of these
   double top_percentage = 90;         // of them
   std::optional<double> target_bits;  // search: mean weight bits, 2 to 8
+  std::optional<double> target_act_bits;         // search: mean bits of inputs, 4 to 8
+  BitObjective objective = BitObjective::kSqnr;  // of the search
+  std::string protect;  // layers whose inputs stay as they are: one a line, or MixDQ's .pt list
 };
 
 struct QuantizeReport {

@@ -3,155 +3,238 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <map>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "halftone/error.h"
 
-#include "base/file.h"
-#include "quant/imports/mixdq.h"
 #include "quant/search.h"
-#include "workflow/layer_sqnr.h"
 #include "workflow/model.h"
-#include "workflow/plans.h"
+#include "workflow/quantization.h"
 
 namespace halftone::workflow {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr std::array<int64_t, 3> kWidths = {2, 4, 8};
+constexpr std::array<int, 3> kWeightWidths = {2, 4, 8};
+constexpr std::array<int, 2> kInputWidths = {4, 8};
 constexpr double kTolerance = 0.02;  // bits, MixDQ's
-constexpr double kMostSqnr = 100;    // dB; equal outputs are infinitely good
 
-// Share of a layer's output energy that is error. Its sum is minimised: a sum of decibels would buy
-// many fine layers with a few that are lost.
-double noise_share(double sqnr) { return std::pow(10.0, -sqnr / 10.0); }
-
-quant::Recipe with_width(quant::Recipe recipe, int64_t bits) {
+quant::Recipe with_weights(quant::Recipe recipe, int bits) {
   for (quant::Rule& rule : recipe.rules) {
     if (rule.spec.weight) rule.spec.weight->bits = bits;
   }
   return recipe;
 }
 
-// Removes the file when it leaves.
-struct TemporaryFile {
-  fs::path path;
-  ~TemporaryFile() {
-    std::error_code ignored;
-    fs::remove(path, ignored);
+// Inputs alone.
+quant::Recipe with_inputs(quant::Recipe recipe, int bits) {
+  for (quant::Rule& rule : recipe.rules) {
+    rule.spec.weight.reset();
+    if (rule.spec.activation) rule.spec.activation->bits = bits;
   }
+  return recipe;
+}
+
+std::string weight_format(int bits) { return fmt::format("w{}", bits); }
+std::string input_format(int bits) { return fmt::format("a{}", bits); }
+
+size_t format_index(const SensitivityTable& table, const std::string& name) {
+  const auto found = std::ranges::find(table.formats, name);
+  check_internal(found != table.formats.end(), "the table lacks a format");
+  return static_cast<size_t>(found - table.formats.begin());
+}
+
+// MixDQ's content group: what the text and the feed-forward layers decide.
+bool is_content(const std::string& layer) {
+  return layer.find("attn2") != std::string::npos || layer.find("ff") != std::string::npos;
+}
+
+// One of the two programs: widths of weights or of inputs.
+class Program {
+ public:
+  Program(const SensitivityTable& table, const BitTargets& targets, bool inputs)
+      : targets_(targets), option_(inputs ? "--target-act-bits" : "--target-bits") {
+    std::vector<int> widths(kWeightWidths.begin(), kWeightWidths.end());
+    if (inputs) widths.assign(kInputWidths.begin(), kInputWidths.end());
+    widths_ = widths;
+    for (const LayerSensitivity& layer : table.layers) add(table, layer, inputs);
+  }
+
+  [[nodiscard]] bool empty() const { return names_.empty(); }
+
+  // Widths of the layers, by name.
+  quant::BitTable solve(double target, double& mean, double& noise) {
+    if (targets_.objective == BitObjective::kUniform) return uniform(target, mean, noise);
+    const auto chosen =
+        quant::select_options(classes_, budget(target + kTolerance), budget(target - kTolerance));
+    if (!chosen) {
+      throw Error(Errc::kUnsupported, fmt::format("{} {}: no choice of {} bits has this mean",
+                                                  option_, target, fmt::join(widths_, ", ")));
+    }
+    return table_of(chosen->chosen, mean, noise);
+  }
+
+  [[nodiscard]] std::string front() const {
+    std::string text;
+    for (const quant::Selection& point : quant::pareto_hull(classes_)) {
+      text += fmt::format("{:.4f} {:.5g}\n", bits_of(point.cost), -point.value);
+    }
+    return text;
+  }
+
+ private:
+  void add(const SensitivityTable& table, const LayerSensitivity& layer, bool inputs) {
+    const int64_t count = inputs ? layer.num_inputs : layer.num_weights;
+    std::vector<quant::Option> options;
+    for (const int width : widths_) {
+      const size_t format =
+          format_index(table, inputs ? input_format(width) : weight_format(width));
+      const std::optional<Effect>& effect = layer.effects[format];
+      if (!effect) return;
+      options.push_back({count * width, -loss(layer.name, *effect)});
+    }
+    if (inputs && std::ranges::find(targets_.protect, layer.name) != targets_.protect.end()) return;
+    names_.push_back(layer.name);
+    classes_.push_back(std::move(options));
+    total_ += count;
+  }
+
+  [[nodiscard]] double loss(const std::string& layer, const Effect& effect) const {
+    switch (targets_.objective) {
+      case BitObjective::kSsim:
+        return effect.ssim_loss;
+      case BitObjective::kAuto:
+        return is_content(layer) ? effect.ssim_loss : effect.noise;
+      case BitObjective::kSqnr:
+      case BitObjective::kUniform:
+        break;
+    }
+    return effect.noise;
+  }
+
+  [[nodiscard]] int64_t budget(double bits) const {
+    return static_cast<int64_t>(std::floor(bits * static_cast<double>(total_)));
+  }
+  [[nodiscard]] double bits_of(int64_t cost) const {
+    return static_cast<double>(cost) / static_cast<double>(total_);
+  }
+
+  quant::BitTable uniform(double target, double& mean, double& noise) const {
+    const auto found = std::ranges::find(widths_, static_cast<int>(std::lround(target)));
+    if (found == widths_.end() || static_cast<double>(*found) != target) {
+      throw Error(Errc::kInvalidArgument, fmt::format("{}: got {}, uniform widths are {}", option_,
+                                                      target, fmt::join(widths_, ", ")));
+    }
+    const std::vector<size_t> chosen(names_.size(), static_cast<size_t>(found - widths_.begin()));
+    return table_of(chosen, mean, noise);
+  }
+
+  quant::BitTable table_of(const std::vector<size_t>& chosen, double& mean, double& noise) const {
+    quant::BitTable result;
+    int64_t cost = 0;
+    for (size_t i = 0; i < names_.size(); ++i) {
+      const quant::Option& option = classes_[i][chosen[i]];
+      result[names_[i]] = widths_[chosen[i]];
+      cost += option.cost;
+      noise -= option.value;
+    }
+    mean = bits_of(cost);
+    return result;
+  }
+
+  const BitTargets& targets_;
+  std::string_view option_;
+  std::vector<int> widths_;
+  std::vector<std::string> names_;
+  std::vector<std::vector<quant::Option>> classes_;
+  int64_t total_ = 0;
 };
 
-std::map<std::string, double> measure(backend::Device& device, const SessionOptions& session,
-                                      const GenerateOptions& generate,
-                                      const quant::Recipe& recipe) {
-  const TemporaryFile file{fs::temp_directory_path() /
-                           fmt::format("halftone-{}.json", recipe.hash().substr(0, 16))};
-  write_file_atomically(file.path, quant::to_json(recipe));
-  SessionOptions with_recipe = session;
-  with_recipe.quantization.recipe = file.path.string();
-  std::map<std::string, double> sqnr;
-  for (const LayerComparison& layer : layer_sqnr(device, with_recipe, generate)) {
-    sqnr[layer.name] = std::clamp(layer.sqnr, -kMostSqnr, kMostSqnr);
+void check_targets(const BitTargets& targets) {
+  if (!(targets.weights >= 2 && targets.weights <= 8)) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("--target-bits: got {}, wanted 2 to 8", targets.weights));
   }
-  return sqnr;
+  if (targets.inputs && !(*targets.inputs >= 4 && *targets.inputs <= 8)) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("--target-act-bits: got {}, wanted 4 to 8", *targets.inputs));
+  }
 }
 
-std::map<std::string, int64_t> weight_counts(backend::Device& device, const Model& model) {
-  PlanOptions plain;
-  plain.precision = Precision::kF32;
-  const PlanMaker plans(model, device, plain);
-  const int64_t extent = model.facts.sample_size;
-  const graph::Graph graph =
-      plans.graph("unet", {{"batch", 1},
-                           {"height", extent},
-                           {"width", extent},
-                           {"text_tokens", model.tokenizers.front()->max_length()},
-                           {"cfg", 1}});
-  std::map<std::string, int64_t> counts;
-  for (const graph::Node& node : graph.nodes()) {
-    if (!quant::is_layer(graph, node)) continue;
-    for (const graph::Operand& operand : node.inputs) {
-      if (operand.role != graph::Role::kWeight) continue;
-      counts[node.name] = graph.type(operand.value).shape.num_elements();
+void check_protected(const BitTargets& targets, const SensitivityTable& table) {
+  for (const std::string& name : targets.protect) {
+    if (std::ranges::find(table.layers, name, &LayerSensitivity::name) != table.layers.end()) {
+      continue;
     }
-  }
-  return counts;
-}
-
-// A rule that gives one layer its weight bits.
-void add_width(const quant::Recipe& base, const std::string& layer, int64_t bits, double sqnr,
-               quant::Recipe& recipe) {
-  const quant::RuleMatcher matcher(base);
-  for (const quant::LayerKind kind : {quant::LayerKind::kLinear, quant::LayerKind::kConv}) {
-    quant::LayerSpec spec = matcher.choose(layer, kind).spec;
-    if (!spec.weight) continue;
-    spec.weight->bits = bits;
-    recipe.rules.push_back({quant::exact_pattern(layer), kind, spec,
-                            fmt::format("search: {} bits, {:.1f} dB", bits, sqnr)});
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("--protect: '{}' is no layer that the recipe quantizes", name));
   }
 }
 
 }  // namespace
 
-BitSearch search_bits(backend::Device& device, const SessionOptions& session,
-                      const GenerateOptions& generate, double target_bits) {
-  if (!(target_bits >= 2 && target_bits <= 8)) {
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("--target-bits: got {}, wanted 2 to 8", target_bits));
+std::vector<SensitivityFormat> bit_formats(const quant::Recipe& base, bool inputs) {
+  std::vector<SensitivityFormat> formats;
+  for (const int bits : kWeightWidths) {
+    formats.push_back({weight_format(bits), with_weights(base, bits)});
   }
-  const Model model = open_model(session.model, session.cache_dir, session.logger);
-  const auto base = recipe_of(session.quantization, Precision::kI8, model);
-  const auto counts = weight_counts(device, model);
-  std::array<std::map<std::string, double>, kWidths.size()> sqnr;
-  for (size_t i = 0; i < kWidths.size(); ++i) {
-    sqnr[i] = measure(device, session, generate, with_width(*base, kWidths[i]));
+  if (!inputs) return formats;
+  for (const int bits : kInputWidths) {
+    formats.push_back({input_format(bits), with_inputs(base, bits)});
   }
-  std::vector<std::string> names;
-  std::vector<std::vector<quant::Option>> classes;
-  int64_t total = 0;
-  for (const auto& [name, ignored] : sqnr.back()) {
-    const int64_t count = counts.at(name);
-    std::vector<quant::Option> options;
-    for (size_t i = 0; i < kWidths.size(); ++i) {
-      if (sqnr[i].contains(name))
-        options.push_back({count * kWidths[i], -noise_share(sqnr[i].at(name))});
-    }
-    if (options.size() != kWidths.size()) continue;
-    names.push_back(name);
-    classes.push_back(std::move(options));
-    total += count;
-  }
-  const auto budget = [&](double bits) {
-    return static_cast<int64_t>(std::floor(bits * static_cast<double>(total)));
-  };
-  const auto chosen = quant::select_options(classes, budget(target_bits + kTolerance),
-                                            budget(target_bits - kTolerance));
-  if (!chosen) {
-    throw Error(
-        Errc::kUnsupported,
-        fmt::format("--target-bits {}: no choice of 2, 4 and 8 bits has this mean", target_bits));
-  }
+  return formats;
+}
+
+BitSearch choose_bits(const quant::Recipe& base, const SensitivityTable& table,
+                      const BitTargets& targets) {
+  check_targets(targets);
+  check_protected(targets, table);
   BitSearch result;
-  result.recipe = with_width(*base, 8);
-  result.recipe.scheme = fmt::format("mixed-w{:.2f}a8", target_bits);
-  for (size_t i = 0; i < names.size(); ++i) {
-    const size_t width = chosen->chosen[i];
-    if (kWidths[width] < 8) {
-      add_width(*base, names[i], kWidths[width], sqnr[width].at(names[i]), result.recipe);
-    }
+  Program weights(table, targets, false);
+  result.weights = weights.solve(targets.weights, result.bits, result.noise);
+  result.front = weights.front();
+  if (targets.inputs) {
+    Program inputs(table, targets, true);
+    double mean = 0;
+    result.inputs = inputs.solve(*targets.inputs, mean, result.noise);
+    result.act_bits = mean;
   }
-  result.bits = static_cast<double>(chosen->cost) / static_cast<double>(total);
-  result.noise = -chosen->value;
-  for (const quant::Selection& point : quant::pareto_hull(classes)) {
-    result.front +=
-        fmt::format("{:.4f} {:.5g}\n", static_cast<double>(point.cost) / static_cast<double>(total),
-                    -point.value);
+  result.recipe = base;
+  result.recipe.scheme =
+      fmt::format("mixed-w{:.2f}a{:.4g}", targets.weights, targets.inputs.value_or(8.0));
+  const quant::RuleMatcher matcher(base);
+  for (const LayerSensitivity& layer : table.layers) {
+    const auto weight = result.weights.find(layer.name);
+    if (weight == result.weights.end()) continue;
+    const quant::LayerSpec before = matcher.choose(layer.name, layer.kind).spec;
+    quant::LayerSpec spec = before;
+    spec.weight->bits = weight->second;
+    const auto input = result.inputs.find(layer.name);
+    if (spec.activation && input != result.inputs.end()) spec.activation->bits = input->second;
+    if (std::ranges::find(targets.protect, layer.name) != targets.protect.end()) {
+      spec.activation.reset();
+      spec.smooth = false;
+    }
+    if (spec == before) continue;
+    result.recipe.rules.push_back(
+        {quant::exact_pattern(layer.name), layer.kind, spec,
+         fmt::format("search: w{}{}", weight->second,
+                     spec.activation ? fmt::format("a{}", spec.activation->bits) : "")});
   }
   return result;
+}
+
+BitSearch search_bits(backend::Device& device, const SessionOptions& session,
+                      const GenerateOptions& generate, const BitTargets& targets) {
+  check_targets(targets);
+  const Model model = open_model(session.model, session.cache_dir, session.logger);
+  const auto base = recipe_of(session.quantization, Precision::kI8, model);
+  SensitivityOptions options;
+  options.formats = bit_formats(*base, targets.inputs.has_value());
+  options.ssim =
+      targets.objective == BitObjective::kSsim || targets.objective == BitObjective::kAuto;
+  return choose_bits(*base, measure_sensitivity(device, session, generate, options), targets);
 }
 
 }  // namespace halftone::workflow

@@ -100,10 +100,28 @@ class Quantizer {
       const auto base = recipe_of(session_.quantization, session_.precision, model_);
       if (base) return quant::only_layers(*base, layers);
     }
-    if (!options_.target_bits) return std::nullopt;
+    if (!options_.target_bits && !options_.target_act_bits) return std::nullopt;
     calibrate_if_missing(device_, session_);
-    BitSearch found = search_bits(device_, session_, options_.generate, *options_.target_bits);
+    return searched_recipe();
+  }
+
+  // The widths are written as MixDQ's files too.
+  quant::Recipe searched_recipe() {
+    BitTargets targets;
+    targets.weights = options_.target_bits.value_or(8);
+    targets.inputs = options_.target_act_bits;
+    targets.objective = options_.objective;
+    BitSearch found = search_bits(device_, session_, options_.generate, targets);
     report_.front = found.front;
+    const fs::path path = options_.output;
+    const auto put = [&](const char* extension, const quant::BitTable& table) {
+      if (table.empty() || path.empty()) return;
+      const fs::path file = fs::path(path).replace_extension(extension);
+      write_file_atomically(file, quant::print_bit_table(table));
+      report_.files.push_back(file.string());
+    };
+    put(".weight.yaml", found.weights);
+    put(".act.yaml", found.inputs);
     return std::move(found.recipe);
   }
 

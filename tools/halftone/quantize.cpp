@@ -17,8 +17,15 @@ struct QuantizeArgs {
   std::string output = "recipe.json";
   bool install = false, sqnr = false;
   std::string weight_bits, act_bits, quant_layers;
-  double top_percentage = 90, target_bits = 0;
+  double top_percentage = 90, target_bits = 0, target_act_bits = 0;
+  std::string sensitivity = "sqnr", protect;
 };
+
+BitObjective objective_of(const std::string& name) {
+  if (name == "ssim") return BitObjective::kSsim;
+  if (name == "auto") return BitObjective::kAuto;
+  return name == "uniform" ? BitObjective::kUniform : BitObjective::kSqnr;
+}
 
 void quantize(const CLI::App& app, const QuantizeArgs& a) {
   QuantizeOptions options;
@@ -38,6 +45,9 @@ void quantize(const CLI::App& app, const QuantizeArgs& a) {
   options.quant_layers = a.quant_layers;
   options.top_percentage = a.top_percentage;
   if (a.target_bits > 0) options.target_bits = a.target_bits;
+  if (a.target_act_bits > 0) options.target_act_bits = a.target_act_bits;
+  options.objective = objective_of(a.sensitivity);
+  options.protect = a.protect;
   const QuantizeReport report = halftone::quantize(options);
   if (!a.common.json.empty()) write_json(a.common, to_json(report));
   if (json_on_stdout(a.common)) return;
@@ -70,7 +80,19 @@ int run_quantize(Args args) {
   app.add_option("--top-percentage", a.top_percentage, "Of these layers (default 90)")
       ->group(kGroup);
   app.add_option("--target-bits", a.target_bits,
-                 "Search 2, 4 or 8 bits a layer with this mean (draws the prompt three times)")
+                 "Search weights of 2, 4 or 8 bits a layer with this mean")
+      ->group(kGroup);
+  app.add_option("--target-act-bits", a.target_act_bits,
+                 "Search inputs of 4 or 8 bits a layer with this mean")
+      ->group(kGroup);
+  app.add_option("--sensitivity", a.sensitivity,
+                 "What the search keeps low: sqnr (noise of the denoiser's output, default), ssim "
+                 "(of predicted pictures), auto (MixDQ's groups: ssim for ff and attn2), uniform "
+                 "(no search)")
+      ->check(CLI::IsMember({"sqnr", "ssim", "auto", "uniform"}))
+      ->group(kGroup);
+  app.add_option("--protect,--act-protect", a.protect,
+                 "Layers whose inputs stay as they are, one a line (MixDQ's .pt list too)")
       ->group(kGroup);
   app.add_flag("--install", a.install,
                "Also put recipe and record into the model's folder, where --precision auto finds "
