@@ -57,7 +57,9 @@ struct QuantizationOptions {
   std::optional<double> alpha;    // SmoothQuant
   std::optional<bool> smooth;     // false: no SmoothQuant
   std::optional<bool> per_token;  // inputs of linears: dynamic per token, or static per tensor
-  std::map<std::string, double> alphas;       // pattern -> alpha
+  std::map<std::string, double> alphas;  // pattern -> alpha
+  // Attentions in 8 bits: "fp8", "int8-fp8" or "none"; empty = FP8 at level 4 of an FP8 scheme.
+  std::string attention;
   std::string policy = "default";             // which layers stay as they are
   std::vector<std::string> exclude, include;  // patterns of layer names
   std::string collect_method;                 // empty = the scheme's

@@ -110,5 +110,37 @@ TEST(FoldQuantize, CanBeSwitchedOff) {
   EXPECT_EQ(count(graph, "dequantize"), 5U);
 }
 
+// q and k by head and token through reshapes, v per tensor; probabilities rounded.
+TEST(FoldQuantize, AttentionTakesCodes) {
+  constexpr std::string_view kAttention = R"(input %0 "x" f32[2,3,8] step
+node "parts" reshape{shape=2,3,2,4} x=%0 -> %1 f32[2,3,2,4] step
+node "q" quantize{dtype=i8 bits=8 granularity=per_token dynamic=true narrow=false} x=%1 -> %2 i8[2,3,2,4] step %3 f32[12] step
+node "dq" dequantize{dtype=f32 bits=8 granularity=per_token} x=%2 x_scale=%3 -> %4 f32[2,3,2,4] step
+node "joined" reshape{shape=2,3,8} x=%4 -> %5 f32[2,3,8] step
+literal %6 "s" f32[1] cdcc4c3d
+node "v" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%0 x_scale=%6 -> %7 f8e4m3[2,3,8] step
+node "dv" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%7 x_scale=%6 -> %8 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.5 causal=false probabilities=f8e4m3} q=%5 k=%5 v=%8 -> %9 f32[2,3,8] step
+output "y" %9
+)";
+  Graph graph = graph::parse(kAttention);
+  const std::vector<float> wanted = evaluated(graph);
+  run_passes(graph, {});
+  EXPECT_EQ(count(graph, "dequantize"), 0U) << print(graph);
+  EXPECT_NE(print(graph).find("q_scale="), std::string::npos) << print(graph);
+  EXPECT_NE(print(graph).find("v_scale="), std::string::npos);
+  const std::vector<float> got = evaluated(graph);
+  for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(got[i], wanted[i], 1e-5F) << i;
+  // A kernel that takes no codes: an exact simulation stays.
+  CompileOptions options;
+  options.has_kernel = [](const graph::OpDesc& desc) {
+    return desc.input(graph::Role::kQScale) == nullptr;
+  };
+  Graph apart = graph::parse(kAttention);
+  run_passes(apart, options);
+  EXPECT_EQ(count(apart, "dequantize"), 2U) << print(apart);
+  EXPECT_EQ(evaluated(apart), wanted);
+}
+
 }  // namespace
 }  // namespace halftone::compile

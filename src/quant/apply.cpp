@@ -9,6 +9,7 @@
 
 #include "halftone/error.h"
 
+#include "quant/attention.h"
 #include "quant/smooth.h"
 #include "tensor/quantized.h"
 
@@ -37,6 +38,7 @@ struct Group {
 };
 
 LayerKind kind_of(const Node& node) {
+  if (is_attention(node)) return LayerKind::kAttention;
   return std::holds_alternative<graph::Conv2d>(node.attrs) ? LayerKind::kConv : LayerKind::kLinear;
 }
 
@@ -47,17 +49,25 @@ void leave(Layer& layer, std::string why) {
 
 std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
   const RuleMatcher matcher(recipe);
+  const bool with_attention = recipe.has_attention();
   std::vector<Layer> layers;
   for (size_t i = 0; i < graph.nodes().size(); ++i) {
     const Node& node = graph.nodes()[i];
-    if (!is_layer(graph, node)) continue;
+    if (!is_layer(graph, node) && !(with_attention && is_attention(node))) continue;
     RuleMatcher::Choice choice = matcher.choose(node.name, kind_of(node));
     Layer layer{.node = i, .spec = choice.spec, .report = {}, .row_scale = {}, .columns = {}};
     layer.report.name = node.name;
     layer.report.kind = kind_of(node);
     layer.report.why = std::move(choice.why);
     const Rate rate = graph.value(node.outputs[0]).rate;
-    if (layer.spec.weight && rate == Rate::kSchedule) {
+    if (layer.report.kind == LayerKind::kAttention) {
+      layer.spec.weight.reset();
+      layer.spec.activation.reset();
+      if (layer.spec.attention && head_width(graph, node) % kAttentionHeadStep != 0) {
+        leave(layer, fmt::format("heads of {} channels, wanted a multiple of {}",
+                                 head_width(graph, node), kAttentionHeadStep));
+      }
+    } else if (layer.spec.weight && rate == Rate::kSchedule) {
       leave(layer, "computed once a schedule row");
     } else if (layer.spec.activation && rate == Rate::kPrompt) {
       layer.spec.activation.reset();
@@ -85,12 +95,14 @@ class Applier {
     make_groups();
     for (const Group& group : groups_) smooth(group);
     for (const Group& group : groups_) quantize_input(group);
+    for (Layer& layer : layers_) quantize_attention_of(layer);
     for (Layer& layer : layers_) change_weight(layer);
     editor_.commit();
     Applied applied;
     for (Layer& layer : layers_) {
       layer.report.weight = layer.spec.weight;
       layer.report.activation = layer.spec.activation;
+      layer.report.attention = layer.spec.attention;
       applied.layers.push_back(std::move(layer.report));
     }
     return applied;
@@ -101,22 +113,70 @@ class Applier {
     return record_ == nullptr ? nullptr : record_->find(layer.report.name);
   }
 
+  [[noreturn]] void lack_record(const Layer& layer) const {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("recipe '{}' needs a calibration record ({} has a static scale); run "
+                            "'halftone calibrate' and give --ranges",
+                            recipe_.scheme, layer.report.name));
+  }
+
   void need_statistics(Layer& layer) const {
     const LayerSpec& spec = layer.spec;
+    if (spec.attention) need_attention_statistics(layer);
     if (!spec.activation) return;
     if (layer.report.kind == LayerKind::kConv) layer.spec.smooth = false;
     const bool given = spec.input_amax || spec.input_low;
     const bool needs = spec.smooth || (!spec.activation->dynamic && !given);
     if (!needs) return;
-    if (record_ == nullptr) {
-      throw Error(Errc::kInvalidArgument,
-                  fmt::format("recipe '{}' needs a calibration record ({} has a static scale); run "
-                              "'halftone calibrate' and give --ranges",
-                              recipe_.scheme, layer.report.name));
-    }
+    if (record_ == nullptr) lack_record(layer);
     const ValueStats* stats = stats_of(layer);
     const bool fits = stats != nullptr && stats->channels == graph_.type(input(layer)).shape[-1];
     if (!fits) leave(layer, "not in the calibration record");
+  }
+
+  // Statistics of an operand of an attention, or null.
+  [[nodiscard]] const ValueStats* stats_of(const Layer& layer, Role role) const {
+    const ValueStats* stats = record_->find(operand_name(layer.report.name, role));
+    const ValueId x = operand_of(graph_.nodes()[layer.node], role);
+    return stats != nullptr && stats->channels == graph_.type(x).shape[-1] ? stats : nullptr;
+  }
+
+  void need_attention_statistics(Layer& layer) const {
+    const AttentionSpec& spec = *layer.spec.attention;
+    if (spec.qk.dynamic && spec.v.dynamic) return;
+    if (record_ == nullptr) lack_record(layer);
+    for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
+      if (stats_of(layer, role) == nullptr) {
+        return leave(layer,
+                     "q, k and v are not in the calibration record; calibrate with --restart");
+      }
+    }
+  }
+
+  // The largest |v|, as the smoothed rows of to_v make it.
+  [[nodiscard]] float largest_value(const Layer& layer) const {
+    const std::vector<float>& columns = stats_of(layer, Role::kV)->column_amax;
+    const size_t from = editor_.producer_index(operand_of(graph_.nodes()[layer.node], Role::kV));
+    const auto maker = std::ranges::find(layers_, from, &Layer::node);
+    const bool scaled = maker != layers_.end() && maker->row_scale.size() == columns.size();
+    float amax = 0.0F;
+    for (size_t j = 0; j < columns.size(); ++j) {
+      amax = std::max(amax, scaled ? columns[j] * maker->row_scale[j] : columns[j]);
+    }
+    return amax;
+  }
+
+  void quantize_attention_of(Layer& layer) {
+    if (!layer.spec.attention) return;
+    const AttentionSpec& spec = *layer.spec.attention;
+    if (spec.qk.dynamic && spec.v.dynamic) {
+      return quantize_attention(editor_, layer.node, spec, nullptr);
+    }
+    const auto largest = [&](Role role) {
+      return amax_of(*stats_of(layer, role), {.method = Collect::Method::kMax});
+    };
+    const AttentionRanges ranges{largest(Role::kQ), largest(Role::kK), largest_value(layer)};
+    quantize_attention(editor_, layer.node, spec, &ranges);
   }
 
   [[nodiscard]] ValueId input(const Layer& layer) const {
@@ -225,16 +285,10 @@ class Applier {
     }
     const ValueStats* stats = stats_of(layers_[group.layers.front()]);
     const bool ema = recipe_.collect.compat == Collect::Compat::kMixdq;
-    const float low = std::min(0.0F, spec.input_low ? *spec.input_low
-                                     : ema          ? stats->ema_low
-                                                    : stats->low);
-    const float high = std::max(0.0F, spec.input_high ? *spec.input_high
-                                      : ema           ? stats->ema_high
-                                                      : stats->high);
-    const auto steps = static_cast<float>((int64_t{1} << q.bits) - 1);
-    const float scale = std::max((high - low) / steps, kMinScale);
-    const auto zero = static_cast<int32_t>(std::nearbyint(-low / scale));
-    return {scale, zero - (1 << (q.bits - 1)), std::max(-low, high)};
+    const float low = spec.input_low ? *spec.input_low : ema ? stats->ema_low : stats->low;
+    const float high = spec.input_high ? *spec.input_high : ema ? stats->ema_high : stats->high;
+    const AsymmetricRange range = asymmetric_range(low, high, q.bits);
+    return {range.scale, range.zero, std::max({0.0F, -low, high})};
   }
 
   void quantize_input(const Group& group) {
@@ -284,7 +338,12 @@ class Applier {
       return graph_.add_weight(value.constant->weight, {DType::kF32, value.type.shape});
     }
     const Node* node = editor_.producer(weight);
-    if (node == nullptr || !std::holds_alternative<graph::Transpose>(node->attrs)) return weight;
+    if (node == nullptr) return weight;
+    // Rounded to what the model computes in: the value before is exact.
+    if (std::holds_alternative<graph::Cast>(node->attrs)) {
+      return exact_weight(operand_of(*node, Role::kX));
+    }
+    if (!std::holds_alternative<graph::Transpose>(node->attrs)) return weight;
     const graph::OpAttrs attrs = node->attrs;
     const std::string name = node->name;
     return editor_.add(attrs, {{Role::kX, exact_weight(operand_of(*node, Role::kX))}}, name);
@@ -356,6 +415,7 @@ std::vector<LayerReport> resolve(const Graph& graph, const Recipe& recipe) {
   for (Layer& layer : choose_layers(graph, recipe)) {
     layer.report.weight = layer.spec.weight;
     layer.report.activation = layer.spec.activation;
+    layer.report.attention = layer.spec.attention;
     reports.push_back(std::move(layer.report));
   }
   return reports;

@@ -17,6 +17,7 @@ struct LayerReport {
   std::string name;
   LayerKind kind = LayerKind::kLinear;
   std::optional<QuantSpec> weight, activation;  // nothing: kept as it was
+  std::optional<AttentionSpec> attention;
   float input_amax = 0;   // largest magnitude that is kept, after smoothing; 0 when dynamic
   float input_scale = 0;  // 0 when dynamic
   std::string smoothing;  // "", "in <node>" (folded), "in the quantizer"
@@ -39,6 +40,9 @@ struct Applied {
 //   smoothed layers, the record's plain maximum for other linears (hist:P, mse and trt9 apply to
 //   them too), and `collect` for convolutions.
 // Weights are quantized by load-stage nodes, per output channel or per tensor.
+// Attentions with an attention spec: quant/attention.h. Their static scales are those of the plain
+// maxima, v's of the maxima of its columns where to_v was smoothed. They are listed only when the
+// recipe has rules for them.
 // Layers at schedule rate are left alone (computed once a row); layers at prompt rate (text keys
 // and values) get quantized weights only.
 // `record` may be null when recipe.needs_record() is false. A layer that needs statistics which the

@@ -66,8 +66,11 @@ ValueId Editor::operand(size_t node, Role role) const {
 
 void Editor::set_operand(size_t node, Role role, ValueId value) { edits_[node][role] = value; }
 
+void Editor::set_attrs(size_t node, graph::OpAttrs attrs) { new_attrs_[node] = std::move(attrs); }
+
 void Editor::commit() {
   std::vector<Node> nodes = graph_.nodes();
+  for (auto& [index, attrs] : new_attrs_) nodes[index].attrs = std::move(attrs);
   for (const auto& [index, roles] : edits_) {
     for (const auto& [role, value] : roles) {
       for (Operand& operand : nodes[index].inputs) {

@@ -32,6 +32,8 @@ class Editor {
   [[nodiscard]] graph::ValueId operand(size_t node, graph::Role role) const;
   void set_operand(size_t node, graph::Role role, graph::ValueId value);
 
+  void set_attrs(size_t node, graph::OpAttrs attrs);
+
   // Puts every node right before its first user, originals in their order, and verifies.
   void commit();
 
@@ -39,6 +41,7 @@ class Editor {
   graph::Graph& graph_;
   std::vector<size_t> producer_, uses_;
   std::map<size_t, std::map<graph::Role, graph::ValueId>> edits_;
+  std::map<size_t, graph::OpAttrs> new_attrs_;
 };
 
 [[nodiscard]] graph::ValueId operand_of(const graph::Node& node, graph::Role role);

@@ -11,6 +11,7 @@
 #include "halftone/error.h"
 
 #include "graph/ops/reduce.h"
+#include "tensor/quantized.h"
 
 namespace halftone::quant {
 namespace {
@@ -135,7 +136,9 @@ Recorder::Recorder(CalibrationRecord& record, std::vector<Tap> taps, int num_ste
     auto [it, fresh] = record_.values.try_emplace(tap.value);
     ValueStats& stats = it->second;
     if (fresh) {
-      if (record_.samples > 0) refuse(fmt::format("does not hold the value '{}'", tap.value));
+      if (record_.samples > 0)
+        refuse(fmt::format(
+            "was made by another version or for another model: it does not hold '{}'", tap.value));
       stats.channels = tap.channels;
       for (auto* row : {&stats.sum, &stats.max, &stats.min}) row->assign(steps, 0.0F);
       stats.calls.assign(steps, 0);
@@ -264,6 +267,15 @@ float amax_of(const ValueStats& stats, const Collect& collect, int64_t bits) {
       return mse_amax(stats, bits);
   }
   return largest(stats);
+}
+
+AsymmetricRange asymmetric_range(float low, float high, int64_t bits) {
+  low = std::min(0.0F, low);
+  high = std::max(0.0F, high);
+  const auto steps = static_cast<float>((int64_t{1} << bits) - 1);
+  const float scale = std::max((high - low) / steps, kMinScale);
+  const auto zero = static_cast<int32_t>(std::nearbyint(-low / scale));
+  return {scale, zero - (1 << (bits - 1))};
 }
 
 }  // namespace halftone::quant

@@ -63,4 +63,12 @@ struct Collect {
 // >= 0 and finite. `bits` of the quantizer that will use it matter to mse alone.
 [[nodiscard]] float amax_of(const ValueStats& stats, const Collect& collect, int64_t bits = 8);
 
+// Scale and zero point (of codes from -2^(bits-1)) for values from `low` to `high`, which are
+// widened to hold 0: s = (high - low) / (2^bits - 1), z = rne(-low / s) - 2^(bits-1).
+struct AsymmetricRange {
+  float scale;
+  int32_t zero;
+};
+[[nodiscard]] AsymmetricRange asymmetric_range(float low, float high, int64_t bits);
+
 }  // namespace halftone::quant

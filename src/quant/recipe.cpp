@@ -1,6 +1,7 @@
 #include "quant/recipe.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -18,8 +19,14 @@ namespace {
 constexpr int64_t kVersion = 1;
 constexpr size_t kMaxRules = 20'000;
 
+constexpr std::array<std::pair<LayerKind, std::string_view>, 4> kKinds{
+    {{LayerKind::kAny, "any"},
+     {LayerKind::kLinear, "linear"},
+     {LayerKind::kConv, "conv2d"},
+     {LayerKind::kAttention, "attention"}}};
+
 std::string_view kind_name(LayerKind kind) {
-  return kind == LayerKind::kLinear ? "linear" : kind == LayerKind::kConv ? "conv2d" : "any";
+  return std::ranges::find(kKinds, kind, &decltype(kKinds)::value_type::first)->second;
 }
 
 Json to_json(const QuantSpec& spec, bool is_weight) {
@@ -35,6 +42,11 @@ Json to_json(const QuantSpec& spec, bool is_weight) {
 Json to_json(const Rule& rule) {
   const LayerSpec& spec = rule.spec;
   Json json = Json::object({{"pattern", rule.pattern}, {"kind", kind_name(rule.kind)}});
+  if (spec.attention) {
+    json.set("attention", Json::object({{"qk", to_json(spec.attention->qk, false)},
+                                        {"v", to_json(spec.attention->v, false)},
+                                        {"center_keys", spec.attention->center_keys}}));
+  }
   json.set("weight", spec.weight ? to_json(*spec.weight, true) : Json());
   json.set("activation", spec.activation ? to_json(*spec.activation, false) : Json());
   if (spec.smooth) json.set("smooth_alpha", spec.alpha);
@@ -93,20 +105,43 @@ std::optional<float> parse_bound(const JsonView& view, std::string_view key) {
   return static_cast<float>(value);
 }
 
+LayerKind parse_kind(const JsonView& view) {
+  const std::string text = view.string_or("kind", "any");
+  for (const auto& [kind, name] : kKinds) {
+    if (name == text) return kind;
+  }
+  view.at("kind").fail("wanted \"any\", \"linear\", \"conv2d\" or \"attention\"");
+}
+
+AttentionSpec parse_attention(const JsonView& view) {
+  check_members(view, {"qk", "v", "center_keys"});
+  AttentionSpec spec{.qk = parse_spec(view.at("qk"), false), .v = parse_spec(view.at("v"), false)};
+  if (spec.qk.bits != 8 || !spec.qk.symmetric) view.at("qk").fail("wanted 8 bits, symmetric");
+  if (spec.v.dtype != DType::kF8E4M3 || spec.v.granularity != graph::Granularity::kPerTensor) {
+    view.at("v").fail("wanted \"f8e4m3\", \"per_tensor\"");
+  }
+  spec.center_keys = view.boolean_or("center_keys", false);
+  if (spec.center_keys && !spec.qk.dynamic) {
+    view.at("center_keys").fail("wants dynamic q and k: the record holds keys as they come");
+  }
+  return spec;
+}
+
 Rule parse_rule(const JsonView& view) {
-  check_members(view, {"pattern", "kind", "weight", "activation", "smooth_alpha", "input_amax",
-                       "input_low", "input_high", "why"});
+  check_members(view, {"pattern", "kind", "attention", "weight", "activation", "smooth_alpha",
+                       "input_amax", "input_low", "input_high", "why"});
   Rule rule;
   rule.pattern = view.at("pattern").string();
-  const std::string kind = view.string_or("kind", "any");
-  if (kind == "linear") {
-    rule.kind = LayerKind::kLinear;
-  } else if (kind == "conv2d") {
-    rule.kind = LayerKind::kConv;
-  } else if (kind != "any") {
-    view.at("kind").fail("wanted \"any\", \"linear\" or \"conv2d\"");
-  }
+  rule.kind = parse_kind(view);
   LayerSpec& spec = rule.spec;
+  if (view.has("attention")) {
+    spec.attention = parse_attention(view.at("attention"));
+    if (rule.kind != LayerKind::kAttention || view.has("weight") || view.has("activation")) {
+      view.at("attention").fail("wanted in a rule of kind \"attention\", without weight");
+    }
+  } else if (rule.kind == LayerKind::kAttention && (view.has("weight") || view.has("activation"))) {
+    view.at("kind").fail("an attention has no weight; give \"attention\"");
+  }
   if (view.has("weight")) spec.weight = parse_spec(view.at("weight"), true);
   if (view.has("activation")) spec.activation = parse_spec(view.at("activation"), false);
   if (spec.activation && !spec.weight) view.at("activation").fail("needs a quantized weight");
@@ -215,9 +250,14 @@ std::string Recipe::hash() const { return to_hex(sha256(to_json(*this))); }
 bool Recipe::needs_record() const {
   return std::ranges::any_of(rules, [](const Rule& rule) {
     const LayerSpec& spec = rule.spec;
+    if (spec.attention && !(spec.attention->qk.dynamic && spec.attention->v.dynamic)) return true;
     if (spec.smooth) return true;
     return spec.activation && !spec.activation->dynamic && !spec.input_amax && !spec.input_low;
   });
+}
+
+bool Recipe::has_attention() const {
+  return std::ranges::any_of(rules, [](const Rule& rule) { return rule.spec.attention.has_value(); });
 }
 
 std::string readable_name(const Recipe& recipe, const CalibrationRecord* record) {
@@ -230,6 +270,11 @@ std::string readable_name(const Recipe& recipe, const CalibrationRecord* record)
                         recipe.collect.percentile);
   }
   if (recipe.alpha) name += fmt::format(".a{}", *recipe.alpha);
+  for (const Rule& rule : recipe.rules) {
+    if (!rule.spec.attention) continue;
+    const bool is_integer = rule.spec.attention->qk.dtype == DType::kI8;
+    return name + (is_integer ? ".attention_int8_fp8" : ".attention_fp8");
+  }
   return name;
 }
 

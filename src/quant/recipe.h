@@ -23,6 +23,14 @@ struct QuantSpec {
   bool operator==(const QuantSpec&) const = default;
 };
 
+// An attention in 8 bits: q and k by one spec, v (f8e4m3, per tensor) by another, probabilities as
+// f8e4m3. per_token of q and k: a scale for each head's part of a token.
+struct AttentionSpec {
+  QuantSpec qk, v;
+  bool center_keys = false;  // k without its mean over the tokens; q and k dynamic
+  bool operator==(const AttentionSpec&) const = default;
+};
+
 // What becomes of a layer. Nothing in `weight`: the layer stays as it is; nothing in `activation`:
 // weight-only.
 struct LayerSpec {
@@ -32,10 +40,12 @@ struct LayerSpec {
   // Overrides the record (imports): largest magnitude of the input.
   std::optional<float> input_amax;
   std::optional<float> input_low, input_high;  // asymmetric
+  // Of a rule for attentions, which has nothing else.
+  std::optional<AttentionSpec> attention;
   bool operator==(const LayerSpec&) const = default;
 };
 
-enum class LayerKind : uint8_t { kAny, kLinear, kConv };
+enum class LayerKind : uint8_t { kAny, kLinear, kConv, kAttention };
 
 struct Rule {
   std::string pattern;  // regular expression, searched in the layer's name
@@ -56,6 +66,8 @@ struct Recipe {
   [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text
   // Whether any activation has a static scale, so that a calibration record is needed.
   [[nodiscard]] bool needs_record() const;
+  // Whether any rule is for attentions.
+  [[nodiscard]] bool has_attention() const;
 };
 
 // The spec of a layer: that of the last rule that matches, or an empty one. `why` of that rule.
@@ -74,7 +86,7 @@ class RuleMatcher {
 };
 
 // "int8.l2.5.bs1.s20.c32.p1.0.a0.8": scheme, level, then of the record batch, steps and prompts,
-// percentile, alpha; what does not apply is left out.
+// percentile, alpha, ".attention_fp8" or ".attention_int8_fp8"; what does not apply is left out.
 [[nodiscard]] std::string readable_name(const Recipe& recipe, const CalibrationRecord* record);
 
 [[nodiscard]] std::string to_json(const Recipe& recipe);

@@ -82,7 +82,13 @@ TEST(Recipe, RefusesWhatMakesNoSense) {
       R"({"halftone_recipe":1,"scheme":"x","calib_compat":"trt8","rules":[]})",
       with_rule(R"({"pattern":"("})"),
       with_rule(R"({"pattern":7})"),
-      with_rule(R"({"pattern":"a","kind":"attention"})"),
+      with_rule(R"({"pattern":"a","kind":"norm"})"),
+      with_rule(R"({"pattern":"a","kind":"attention","weight":{"dtype":"i8"}})"),
+      with_rule(R"({"pattern":"a","attention":{"qk":{"dtype":"i8"},"v":{"dtype":"f8e4m3"}}})"),
+      with_rule(
+          R"({"pattern":"a","kind":"attention","attention":{"qk":{"dtype":"i8"},"v":{"dtype":"i8"}}})"),
+      with_rule(
+          R"({"pattern":"a","kind":"attention","attention":{"qk":{"dtype":"i8"},"v":{"dtype":"f8e4m3"},"center_keys":true}})"),
       with_rule(R"({"pattern":"a","weight":{"dtype":"i8","bits":3}})"),
       with_rule(R"({"pattern":"a","weight":{"dtype":"i4"}})"),
       with_rule(R"({"pattern":"a","weight":{"dtype":"f8e4m3","bits":4}})"),

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "quant/attention.h"
+
 namespace halftone::quant {
 namespace {
 
@@ -15,22 +17,15 @@ using graph::Reduction;
 using graph::Role;
 using graph::ValueId;
 
-ValueId operand(const Node& node, Role role) {
-  for (const graph::Operand& o : node.inputs) {
-    if (o.role == role) return o.value;
-  }
-  return graph::kNoValue;
-}
-
 class Inserter {
  public:
-  Inserter(Graph& graph, const TapOptions& options) : graph_(graph), options_(options) {}
+  explicit Inserter(Graph& graph) : graph_(graph) {}
 
   void tap(const Tap& tap, ValueId x) {
     add(tap.value, "min", graph::Reduce{Reduction::kMin, Granularity::kPerTensor}, x);
     add(tap.value, "max", graph::Reduce{Reduction::kMax, Granularity::kPerTensor}, x);
     add(tap.value, "columns", graph::Reduce{Reduction::kAbsMax, Granularity::kPerColumn}, x);
-    if (options_.histograms) add(tap.value, "histogram", graph::Histogram{}, x);
+    if (tap.histogram) add(tap.value, "histogram", graph::Histogram{}, x);
   }
 
   void add(const std::string& value, std::string_view statistic, graph::OpAttrs attrs, ValueId x) {
@@ -40,7 +35,6 @@ class Inserter {
 
  private:
   Graph& graph_;
-  const TapOptions& options_;
 };
 
 }  // namespace
@@ -48,7 +42,7 @@ class Inserter {
 bool is_layer(const Graph& graph, const Node& node) {
   const bool is_conv = std::holds_alternative<graph::Conv2d>(node.attrs);
   if (!is_conv && !std::holds_alternative<graph::Linear>(node.attrs)) return false;
-  const ValueId weight = operand(node, Role::kWeight);
+  const ValueId weight = operand_of(node, Role::kWeight);
   return graph.value(weight).rate == Rate::kLoad;
 }
 
@@ -60,22 +54,36 @@ std::vector<Tap> insert_taps(Graph& graph, const TapOptions& options) {
   std::vector<Tap> taps;
   std::vector<ValueId> inputs;
   std::map<ValueId, size_t> index;
-  for (const Node& node : graph.nodes()) {
-    if (!is_layer(graph, node)) continue;
-    const ValueId x = operand(node, Role::kX);
+  const auto changes = [&](ValueId x) {
     const Rate rate = graph.value(x).rate;
-    if (rate != Rate::kPrompt && rate != Rate::kStep) continue;
+    return rate == Rate::kPrompt || rate == Rate::kStep;
+  };
+  const auto add = [&](const std::string& layer, ValueId x, bool histogram) {
     const auto [it, fresh] = index.emplace(x, taps.size());
     if (fresh) {
-      taps.push_back({node.name, {}, rate, graph.type(x).shape[-1], options.histograms});
+      taps.push_back({layer, {}, graph.value(x).rate, graph.type(x).shape[-1], histogram});
       inputs.push_back(x);
     }
-    taps[it->second].layers.push_back(node.name);
+    taps[it->second].layers.push_back(layer);
+  };
+  for (const Node& node : graph.nodes()) {
+    if (!is_layer(graph, node)) continue;
+    const ValueId x = operand_of(node, Role::kX);
+    if (changes(x)) add(node.name, x, options.histograms);
   }
-  Inserter inserter(graph, options);
+  const size_t num_inputs = taps.size();
+  for (const Node& node : graph.nodes()) {
+    if (!is_attention(node) || head_width(graph, node) % kAttentionHeadStep != 0) continue;
+    for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
+      const ValueId x = operand_of(node, role);
+      if (changes(x)) add(operand_name(node.name, role), x, false);
+    }
+  }
+  Inserter inserter(graph);
   const size_t num_values = taps.size();
   for (size_t i = 0; i < num_values; ++i) {
     inserter.tap(taps[i], inputs[i]);
+    if (i >= num_inputs) continue;
     const Shape& shape = graph.type(inputs[i]).shape;
     if (taps[i].rate != Rate::kPrompt || shape.rank() != 3 || shape[1] < 2) continue;
     Tap rest = taps[i];

@@ -2,18 +2,29 @@
 #include <cmath>
 
 #include "reference/ops.h"
+#include "tensor/quantized.h"
 
 namespace halftone::reference {
 namespace {
 
-void softmax(std::span<double> scores) {
+// Turns scores into exp(score - largest); returns their sum.
+double exponentials(std::span<double> scores) {
   const double top = *std::ranges::max_element(scores);
   double sum = 0.0;
   for (double& score : scores) {
     score = std::exp(score - top);
     sum += score;
   }
-  for (double& score : scores) score /= sum;
+  return sum;
+}
+
+// The codes of what `exponentials` made, as numbers up to 448.
+void round_to_codes(std::span<double> values) {
+  constexpr float kLargest = quantized_largest(DType::kF8E4M3, 8);
+  for (double& value : values) {
+    const uint8_t code = quantize_f8e4m3(static_cast<float>(value), kLargest);
+    value = static_cast<double>(f8e4m3_to_float(code));
+  }
 }
 
 double dot(std::span<const float> a, std::span<const float> b) {
@@ -23,38 +34,88 @@ double dot(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
+// q, k or v: values, or codes times their scale in double.
+class Operand {
+ public:
+  Operand(const Call& call, graph::Role role, graph::Role scale, int64_t heads)
+      : shape_(call.need(role).type.shape),
+        values_(load_codes(call.need(role), shape_[2])),
+        heads_(to_size(heads)) {
+    if (const TensorView* view = call.find(scale)) scales_ = load(*view);
+  }
+  [[nodiscard]] std::span<const float> part(size_t token, size_t head) const {
+    const size_t width = to_size(shape_[2]) / heads_;
+    return std::span(values_).subspan((token * heads_ + head) * width, width);
+  }
+  [[nodiscard]] double scale(size_t token, size_t head) const {
+    if (scales_.empty()) return 1.0;
+    return static_cast<double>(scales_[scales_.size() == 1 ? 0 : token * heads_ + head]);
+  }
+
+ private:
+  Shape shape_;
+  std::vector<float> values_, scales_;
+  size_t heads_;
+};
+
 }  // namespace
 
 void run(const graph::Attention& op, const Call& call) {
-  const std::vector<float> q = load(call.need(graph::Role::kQ));
-  const std::vector<float> k = load(call.need(graph::Role::kK));
-  const std::vector<float> v = load(call.need(graph::Role::kV));
+  const Operand q(call, graph::Role::kQ, graph::Role::kQScale, op.heads);
+  const Operand k(call, graph::Role::kK, graph::Role::kKScale, op.heads);
+  const Operand v(call, graph::Role::kV, graph::Role::kVScale, op.heads);
   const Shape& shape = call.need(graph::Role::kQ).type.shape;
   const size_t num_queries = to_size(shape[1]);
   const size_t num_keys = to_size(call.need(graph::Role::kK).type.shape[1]);
   const size_t channels = to_size(shape[2]);
   const size_t head_dim = channels / to_size(op.heads);
+  const bool codes = op.probabilities == DType::kF8E4M3;
   std::vector<double> scores;
   std::vector<double> row(channels);
-  for (size_t n = 0; n < to_size(shape[0]); ++n) {
-    for (size_t i = 0; i < num_queries; ++i) {
-      std::ranges::fill(row, 0.0);
-      for (size_t c = 0; c < channels; c += head_dim) {
-        const auto query = std::span(q).subspan((n * num_queries + i) * channels + c, head_dim);
-        scores.assign(op.causal ? i + 1 : num_keys, 0.0);
-        if (scores.empty()) continue;
-        for (size_t j = 0; j < scores.size(); ++j) {
-          const auto key = std::span(k).subspan((n * num_keys + j) * channels + c, head_dim);
-          scores[j] = op.scale * dot(query, key);
-        }
-        softmax(scores);
-        for (size_t j = 0; j < scores.size(); ++j) {
-          const float* value = v.data() + (n * num_keys + j) * channels + c;
-          for (size_t d = 0; d < head_dim; ++d)
-            row[c + d] += scores[j] * static_cast<double>(value[d]);
-        }
+  for (size_t token = 0; token < to_size(shape[0]) * num_queries; ++token) {
+    const size_t first_key = token / num_queries * num_keys;
+    std::ranges::fill(row, 0.0);
+    for (size_t head = 0; head < to_size(op.heads); ++head) {
+      scores.assign(op.causal ? token % num_queries + 1 : num_keys, 0.0);
+      if (scores.empty()) continue;
+      for (size_t j = 0; j < scores.size(); ++j) {
+        scores[j] = op.scale * q.scale(token, head) * k.scale(first_key + j, head) *
+                    dot(q.part(token, head), k.part(first_key + j, head));
       }
-      store_row(row, call.output(), static_cast<int64_t>(n * num_queries + i));
+      double divisor = exponentials(scores);
+      if (codes) {
+        round_to_codes(scores);
+        divisor *= static_cast<double>(quantized_largest(op.probabilities, 8));
+      }
+      for (size_t j = 0; j < scores.size(); ++j) {
+        const double weight = scores[j] / divisor * v.scale(first_key + j, head);
+        const std::span<const float> value = v.part(first_key + j, head);
+        for (size_t d = 0; d < head_dim; ++d)
+          row[head * head_dim + d] += weight * static_cast<double>(value[d]);
+      }
+    }
+    store_row(row, call.output(), static_cast<int64_t>(token));
+  }
+}
+
+void run(const graph::Center& /*op*/, const Call& call) {
+  const std::vector<float> x = load(call.need(graph::Role::kX));
+  const Shape& shape = call.output().type.shape;
+  const size_t tokens = to_size(shape[1]);
+  const size_t channels = to_size(shape[2]);
+  std::vector<double> mean(channels), row(channels);
+  for (size_t n = 0; n < to_size(shape[0]); ++n) {
+    std::ranges::fill(mean, 0.0);
+    const auto at = [&](size_t t, size_t c) {
+      return static_cast<double>(x[(n * tokens + t) * channels + c]);
+    };
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t c = 0; c < channels; ++c) mean[c] += at(t, c);
+    }
+    for (double& m : mean) m /= static_cast<double>(tokens);
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t c = 0; c < channels; ++c) row[c] = at(t, c) - mean[c];
+      store_row(row, call.output(), static_cast<int64_t>(n * tokens + t));
     }
   }
 }

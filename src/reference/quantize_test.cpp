@@ -15,25 +15,13 @@ using graph::Activation;
 using graph::Granularity;
 using graph::OpAttrs;
 using graph::Role;
-using graph::TypedOperand;
 
 using Operands = std::vector<std::pair<Role, Tensor>>;
 
 std::vector<Tensor> run(const OpAttrs& attrs, const Operands& operands) {
-  std::vector<TypedOperand> inputs, outputs;
-  std::vector<TensorView> in, out;
-  for (const auto& [role, tensor] : operands) {
-    inputs.push_back({role, tensor.type()});
-    in.push_back(tensor.view());
-  }
-  std::vector<Tensor> results;
-  for (const TensorType& type : infer_types(attrs, inputs)) results.emplace_back(type);
-  for (const Tensor& result : results) {
-    outputs.push_back({Role::kY, result.type()});
-    out.push_back(result.view());
-  }
-  run_op({attrs, inputs, outputs}, in, out);
-  return results;
+  std::vector<std::pair<Role, const Tensor*>> borrowed;
+  for (const auto& [role, tensor] : operands) borrowed.emplace_back(role, &tensor);
+  return evaluate_op(attrs, borrowed);
 }
 
 template <class T>

@@ -100,6 +100,26 @@ void run_op(const graph::OpDesc& desc, std::span<const TensorView> inputs,
   std::visit([&](const auto& op) { run(op, call); }, desc.attrs);
 }
 
+std::vector<Tensor> evaluate_op(
+    const graph::OpAttrs& attrs,
+    const std::vector<std::pair<graph::Role, const Tensor*>>& operands) {
+  std::vector<graph::TypedOperand> in, out;
+  std::vector<TensorView> in_views, out_views;
+  for (const auto& [role, tensor] : operands) {
+    in.push_back({role, tensor->type()});
+    in_views.push_back(tensor->view());
+  }
+  std::vector<Tensor> results;
+  for (const TensorType& type : infer_types(attrs, in)) results.emplace_back(type);
+  for (const Tensor& result : results) {
+    out.push_back(
+        {results.data() == &result ? graph::Role::kY : graph::Role::kYScale, result.type()});
+    out_views.push_back(result.view());
+  }
+  run_op({attrs, in, out}, in_views, out_views);
+  return results;
+}
+
 std::map<std::string, Tensor> evaluate(const graph::Graph& graph,
                                        const std::map<std::string, Tensor>& inputs,
                                        const WeightSource& weights) {

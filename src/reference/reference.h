@@ -4,6 +4,8 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "graph/graph.h"
 
@@ -13,6 +15,11 @@ namespace halftone::reference {
 // output element to the output's dtype. Throws kInvalidArgument for an index out of range.
 void run_op(const graph::OpDesc& desc, std::span<const TensorView> inputs,
             std::span<const TensorView> outputs);
+
+// The same on whole tensors; returns the outputs.
+[[nodiscard]] std::vector<Tensor> evaluate_op(
+    const graph::OpAttrs& attrs,
+    const std::vector<std::pair<graph::Role, const Tensor*>>& operands);
 
 // Evaluates a whole graph. `inputs` by graph input name (types must equal); weights are read from
 // `weights`. Returns the graph outputs by name.

@@ -43,4 +43,81 @@ inline std::vector<Case> attention_cases() {
   return cases;
 }
 
+// Parts in 8 bits: codes of q and k with one scale or one for each head's part of a token, codes of
+// v, rounded probabilities; scores from flat to peaked.
+inline std::vector<Case> quantized_attention_cases() {
+  struct Size {
+    int64_t batch, queries, keys, heads, width;
+  };
+  struct Form {
+    DType qk, v, out;
+    bool by_part, rounds;
+  };
+  std::vector<Case> cases;
+  const auto add = [&](const Form& f, Size s, double scale, bool causal) {
+    Case c;
+    c.name = "quantized " + std::string(to_string(f.qk)) + "," + std::string(to_string(f.v)) + "," +
+             std::string(to_string(f.out)) + " " +
+             text({s.batch, s.queries, s.keys, s.heads, s.width}) + (f.by_part ? " part" : "") +
+             (f.rounds ? " rounds" : "") + (causal ? " causal" : "");
+    const bool codes = size_of(f.qk) == 1;
+    const auto root = std::sqrt(static_cast<double>(s.width));
+    graph::Attention op{s.heads, scale / root, causal};
+    if (f.rounds) op.probabilities = DType::kF8E4M3;
+    if (codes) op.out = f.out;
+    c.attrs = op;
+    const int64_t channels = s.heads * s.width;
+    const auto operand = [&](Role role, Role scale_role, DType t, int64_t tokens, bool by_part) {
+      c.inputs.push_back(
+          {role, {t, {s.batch, tokens, channels}}, size_of(t) == 1 ? Fill::kCodes : Fill::kNormal});
+      if (size_of(t) != 1) return;
+      const int64_t scales = by_part ? s.batch * tokens * s.heads : 1;
+      c.inputs.push_back({scale_role, {DType::kF32, {scales}}, Fill::kScales});
+    };
+    operand(Role::kQ, Role::kQScale, f.qk, s.queries, f.by_part);
+    operand(Role::kK, Role::kKScale, f.qk, s.keys, f.by_part);
+    operand(Role::kV, Role::kVScale, f.v, s.keys, false);
+    // As above; codes of 8 bits spread a little more than normal values.
+    c.roundings = 1.0;
+    c.depth = 110.0 * (std::pow(static_cast<double>(s.width), 1.5) + static_cast<double>(s.keys));
+    if (f.rounds) c.rare = 0.02;
+    cases.push_back(std::move(c));
+  };
+  const std::vector<Size> sizes{{1, 20, 33, 2, 32},
+                                {2, 66, 77, 1, 64},
+                                {1, 5, 3, 2, 16},
+                                {1, 18, 130, 1, 80},
+                                {1, 0, 3, 2, 16}};
+  for (const Size& s : sizes) {
+    for (const DType t : kFloats) {
+      if (t != DType::kF32 && s.queries > 20) continue;
+      add({t, t, t, false, true}, s, 1.0, false);
+      add({t, DType::kF8E4M3, t, false, true}, s, 1.0, false);
+      add({DType::kI8, DType::kF8E4M3, t, true, true}, s, 1.0, false);
+    }
+    add({DType::kF8E4M3, DType::kF8E4M3, DType::kF32, false, true}, s, 1.0, false);
+    add({DType::kF8E4M3, DType::kF8E4M3, DType::kF32, true, true}, s, 1.0, false);
+    add({DType::kI8, DType::kF32, DType::kF32, false, false}, s, 1.0, false);
+  }
+  add({DType::kF8E4M3, DType::kF8E4M3, DType::kF32, true, true}, {2, 40, 40, 2, 32}, 1.0, true);
+  return cases;
+}
+
+inline std::vector<Case> center_cases() {
+  std::vector<Case> cases;
+  for (const DType t : kFloats) {
+    for (const Shape& x : {Shape{1, 64, 128}, Shape{2, 77, 65}, Shape{3, 1, 7}, Shape{2, 5, 200},
+                           Shape{1, 0, 8}, Shape{0, 3, 8}}) {
+      Case c;
+      c.name = "center " + std::string(to_string(t)) + " " + text(x);
+      c.attrs = graph::Center{};
+      c.inputs = {{Role::kX, {t, x}, Fill::kNormal}};
+      c.roundings = 1.0;
+      c.depth = static_cast<double>(x[1]) + 4.0;
+      cases.push_back(std::move(c));
+    }
+  }
+  return cases;
+}
+
 }  // namespace halftone::conformance

@@ -39,6 +39,9 @@ struct Case {
   double depth = 0.0;
   // How many codes a quantized output may be from the reference's.
   int steps = 0;
+  // Share of the elements that may lie beyond the bound, by less than the magnitude: where a
+  // rounded value within the op falls to the other side, because what is rounded differs by an ulp.
+  double rare = 0.0;
 };
 
 // Element types that each table is repeated for.

@@ -38,6 +38,11 @@ const std::vector<Processor>& processors() {
   return all;
 }
 
+bool is_scale(Role role) {
+  return role == Role::kXScale || role == Role::kWScale || role == Role::kYScale ||
+         role == Role::kQScale || role == Role::kKScale || role == Role::kVScale;
+}
+
 bool equal_bytes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::memcmp(a[i].data(), b[i].data(), a[i].type().num_bytes()) != 0) return false;
@@ -60,8 +65,7 @@ std::vector<Tensor> run_kernel(const Kernel& kernel, const backend::DeviceInfo& 
     // Coefficients and scales are small dense buffers by definition; a packed weight is dense when
     // it is packed.
     const Role role = q.typed_inputs[i].role;
-    const bool plain = is_packed || role == Role::kCoefficients || role == Role::kXScale ||
-                       role == Role::kWScale || role == Role::kYScale;
+    const bool plain = is_packed || role == Role::kCoefficients || is_scale(role);
     inputs.emplace_back(q.inputs[i].type(), plain ? Layout::kDense : layout);
     inputs.back().write(q.inputs[i]);
     views.push_back(inputs.back().view());

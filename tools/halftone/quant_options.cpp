@@ -36,7 +36,7 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
       ->group(kGroup);
   app.add_option("--quantization-level,--quant-level", a.level,
                  "1 convolutions, 2 + feed-forward, 2.5 + q, k, v, 3 + all linears (default 2.5 "
-                 "int8, 3 fp8); 0 = default")
+                 "int8, 3 fp8), 4 + attention (fp8); 0 = default")
       ->group(kGroup);
   app.add_option("--quant-algo", a.algo, "max or smoothquant (default)")
       ->check(CLI::IsMember({"max", "smoothquant"}))
@@ -47,6 +47,12 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
   app.add_option("--activations", a.activations,
                  "Inputs of linears: per-token (dynamic, default) or static")
       ->check(CLI::IsMember({"per-token", "static"}))
+      ->group(kGroup);
+  app.add_option(
+         "--attention", a.attention,
+         "Attention in 8 bits: fp8, int8-fp8 (q and k int8, the rest fp8) or none; default: "
+         "fp8 at level 4 of an fp8 scheme")
+      ->check(CLI::IsMember({"none", "fp8", "int8-fp8"}))
       ->group(kGroup);
   app.add_option("--policy", a.policy,
                  "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
@@ -92,6 +98,7 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
     }
   }
   if (!a.activations.empty()) options.per_token = a.activations == "per-token";
+  options.attention = a.attention;
   options.policy = a.policy;
   options.exclude = a.exclude;
   options.include = a.include;

@@ -51,6 +51,9 @@ AttentionArgs make_args(const graph::OpDesc& desc, const Operands& operands) {
 
 // All operands of one 16-bit type, nothing empty.
 Support supports_half(const graph::OpDesc& desc) {
+  if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
+    return Support::no("no 8-bit attention");
+  }
   const DType dtype = desc.output().dtype;
   if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("wants f16 or bf16");
   for (const graph::TypedOperand& operand : desc.inputs) {
@@ -235,6 +238,9 @@ std::unique_ptr<Launch> prepare_short(const graph::OpDesc& desc, const DeviceInf
 }
 
 Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
+    return Support::no("no 8-bit attention");
+  }
   if (head_dim_of(desc) > kPlainAttentionMaxHeadDim) {
     return Support::no("wants head widths up to 512");
   }

@@ -1,6 +1,6 @@
-// Dequantize → linear or conv2d becomes the op on quantized operands; a Quantize joins the norm,
-// linear or convolution that makes its input. Only what a kernel runs is folded: the rest stays an
-// exact simulation.
+// Dequantize → linear, conv2d or attention becomes the op on quantized operands; a Quantize joins
+// the norm, linear or convolution that makes its input. Only what a kernel runs is folded: the rest
+// stays an exact simulation.
 #include <optional>
 #include <utility>
 
@@ -66,7 +66,39 @@ class Folder {
       if (std::holds_alternative<graph::Linear>(node.attrs) ||
           std::holds_alternative<graph::Conv2d>(node.attrs)) {
         fold_operands(i);
+      } else if (std::holds_alternative<graph::Attention>(node.attrs)) {
+        fold_attention(i);
       }
+    }
+    rewriter_.commit();
+  }
+
+  // Quantize(upsample(x)) becomes upsample(Quantize(x)), which is equal: fewer values to round, and
+  // the codes may join what makes x.
+  void quantize_before_upsampling() {
+    for (size_t i = 0; i < rewriter_.num_nodes(); ++i) {
+      const Node quantize = rewriter_.node(i);
+      const auto* op = std::get_if<graph::Quantize>(&quantize.attrs);
+      if (op == nullptr || op->granularity != Granularity::kPerTensor) continue;
+      const ValueId x = Rewriter::operand(quantize, Role::kX);
+      const auto from = rewriter_.producer(x);
+      if (!from || rewriter_.num_uses(x) != 1 ||
+          !std::holds_alternative<graph::Upsample>(rewriter_.node(*from).attrs)) {
+        continue;
+      }
+      const ValueId small = Rewriter::operand(rewriter_.node(*from), Role::kX);
+      Node moved = quantize;
+      for (graph::Operand& operand : moved.inputs) {
+        if (operand.role == Role::kX) operand.value = small;
+      }
+      const graph::Rate rate = graph_.value(x).rate;
+      moved.outputs[0] =
+          graph_.new_value(quantize.name, {op->dtype, graph_.type(small).shape}, rate);
+      Node enlarged = rewriter_.node(*from);
+      enlarged.inputs = {{Role::kX, moved.outputs[0]}};
+      enlarged.outputs = {quantize.outputs[0]};
+      rewriter_.fuse(*from, i, std::move(enlarged));
+      rewriter_.insert_before(i, {std::move(moved)});
     }
     rewriter_.commit();
   }
@@ -110,6 +142,52 @@ class Folder {
     if (!accepts(graph_, folded, has_kernel_)) return;
     rewriter_.insert_before(index, std::move(fresh_));
     rewriter_.node(index) = std::move(folded);
+  }
+
+  // q and k both, and v, as far as they are codes.
+  void fold_attention(size_t index) {
+    Node folded = rewriter_.node(index);
+    const TensorType& y = graph_.type(folded.outputs[0]);
+    fresh_.clear();
+    const auto codes_of = [&](Role role) { return head_codes(Rewriter::operand(folded, role)); };
+    const auto put = [&](Role role, Role scale_role, const Codes& codes) {
+      for (graph::Operand& operand : folded.inputs) {
+        if (operand.role == role) operand.value = codes.q;
+      }
+      folded.inputs.push_back({scale_role, codes.scale});
+    };
+    const std::optional<Codes> q = codes_of(Role::kQ);
+    const std::optional<Codes> k = codes_of(Role::kK);
+    const std::optional<Codes> v = codes_of(Role::kV);
+    if (q && k) {
+      put(Role::kQ, Role::kQScale, *q);
+      put(Role::kK, Role::kKScale, *k);
+      std::get<graph::Attention>(folded.attrs).out = y.dtype;
+    }
+    if (v) put(Role::kV, Role::kVScale, *v);
+    if (!(q && k) && !v) return;
+    if (!accepts(graph_, folded, has_kernel_)) return;
+    rewriter_.insert_before(index, std::move(fresh_));
+    rewriter_.node(index) = std::move(folded);
+  }
+
+  // Codes of q, k or v; those of a head's part a scale are reshaped as their values were.
+  std::optional<Codes> head_codes(ValueId value) {
+    if (auto codes = dequantized(rewriter_, value, false)) return codes;
+    const Node* joined = producer(rewriter_, value);
+    if (joined == nullptr || !std::holds_alternative<graph::Reshape>(joined->attrs)) {
+      return std::nullopt;
+    }
+    const ValueId parts = Rewriter::operand(*joined, Role::kX);
+    const auto codes = dequantized(rewriter_, parts, false);
+    if (!codes) return std::nullopt;
+    TensorType type = graph_.type(value);
+    type.dtype = graph_.type(codes->q).dtype;
+    Node reshape{joined->attrs, {{Role::kX, codes->q}}, {}, joined->name};
+    reshape.outputs = {graph_.new_value(joined->name, type, graph_.value(value).rate)};
+    const Codes result{reshape.outputs[0], codes->scale};
+    fresh_.push_back(std::move(reshape));
+    return result;
   }
 
   // Codes of a weight, or of joined weights (merged q, k, v): then the codes are joined.
@@ -219,14 +297,15 @@ class Folder {
 void run(Graph& graph, const HasKernel& has_kernel) {
   Folder(graph, has_kernel).fold_operands();
   drop_dead_nodes(graph);
+  Folder(graph, has_kernel).quantize_before_upsampling();
   Folder(graph, has_kernel).fold_results();
 }
 
 }  // namespace
 
 extern const Pass kPass_fold_quantize;
-const Pass kPass_fold_quantize{"fold_quantize",
-                               "quantized operands and results of linear, conv2d and norms", false,
-                               nullptr, run};
+const Pass kPass_fold_quantize{
+    "fold_quantize", "quantized operands and results of linear, conv2d, attention and norms", false,
+    nullptr, run};
 
 }  // namespace halftone::compile

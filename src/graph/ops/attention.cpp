@@ -2,7 +2,26 @@
 
 #include <fmt/format.h>
 
+#include "graph/ops/quantize.h"
+
 namespace halftone::graph {
+namespace {
+
+// The scale of an operand in 8 bits: one, or one for each head's part of a token.
+void require_scale(std::span<const TypedOperand> in, Role role, const TensorType& x,
+                   int64_t heads) {
+  const TensorType* scale = find_operand(in, role);
+  require((scale != nullptr) == is_quantized(x.dtype), "attention",
+          fmt::format("{} goes with 8-bit codes", to_string(role)));
+  if (scale == nullptr) return;
+  const Shape parts{x.shape.num_rows() * heads};
+  const bool per_part = heads > 0 && scale->shape == parts;
+  require(scale->dtype == DType::kF32 && (scale->shape == Shape{1} || per_part), "attention",
+          fmt::format("{} is {}, wanted f32[1]{}", to_string(role), to_string(*scale),
+                      heads > 0 ? " or f32" + to_string(parts) : ""));
+}
+
+}  // namespace
 
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in) {
   const TensorType& q = need_operand(in, Role::kQ, "attention");
@@ -16,7 +35,31 @@ std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand>
           fmt::format("{} channels do not divide into {} heads", q.shape[2], op.heads));
   require(!op.causal || q.shape[1] == k.shape[1], "attention",
           "causal wants as many keys as queries");
-  return {q};
+  const bool codes = is_quantized(q.dtype);
+  require(is_quantized(k.dtype) == codes && (!codes || q.dtype == k.dtype), "attention",
+          fmt::format("q {} does not multiply k {}", to_string(q), to_string(k)));
+  require(q.dtype != DType::kU8 && (!is_quantized(v.dtype) || v.dtype == DType::kF8E4M3),
+          "attention", "codes are i8 (q, k) or f8e4m3");
+  require_scale(in, Role::kQScale, q, op.heads);
+  require_scale(in, Role::kKScale, k, op.heads);
+  require_scale(in, Role::kVScale, v, 0);
+  require(op.probabilities == DType::kF32 || op.probabilities == DType::kF8E4M3, "attention",
+          "probabilities are f32 or f8e4m3");
+  require(is_floating(op.out) && !is_quantized(op.out), "attention", "makes floating types");
+  require(codes || op.out == DType::kF32, "attention", "out is given only when q is quantized");
+  return {{codes ? op.out : q.dtype, q.shape}};
+}
+
+bool is_quantized(const Attention& op, std::span<const TypedOperand> in) {
+  return op.probabilities != DType::kF32 || find_operand(in, Role::kQScale) != nullptr ||
+         find_operand(in, Role::kVScale) != nullptr;
+}
+
+std::vector<TensorType> infer(const Center& /*op*/, std::span<const TypedOperand> in) {
+  const TensorType& x = need_operand(in, Role::kX, "center");
+  require(x.shape.rank() == 3 && is_floating(x.dtype) && !is_quantized(x.dtype), "center",
+          fmt::format("x is {}, wanted floats [b, t, c]", to_string(x)));
+  return {x};
 }
 
 }  // namespace halftone::graph

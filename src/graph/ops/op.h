@@ -34,6 +34,9 @@ enum class Role : uint8_t {
   kWScale,        // f32[out]: scale of a quantized weight
   kYScale,        // f32[1]: static scale of a quantized output; as an output: dynamic scale
   kXZero,         // i32[1]: zero point of x
+  kQScale,        // f32[1], or f32[tokens * heads]: scales of a quantized q
+  kKScale,        // of a quantized k
+  kVScale,        // f32[1]: scale of a quantized v
   kY,             // output
 };
 

@@ -127,7 +127,8 @@ Recipe only_layers(const Recipe& recipe, const std::vector<std::string>& layers)
   Recipe result = recipe;
   result.rules.clear();
   for (const Rule& rule : recipe.rules) {
-    if (rule.kind == LayerKind::kConv) result.rules.push_back(rule);
+    if (rule.kind == LayerKind::kConv || rule.kind == LayerKind::kAttention)
+      result.rules.push_back(rule);
   }
   for (const std::string& layer : layers) {
     const RuleMatcher::Choice choice = matcher.choose(layer, LayerKind::kLinear);

@@ -25,6 +25,7 @@ Recipe make_levels(const SchemeOptions& options, std::string_view name, bool per
   recipe.level = options.level.value_or(kLevel);
   recipe.collect = collect_of(options, Collect::Method::kMax);
   add_levels(recipe, *recipe.level, linear, conv);
+  add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
   return recipe;
 }
@@ -40,6 +41,7 @@ Recipe make_linears(const SchemeOptions& options, std::string_view name, const L
   Recipe recipe;
   recipe.scheme = name;
   recipe.rules.push_back({".", LayerKind::kLinear, linear, "all linears"});
+  add_attention(recipe, options, true, linear.activation->granularity == Granularity::kPerToken);
   SchemeOptions all = options;
   if (all.policy == "default") all.policy = "none";
   add_policy(recipe, all, linear, {});

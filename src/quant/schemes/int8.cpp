@@ -30,6 +30,7 @@ Recipe make(const SchemeOptions& options) {
   if (linear.smooth) recipe.alpha = linear.alpha;
   recipe.collect = collect_of(options, Collect::Method::kMinMean);
   add_levels(recipe, *recipe.level, linear, conv);
+  add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
   return recipe;
 }
@@ -40,6 +41,7 @@ Recipe make_dynamic(const SchemeOptions& options) {
   Recipe recipe;
   recipe.scheme = "int8_dynamic";
   recipe.rules.push_back({".", LayerKind::kLinear, linear, "int8_dynamic"});
+  add_attention(recipe, options, true);
   add_policy(recipe, options, linear, {});
   return recipe;
 }
@@ -50,6 +52,7 @@ Recipe make_weights(const SchemeOptions& options, std::string_view name, int64_t
   Recipe recipe;
   recipe.scheme = name;
   recipe.rules.push_back({".", LayerKind::kLinear, spec, std::string(name)});
+  add_attention(recipe, options, true);
   add_policy(recipe, options, spec, spec);
   return recipe;
 }

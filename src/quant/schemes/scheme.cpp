@@ -86,6 +86,31 @@ void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const Lay
   if (level >= 2.5) recipe.rules.push_back({std::string(kQkv), LayerKind::kLinear, linear, why});
 }
 
+void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic, bool per_token) {
+  using graph::Granularity;
+  const bool by_level = options.attention.empty();
+  const bool fp8 = by_level ? recipe.scheme.starts_with("fp8") && recipe.level == 4.0
+                            : options.attention == "fp8";
+  const bool mixed = options.attention == "int8-fp8";
+  if (!by_level && !fp8 && !mixed && options.attention != "none") {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("attention '{}': there are none, fp8 and int8-fp8", options.attention));
+  }
+  if (!fp8 && !mixed) return;
+  AttentionSpec spec;
+  spec.v = {.dtype = DType::kF8E4M3, .dynamic = dynamic};
+  spec.qk = spec.v;
+  if (per_token) spec.qk.granularity = Granularity::kPerToken;
+  if (mixed) {
+    spec.qk = {.granularity = Granularity::kPerToken, .dynamic = true};
+    spec.center_keys = true;
+  }
+  Rule rule{".", LayerKind::kAttention, {}, "attention " + options.attention};
+  if (by_level) rule.why = fmt::format("level {}", *recipe.level);
+  rule.spec.attention = spec;
+  recipe.rules.push_back(std::move(rule));
+}
+
 void add_policy(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
                 const LayerSpec& conv) {
   const auto policy = std::ranges::find(kPolicies, options.policy, &Policy::name);

@@ -21,6 +21,9 @@ struct SchemeOptions {
   std::optional<bool> per_token;  // linear inputs: dynamic per token instead of static per tensor
   // (pattern, alpha): other alphas for some layers.
   std::vector<std::pair<std::string, double>> alphas;
+  // Attentions in 8 bits: "none", "fp8", "int8-fp8" (q and k int8, k centered; the rest FP8); empty
+  // = by the level: FP8 schemes' level 4.
+  std::string attention;
   std::string policy = "default";             // default, trt10, nemo, mlperf, thestage, none
   std::vector<std::string> exclude, include;  // patterns, after the policy; include after exclude
   std::optional<Collect::Method> method;
@@ -44,6 +47,11 @@ struct Scheme {
 // Level rules: convolutions from level 1, feed-forward linears from 2, q, k, v from 2.5, all
 // linears from 3. Text-to-image UNets and the two streams of MMDiT.
 void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const LayerSpec& conv);
+// The rule for attentions that the options, or else the scheme's level, ask for. Dynamic: q and k
+// with a scale for each head's part of a token (FP8: `per_token`), else static, but for q and k in
+// int8, which are always dynamic.
+void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic,
+                   bool per_token = false);
 // Then what stays off: the policy's list, the user's exclude, and what include switches on again.
 void add_policy(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
                 const LayerSpec& conv);

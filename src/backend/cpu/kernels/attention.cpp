@@ -11,6 +11,9 @@
 //
 // K tiles are packed [block of rows][d][rows] for the register tile, V tiles lie as they come,
 // [keys][d]. Every sum runs over keys in order, whatever the number of threads.
+//
+// 8-bit operands are simulated: codes times their scale as they are loaded. Probabilities in 8 bits
+// take all keys as one tile, because they are rounded relative to the largest score of all.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -18,6 +21,7 @@
 #include "backend/cpu/call.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "tensor/quantized.h"
 
 namespace halftone::backend::cpu {
 namespace {
@@ -28,12 +32,15 @@ constexpr int64_t kKeys = 64;   // of a tile; a multiple of every register tile'
 constexpr int64_t kGroups = 4;  // groups of queries that share a packed tile
 constexpr int64_t kRows = 8;    // transposed at a time
 constexpr float kMasked = -std::numeric_limits<float>::max();
+constexpr float kLargest = quantized_largest(DType::kF8E4M3, 8);
 
 struct AttentionPlan {
   int64_t batch = 0, heads = 0, queries = 0, keys = 0, width = 0;
   int64_t tile_rows = 0, cols = 0, groups = 0, tasks_per_head = 0;
+  int64_t tile_keys = 0;
   float scale = 1.0F;
   bool causal = false;
+  bool rounds = false;  // probabilities to f8e4m3
 
   AttentionPlan(const graph::OpDesc& desc, const DeviceInfo& info) {
     const auto& op = desc.as<graph::Attention>();
@@ -50,12 +57,30 @@ struct AttentionPlan {
     tasks_per_head = divide_up(queries, groups * cols);
     scale = static_cast<float>(op.scale);
     causal = op.causal;
+    rounds = op.probabilities == DType::kF8E4M3;
+    tile_keys = rounds ? divide_up(keys, kKeys) * kKeys : kKeys;
+  }
+};
+
+// The rows of q, k or v, with the scales of codes.
+struct HeadRows {
+  Rows rows;
+  const float* scales = nullptr;
+  bool by_part = false;  // a scale for each head's part of a row; else one
+
+  HeadRows(const graph::OpDesc& desc, const Operands& operands, Role role, Role scale_role)
+      : rows(find_rows(desc, operands, role)) {
+    const TensorView* view = find_view(desc, operands, scale_role);
+    if (view == nullptr) return;
+    scales = view->as<const float>();
+    by_part = view->type.shape.num_elements() > 1;
   }
 };
 
 // Buffers of one thread; those of queries have one part a group.
 struct AttentionScratch {
   float *rows, *queries, *keys, *values, *scores, *outputs, *maximum, *sum, *shrink;
+  uint8_t* codes;
   size_t bytes;
 
   AttentionScratch(const AttentionPlan& plan, std::byte* base) {
@@ -63,13 +88,14 @@ struct AttentionScratch {
     const int64_t square = plan.width * plan.cols;
     rows = scratch.take<float>(kRows * plan.width);
     queries = scratch.take<float>(plan.groups * square);
-    keys = scratch.take<float>(kKeys * plan.width);
-    values = scratch.take<float>(kKeys * plan.width);
-    scores = scratch.take<float>(kKeys * plan.cols);
+    keys = scratch.take<float>(plan.tile_keys * plan.width);
+    values = scratch.take<float>(plan.tile_keys * plan.width);
+    scores = scratch.take<float>(plan.tile_keys * plan.cols);
     outputs = scratch.take<float>(plan.groups * square);
     maximum = scratch.take<float>(plan.groups * plan.cols);
     sum = scratch.take<float>(plan.groups * plan.cols);
     shrink = scratch.take<float>(plan.cols);
+    codes = scratch.take<uint8_t>(plan.rounds ? plan.tile_keys * plan.cols : 0);
     bytes = scratch.used_bytes();
   }
 };
@@ -83,9 +109,9 @@ class AttentionLaunch final : public Launch {
                                                     plan_.keys * plan_.width)),
         workspace_(static_cast<std::byte*>(operands.workspace)),
         thread_bytes_(AttentionScratch(plan_, nullptr).bytes),
-        q_(find_rows(desc, operands, Role::kQ)),
-        k_(find_rows(desc, operands, Role::kK)),
-        v_(find_rows(desc, operands, Role::kV)),
+        q_(desc, operands, Role::kQ, Role::kQScale),
+        k_(desc, operands, Role::kK, Role::kKScale),
+        v_(desc, operands, Role::kV, Role::kVScale),
         y_(operands.outputs[0]) {}
 
   void enqueue(Stream& /*stream*/) const override {
@@ -112,8 +138,8 @@ class AttentionLaunch final : public Launch {
     std::fill(t.scratch.sum, t.scratch.sum + num_groups * plan_.cols, 0.0F);
     std::fill(t.scratch.maximum, t.scratch.maximum + num_groups * plan_.cols, kMasked);
     const int64_t visible = plan_.causal ? t.first_query + t.num_queries : plan_.keys;
-    for (int64_t key = 0; key < visible; key += kKeys) {
-      const int64_t count = std::min(kKeys, visible - key);
+    for (int64_t key = 0; key < visible; key += plan_.tile_keys) {
+      const int64_t count = std::min(plan_.tile_keys, visible - key);
       load_keys(t, key, count);
       load_values(t, key, count);
       for (int64_t group = 0; group < num_groups; ++group) add_tile(t, group, key, count);
@@ -121,12 +147,20 @@ class AttentionLaunch final : public Launch {
     for (int64_t group = 0; group < num_groups; ++group) store_group(t, group);
   }
 
+  // A head's part of a row as f32.
+  void load_row(const Task& t, const HeadRows& from, int64_t row, float* to) const {
+    ops_.load(from.rows.dtype, from.rows.at(row, t.first_col), to, plan_.width);
+    if (from.scales == nullptr) return;
+    const int64_t part = from.by_part ? row * plan_.heads + t.first_col / plan_.width : 0;
+    ops_.affine(to, from.scales[part], 0.0F, kMasked, -kMasked, to, plan_.width);
+  }
+
   // Up to kRows rows of a head from `first` as f32, [row][d]; rows beyond `count` are 0.
-  void load_rows(const Task& t, const Rows& from, int64_t first, int64_t count) const {
+  void load_rows(const Task& t, const HeadRows& from, int64_t first, int64_t count) const {
     for (int64_t i = 0; i < kRows; ++i) {
       float* to = t.scratch.rows + i * plan_.width;
       if (i < count) {
-        ops_.load(from.dtype, from.at(first + i, t.first_col), to, plan_.width);
+        load_row(t, from, first + i, to);
       } else {
         std::fill(to, to + plan_.width, 0.0F);
       }
@@ -157,8 +191,7 @@ class AttentionLaunch final : public Launch {
 
   void load_values(const Task& t, int64_t key, int64_t count) const {
     for (int64_t i = 0; i < count; ++i) {
-      ops_.load(v_.dtype, v_.at(t.n * plan_.keys + key + i, t.first_col),
-                t.scratch.values + i * plan_.width, plan_.width);
+      load_row(t, v_, t.n * plan_.keys + key + i, t.scratch.values + i * plan_.width);
     }
   }
 
@@ -176,12 +209,19 @@ class AttentionLaunch final : public Launch {
     if (plan_.causal) mask_future(scores, first, key, count);
     ops_.softmax_step(scores, count, t.scratch.maximum + group * plan_.cols,
                       t.scratch.sum + group * plan_.cols, t.scratch.shrink);
+    if (plan_.rounds) round_to_codes(t, count);
     float* outputs = t.scratch.outputs + group * square;
     if (key > 0) ops_.scale_columns(outputs, plan_.width, t.scratch.shrink);
     for (int64_t d = 0; d < plan_.width; d += tile.rows) {
       tile.multiply(t.scratch.values + d, plan_.width, scores, count, outputs + d * plan_.cols,
                     std::min(tile.rows, plan_.width - d), true);
     }
+  }
+
+  // Weights become their codes, numbers up to kLargest; what is summed of them is divided by it.
+  void round_to_codes(const Task& t, int64_t count) const {
+    ops_.quantize_f8(t.scratch.scores, kLargest, t.scratch.codes, count * plan_.cols);
+    ops_.load(DType::kF8E4M3, t.scratch.codes, t.scratch.scores, count * plan_.cols);
   }
 
   // Query first + col sees keys up to itself.
@@ -195,8 +235,9 @@ class AttentionLaunch final : public Launch {
   void store_group(const Task& t, int64_t group) const {
     float* outputs = t.scratch.outputs + group * plan_.width * plan_.cols;
     float* sum = t.scratch.sum + group * plan_.cols;
+    const float unit = plan_.rounds ? kLargest : 1.0F;
     for (int64_t col = 0; col < plan_.cols; ++col)
-      sum[col] = sum[col] > 0.0F ? 1.0F / sum[col] : 0.0F;
+      sum[col] = sum[col] > 0.0F ? 1.0F / (unit * sum[col]) : 0.0F;
     ops_.scale_columns(outputs, plan_.width, sum);
     const int64_t count = std::min(plan_.cols, t.num_queries - group * plan_.cols);
     const int64_t row = t.n * plan_.queries + t.first_query + group * plan_.cols;
@@ -214,8 +255,20 @@ class AttentionLaunch final : public Launch {
   int threads_;
   std::byte* workspace_;
   size_t thread_bytes_;
-  Rows q_, k_, v_, y_;
+  HeadRows q_, k_, v_;
+  Rows y_;
 };
+
+Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    const DType dtype = operand.type.dtype;
+    if (is_vector_type(dtype) || graph::is_quantized(dtype)) continue;
+    return Support::no("wants f32, f16, bf16 or codes");
+  }
+  return is_vector_type(desc.output().dtype) ? Support::yes()
+                                             : Support::no("makes f32, f16 and bf16");
+}
 
 size_t workspace_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
   return AttentionScratch(AttentionPlan(desc, info), nullptr).bytes *
@@ -228,14 +281,47 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
 }
 
 constexpr Kernel attention_kernel() {
-  Kernel kernel =
-      plain_kernel("cpu.attention.tiled", graph::OpKind::kAttention, supports_vector_ops, prepare);
+  Kernel kernel = plain_kernel("cpu.attention.tiled", graph::OpKind::kAttention, supports, prepare);
   kernel.workspace_bytes = workspace_bytes;
   return kernel;
+}
+
+// --- center
+
+// A block of columns of a batch row is one task: their means, then the rows.
+std::unique_ptr<Launch> prepare_center(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config /*config*/, const Operands& operands) {
+  constexpr int64_t kColumns = 64;
+  const Rows x = find_rows(desc, operands, Role::kX);
+  const Rows y(operands.outputs[0]);
+  const int64_t batch = desc.output().shape[0];
+  const int64_t tokens = desc.output().shape[1];
+  const int64_t blocks = divide_up(x.size, kColumns);
+  const VectorOps* ops = vector_ops(info);
+  const int threads = useful_threads(info.num_units, 16 * x.count * x.size);
+  return make_launch([=] {
+    parallel_for(threads, batch * blocks, [&](int64_t task, int) {
+      const int64_t first_row = task / blocks * tokens;
+      const int64_t col = task % blocks * kColumns;
+      const int64_t n = std::min(kColumns, x.size - col);
+      alignas(64) float zero[kColumns] = {}, sums[kColumns], squares[kColumns], row[kColumns];
+      if (tokens == 0) return;
+      ops->column_moments(x.dtype, x.at(first_row, col), x.pitch_bytes, tokens, n, zero, sums,
+                          squares);
+      const auto factor = -1.0F / static_cast<float>(tokens);
+      for (int64_t i = first_row; i < first_row + tokens; ++i) {
+        ops->load(x.dtype, x.at(i, col), row, n);
+        ops->multiply_add(factor, sums, row, n);
+        ops->store(row, y.dtype, y.at(i, col), n);
+      }
+    });
+  });
 }
 
 }  // namespace
 
 const Kernel attention_tiled = attention_kernel();
+const Kernel center_vector =
+    plain_kernel("cpu.center.vector", graph::OpKind::kCenter, supports_vector_ops, prepare_center);
 
 }  // namespace halftone::backend::cpu

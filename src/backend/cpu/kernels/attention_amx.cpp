@@ -261,6 +261,9 @@ Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
       if (operand.type.dtype != DType::kBF16) return Support::no("wants bf16");
     }
   }
+  if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
+    return Support::no("no 8-bit attention");
+  }
   if (!(desc.as<graph::Attention>().scale > 0.0)) return Support::no("wants a positive scale");
   if (desc.input(Role::kK)->shape[1] == 0) return Support::no("no keys");
   if (TilePlan(desc).depth * kTileDepth > kKeys * 2) return Support::no("wants heads up to 512");

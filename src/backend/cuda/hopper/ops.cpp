@@ -217,6 +217,7 @@ std::unique_ptr<Launch> prepare_hopper(const graph::OpDesc& desc, const DeviceIn
 Support supports_attention(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
   const auto& op = desc.as<graph::Attention>();
+  if (graph::is_quantized(op, desc.inputs)) return Support::no("no 8-bit attention");
   const TensorType& y = desc.output();
   if (y.dtype != DType::kF16 && y.dtype != DType::kBF16) return Support::no("wants f16 or bf16");
   for (const graph::TypedOperand& operand : desc.inputs) {

@@ -1,0 +1,220 @@
+// Attentions in 8 bits: what is inserted, folded, tapped and reported.
+#include "quant/attention.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "halftone/error.h"
+
+#include "quant/apply.h"
+#include "quant/schemes/scheme.h"
+#include "quant/taps.h"
+#include "reference/reference.h"
+
+namespace halftone::quant {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+
+// Self-attention with heads of 16 and its output, and a text attention with heads of 8.
+constexpr std::string_view kGraph = R"(input %0 "x" f32[1,6,32] step
+weight %1 "u/attn1.to_q.weight" f32[32,32]
+node "attn1.to_q" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[1,6,32] step
+weight %3 "u/attn1.to_k.weight" f32[32,32]
+node "attn1.to_k" linear{activation=none geglu=false} x=%0 weight=%3 -> %4 f32[1,6,32] step
+weight %5 "u/attn1.to_v.weight" f32[32,32]
+node "attn1.to_v" linear{activation=none geglu=false} x=%0 weight=%5 -> %6 f32[1,6,32] step
+node "attn1.attention" attention{heads=2 scale=0.25 causal=false} q=%2 k=%4 v=%6 -> %7 f32[1,6,32] step
+weight %8 "u/attn1.to_out.0.weight" f32[32,32]
+node "attn1.to_out.0" linear{activation=none geglu=false} x=%7 weight=%8 -> %9 f32[1,6,32] step
+node "attn2.attention" attention{heads=4 scale=0.25 causal=false} q=%9 k=%4 v=%6 -> %10 f32[1,6,32] step
+output "y" %10
+)";
+
+class Waves final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
+  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
+  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
+    for (size_t i = 0; i < type.num_bytes() / sizeof(float); ++i) {
+      const double phase = 1.3 * static_cast<double>(i * i % 977 + name.size());
+      // Rows of to_v differ in size, so that smoothing has something to do.
+      const double size = name.find("to_v") != std::string::npos && i / 32 == 5 ? 8 : 0.5;
+      reinterpret_cast<float*>(dst)[i] = static_cast<float>(size * std::sin(phase));
+    }
+  }
+};
+
+std::map<std::string, Tensor> inputs() {
+  Tensor x({DType::kF32, {1, 6, 32}});
+  int i = 0;
+  for (float& v : x.values<float>()) v = static_cast<float>(std::cos(0.9 * i++));
+  std::map<std::string, Tensor> result;
+  result.emplace("x", std::move(x));
+  return result;
+}
+
+CalibrationRecord calibrate() {
+  Graph graph = graph::parse(kGraph);
+  CalibrationRecord record;
+  Recorder recorder(record, insert_taps(graph), 1);
+  const auto outputs = reference::evaluate(graph, inputs(), Waves());
+  recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, 0);
+  record.samples = 1;
+  return record;
+}
+
+SchemeOptions options(const std::string& scheme, double level, const std::string& attention = "") {
+  SchemeOptions result;
+  result.scheme = scheme;
+  result.level = level;
+  result.attention = attention;
+  return result;
+}
+
+struct Quantized {
+  Applied applied;
+  Graph graph;
+  double sqnr = 0;
+
+  [[nodiscard]] const Node& node(std::string_view name) const {
+    for (const Node& node : graph.nodes()) {
+      if (node.name == name) return node;
+    }
+    throw Error(Errc::kInternal, std::string(name));
+  }
+  [[nodiscard]] bool has(std::string_view name) const {
+    for (const Node& node : graph.nodes()) {
+      if (node.name == name) return true;
+    }
+    return false;
+  }
+  [[nodiscard]] const LayerReport* layer(std::string_view name) const {
+    for (const LayerReport& report : applied.layers) {
+      if (report.name == name) return &report;
+    }
+    return nullptr;
+  }
+};
+
+Quantized quantize(const SchemeOptions& options) {
+  const CalibrationRecord record = calibrate();
+  Quantized result{{}, graph::parse(kGraph)};
+  const auto wanted = reference::evaluate(result.graph, inputs(), Waves());
+  result.applied = apply(result.graph, make_recipe(options), &record, Waves());
+  const auto got = reference::evaluate(result.graph, inputs(), Waves());
+  double signal = 0, noise = 0;
+  for (size_t i = 0; i < wanted.at("y").values<float>().size(); ++i) {
+    const auto a = static_cast<double>(wanted.at("y").values<float>()[i]);
+    signal += a * a;
+    noise += std::pow(a - static_cast<double>(got.at("y").values<float>()[i]), 2);
+  }
+  result.sqnr = 10 * std::log10(signal / noise);
+  return result;
+}
+
+TEST(QuantizedAttention, Level4OfFp8HasStaticCodes) {
+  const Quantized run = quantize(options("fp8", 4));
+  const LayerReport* layer = run.layer("attn1.attention");
+  ASSERT_NE(layer, nullptr);
+  ASSERT_TRUE(layer->attention);
+  EXPECT_EQ(layer->why, "level 4");
+  EXPECT_FALSE(layer->attention->qk.dynamic);
+  EXPECT_EQ(std::get<graph::Attention>(run.node("attn1.attention").attrs).probabilities,
+            DType::kF8E4M3);
+  EXPECT_TRUE(run.has("attn1.attention.q_quantizer"));
+  EXPECT_FALSE(run.has("attn1.attention.k.centered"));
+  EXPECT_GT(run.sqnr, 18) << print(run.graph);
+  // Heads of 8 channels fit no kernel.
+  EXPECT_FALSE(run.layer("attn2.attention")->attention);
+  EXPECT_NE(run.layer("attn2.attention")->why.find("heads of 8"), std::string::npos);
+  EXPECT_EQ(quantize(options("fp8", 3)).layer("attn1.attention"), nullptr);
+  EXPECT_EQ(quantize(options("fp8", 4, "none")).layer("attn1.attention"), nullptr);
+  EXPECT_EQ(quantize(options("int8", 4)).layer("attn1.attention"), nullptr) << "FP8 only";
+}
+
+TEST(QuantizedAttention, Int8KeysAreCenteredAndScaledByHead) {
+  const Quantized run = quantize(options("int8", 3, "int8-fp8"));
+  EXPECT_TRUE(run.has("attn1.attention.k.centered"));
+  EXPECT_FALSE(run.has("attn1.attention.q.centered"));
+  const auto& op = std::get<graph::Quantize>(run.node("attn1.attention.q_quantizer").attrs);
+  EXPECT_EQ(op.dtype, DType::kI8);
+  EXPECT_EQ(op.granularity, graph::Granularity::kPerToken);
+  EXPECT_EQ(run.graph.type(run.node("attn1.attention.q_quantizer").outputs[1]).shape, Shape{12});
+  EXPECT_GT(run.sqnr, 20);
+}
+
+TEST(QuantizedAttention, DynamicSchemesNeedNoRecord) {
+  for (const char* scheme : {"fp8_e4m3_e4m3_dynamic", "fp8_e4m3_e4m3_dynamic_per_tensor",
+                             "int8_dynamic", "int8_weightonly"}) {
+    const Recipe recipe = make_recipe(options(scheme, 3, "fp8"));
+    EXPECT_FALSE(recipe.needs_record()) << scheme;
+    Graph graph = graph::parse(kGraph);
+    const Applied applied = apply(graph, recipe, nullptr, Waves());
+    EXPECT_TRUE(applied.layers[3].attention) << scheme;
+  }
+}
+
+// to_out's smoothing multiplies the rows of to_v, so v is larger than the record says.
+TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
+  const Quantized run = quantize(options("int8", 3, "fp8"));
+  ASSERT_EQ(run.layer("attn1.to_out.0")->smoothing, "in attn1.to_v");
+  Graph tapped = run.graph;
+  const graph::ValueId v = operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kX);
+  tapped.add_output("v", v);
+  const auto outputs = reference::evaluate(tapped, inputs(), Waves());
+  float amax = 0;
+  for (const float x : outputs.at("v").values<float>()) amax = std::max(amax, std::fabs(x));
+  const graph::ValueId scale =
+      operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kXScale);
+  const float kept = run.graph.value(scale).constant->literal->values<float>()[0] * 448.0F;
+  EXPECT_NEAR(kept, amax, 0.05F * amax);
+}
+
+TEST(QuantizedAttention, TapsAreExtremesOfQAndKAndV) {
+  Graph graph = graph::parse(kGraph);
+  size_t found = 0;
+  for (const Tap& tap : insert_taps(graph)) {
+    if (tap.value.find("attention/") == std::string::npos) continue;
+    ++found;
+    EXPECT_FALSE(tap.histogram);
+  }
+  EXPECT_EQ(found, 3U) << "of attn1 alone";
+  const CalibrationRecord record = calibrate();
+  EXPECT_NE(record.find("attn1.attention/k"), nullptr);
+}
+
+TEST(QuantizedAttention, AnOldRecordLeavesItAlone) {
+  CalibrationRecord record = calibrate();
+  record.layers.erase("attn1.attention/k");
+  Graph graph = graph::parse(kGraph);
+  const Applied applied = apply(graph, make_recipe(options("fp8", 4)), &record, Waves());
+  EXPECT_FALSE(applied.layers[3].attention);
+  EXPECT_NE(applied.layers[3].why.find("--restart"), std::string::npos) << applied.layers[3].why;
+}
+
+TEST(QuantizedAttention, RecipesKeepIt) {
+  for (const char* attention : {"fp8", "int8-fp8"}) {
+    const Recipe recipe = make_recipe(options("int8", 3, attention));
+    const Recipe again = parse_recipe(to_json(recipe), "r.json");
+    EXPECT_EQ(again.hash(), recipe.hash());
+    EXPECT_TRUE(again.has_attention());
+    EXPECT_TRUE(
+        readable_name(again, nullptr)
+            .ends_with(std::string(attention) == "fp8" ? ".attention_fp8" : ".attention_int8_fp8"));
+  }
+  try {
+    (void)make_recipe(options("int8", 3, "int4"));
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("int8-fp8"), std::string::npos);
+  }
+  SchemeOptions excluded = options("fp8", 4);
+  excluded.exclude = {"attn1"};
+  EXPECT_FALSE(quantize(excluded).layer("attn1.attention")->attention);
+}
+
+}  // namespace
+}  // namespace halftone::quant
