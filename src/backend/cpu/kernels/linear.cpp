@@ -1,9 +1,10 @@
 // Linear on VectorOps' register tiles: y = epilogue(x W^T).
 //
 // Weights are packed into panels of `cols` outputs, [panel][in][cols], in their own element type:
-// bf16 weights stay 2 bytes in memory, i8 and f8e4m3 codes one (packed integers are unpacked to
-// i8), and are widened a slice at a time; products of codes are those of their plain values, scaled
-// at the end. So f8e4m3 is simulated exactly, in f32. With geglu a panel holds cols/2 values and
+// bf16 weights stay 2 bytes in memory, i8 and f8e4m3 codes one, integers of 4 and 2 bits as narrow
+// as they are (VectorOps::unpack's order within a slice), and are widened a slice at a time;
+// products of codes are those of their plain values, scaled at the end. So f8e4m3 is simulated
+// exactly, in f32. With geglu a panel holds cols/2 values and
 // the cols/2 gates that belong to them, so the product never leaves the register tile's cache lines
 // before it is gated. x is packed once a call into f32 tiles, [tile][in][rows]. A task is a block
 // of tiles times a panel:
@@ -67,13 +68,18 @@ struct LinearPlan {
     if (o >= out) return -1;
     return col < outputs ? o : out + o;
   }
-  [[nodiscard]] size_t packed_bytes() const {
-    return static_cast<size_t>(panels * in * cols) * size_of(weight_dtype);
+  // As packed, of whole columns: `in` of a panel's rows or a slice of them.
+  [[nodiscard]] size_t bytes_of(int64_t rows_of_panel) const {
+    const auto bits =
+        packed_bits > 0 ? packed_bits : 8 * static_cast<int64_t>(size_of(weight_dtype));
+    return static_cast<size_t>(rows_of_panel * cols * bits / 8);
   }
+  [[nodiscard]] size_t packed_bytes() const { return bytes_of(panels * in); }
 };
 
 struct LinearScratch {
   float *x, *bias, *row_add, *w_scale, *tiles, *slices;
+  int8_t* codes;  // of a slice of packed integers
   size_t bytes;
 
   LinearScratch(const LinearPlan& plan, bool has_row_add, int threads, void* workspace) {
@@ -85,6 +91,7 @@ struct LinearScratch {
     w_scale = scratch.take<float>(padded);
     tiles = scratch.take<float>(threads * tile_floats(plan));
     slices = scratch.take<float>(threads * kSlice * plan.cols);
+    codes = scratch.take<int8_t>(plan.packed_bits > 0 ? threads * kSlice * plan.cols : 0);
     bytes = scratch.used_bytes();
   }
   // The f32 results of one task.
@@ -172,15 +179,18 @@ class LinearLaunch final : public Launch {
     const int64_t first = block * kTilesPerTask;
     const int64_t last = std::min(plan_.tiles, first + kTilesPerTask);
     float* sums = scratch_.tiles + thread * LinearScratch::tile_floats(plan_);
-    const size_t element = size_of(plan_.weight_dtype);
     for (int64_t k = 0; k < plan_.in; k += kSlice) {
       const int64_t depth = std::min(kSlice, plan_.in - k);
-      const std::byte* slice =
-          panels_ + static_cast<size_t>((panel * plan_.in + k) * plan_.cols) * element;
+      const std::byte* slice = panels_ + plan_.bytes_of(panel * plan_.in + k);
       // Widening pays once a slice serves more than a few tiles.
       const bool direct = plan_.weight_dtype == DType::kF32 ||
                           (plan_.weight_dtype == DType::kBF16 && last - first <= 2);
       float* wide = scratch_.slices + thread * kSlice * plan_.cols;
+      if (plan_.packed_bits > 0) {
+        int8_t* codes = scratch_.codes + thread * kSlice * plan_.cols;
+        ops_.unpack(slice, plan_.packed_bits, codes, depth * plan_.cols);
+        slice = reinterpret_cast<const std::byte*>(codes);
+      }
       if (!direct) ops_.load(plan_.weight_dtype, slice, wide, depth * plan_.cols);
       for (int64_t tile = first; tile < last; ++tile) {
         const float* a = scratch_.x + (tile * plan_.in + k) * plan_.tile_rows;
@@ -260,8 +270,9 @@ size_t packed_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*
 
 std::string pack_key(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
   const LinearPlan plan(desc, info);
-  return fmt::format("panels{}{} {}", plan.cols, plan.geglu ? ".geglu" : "",
-                     to_string(plan.weight_dtype));
+  return fmt::format("panels{}{} {}{}", plan.cols, plan.geglu ? ".geglu" : "",
+                     to_string(plan.weight_dtype),
+                     plan.packed_bits > 0 ? fmt::format(" of {} bits", plan.packed_bits) : "");
 }
 
 template <class T>
@@ -274,13 +285,21 @@ void pack_panel(const LinearPlan& plan, const Rows& weight, int64_t panel, T* to
   }
 }
 
-void unpack_panel(const LinearPlan& plan, const Rows& weight, int64_t panel, int8_t* to) {
+// Slice by slice: field p of byte i is value p * (bytes of the slice) + i of its [inputs][cols].
+void pack_integers(const LinearPlan& plan, const Rows& weight, int64_t panel, std::byte* to) {
+  std::memset(to, 0, plan.bytes_of(plan.in));
+  const auto mask = (1U << plan.packed_bits) - 1U;
   for (int64_t col = 0; col < plan.cols; ++col) {
     const int64_t row = plan.weight_row(panel, col);
-    const auto* from = row < 0 ? nullptr : reinterpret_cast<const uint8_t*>(weight.at(row));
+    if (row < 0) continue;
+    const auto* from = reinterpret_cast<const uint8_t*>(weight.at(row));
     for (int64_t k = 0; k < plan.in; ++k) {
-      const int32_t code = from == nullptr ? 0 : packed_at(from, k, plan.packed_bits);
-      to[k * plan.cols + col] = static_cast<int8_t>(code);
+      const int64_t first = k / kSlice * kSlice;
+      const auto part = static_cast<int64_t>(plan.bytes_of(std::min(kSlice, plan.in - first)));
+      const int64_t at = (k - first) * plan.cols + col;
+      const auto field = static_cast<uint32_t>(packed_at(from, k, plan.packed_bits)) & mask;
+      to[static_cast<int64_t>(plan.bytes_of(first)) + at % part] |=
+          static_cast<std::byte>(field << (at / part * plan.packed_bits));
     }
   }
 }
@@ -292,7 +311,8 @@ void pack(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/,
   const int64_t panel_elements = plan.in * plan.cols;
   parallel_for(info.num_units, plan.panels, [&](int64_t panel, int) {
     if (plan.packed_bits > 0) {
-      unpack_panel(plan, rows, panel, static_cast<int8_t*>(packed) + panel * panel_elements);
+      pack_integers(plan, rows, panel,
+                    static_cast<std::byte*>(packed) + plan.bytes_of(panel * plan.in));
     } else if (size_of(plan.weight_dtype) == 1) {
       pack_panel(plan, rows, panel, static_cast<uint8_t*>(packed) + panel * panel_elements);
     } else if (size_of(plan.weight_dtype) == 4) {
