@@ -57,12 +57,13 @@ const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
 
 ConstantLoader::ConstantLoader(const Profile& profile, backend::Device& device,
                                backend::Stream& stream, const WeightSource& weights,
-                               ConstantStore& store)
+                               ConstantStore& store, ConstantCache* cache)
     : profile_(profile),
       device_(device),
       stream_(stream),
       weights_(weights),
       store_(store),
+      cache_(cache),
       producer_(profile.slots.size(), nullptr) {
   for (const Call& call : profile.stages[0]) {
     for (const SlotId slot : call.outputs) producer_[slot] = &call;
@@ -103,7 +104,14 @@ std::shared_ptr<Buffer> ConstantLoader::dense(SlotId slot) {
   const std::string key = key_of(slot);
   const auto found = store_.buffers_.find(key);
   if (found != store_.buffers_.end()) return found->second;
-  return keep(key, evaluate(slot));
+  if (auto kept = cached(slot, key, profile_.slots[slot].type.num_bytes())) {
+    return keep(key, std::move(kept));
+  }
+  const std::shared_ptr<Buffer> buffer = evaluate(slot);
+  // A call with several results may have stored this one.
+  if (const auto stored = store_.buffers_.find(key); stored != store_.buffers_.end()) return buffer;
+  give_to_cache(slot, key, *buffer);
+  return keep(key, buffer);
 }
 
 std::shared_ptr<Buffer> ConstantLoader::packed(SlotId slot, const backend::Kernel& kernel,
@@ -112,12 +120,40 @@ std::shared_ptr<Buffer> ConstantLoader::packed(SlotId slot, const backend::Kerne
                                       kernel.pack_key(desc, device_.info(), config));
   const auto found = store_.buffers_.find(key);
   if (found != store_.buffers_.end()) return found->second;
+  const size_t bytes = kernel.packed_bytes(desc, device_.info(), config);
+  if (auto kept = cached(slot, key, bytes)) return keep(key, std::move(kept));
   const std::shared_ptr<Buffer> source = evaluate(slot);
-  std::shared_ptr<Buffer> packed =
-      device_.allocate(kernel.packed_bytes(desc, device_.info(), config));
+  std::shared_ptr<Buffer> packed = device_.allocate(bytes);
   kernel.pack(desc, device_.info(), config, {profile_.slots[slot].type, source->data()},
               packed->data());
+  give_to_cache(slot, key, *packed);
   return keep(key, std::move(packed));
+}
+
+std::shared_ptr<Buffer> ConstantLoader::cached(SlotId slot, const std::string& key, size_t bytes) {
+  if (cache_ == nullptr || profile_.slots[slot].storage != Storage::kConstant) return nullptr;
+  if (!cache_->holds(key, bytes)) return nullptr;
+  std::shared_ptr<Buffer> buffer = device_.allocate(bytes);
+  if (device_.info().host_visible_memory) {
+    if (!cache_->read(key, {static_cast<std::byte*>(buffer->data()), bytes})) return nullptr;
+    return buffer;
+  }
+  if (scratch_.size() < bytes) scratch_.resize(bytes);
+  if (!cache_->read(key, std::span(scratch_).first(bytes))) return nullptr;
+  device_.upload(buffer->data(), scratch_.data(), bytes);
+  return buffer;
+}
+
+void ConstantLoader::give_to_cache(SlotId slot, const std::string& key, const Buffer& buffer) {
+  if (cache_ == nullptr || profile_.slots[slot].storage != Storage::kConstant) return;
+  if (device_.info().host_visible_memory) {
+    cache_->add(key, {static_cast<const std::byte*>(buffer.data()), buffer.size()});
+    return;
+  }
+  if (scratch_.size() < buffer.size()) scratch_.resize(buffer.size());
+  stream_.synchronize();
+  device_.download(scratch_.data(), buffer.data(), buffer.size());
+  cache_->add(key, {scratch_.data(), buffer.size()});
 }
 
 std::shared_ptr<Buffer> ConstantLoader::evaluate(SlotId slot) {
@@ -198,7 +234,9 @@ std::shared_ptr<Buffer> ConstantLoader::run_call(const Call& call, SlotId wanted
   stream_.synchronize();
   for (size_t i = 1; i < call.outputs.size(); ++i) {
     const std::string small = key_of(call.outputs[i]);
-    if (!store_.buffers_.contains(small)) keep(small, results[i]);
+    if (store_.buffers_.contains(small)) continue;
+    give_to_cache(call.outputs[i], small, *results[i]);
+    keep(small, results[i]);
   }
   return result;
 }

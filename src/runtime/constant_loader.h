@@ -15,7 +15,7 @@ namespace halftone::runtime {
 class ConstantLoader {
  public:
   ConstantLoader(const Profile& profile, backend::Device& device, backend::Stream& stream,
-                 const WeightSource& weights, ConstantStore& store);
+                 const WeightSource& weights, ConstantStore& store, ConstantCache* cache = nullptr);
 
   // The constant as it is; kept in the store.
   std::shared_ptr<backend::Buffer> dense(SlotId slot);
@@ -32,12 +32,16 @@ class ConstantLoader {
   std::string key_of(SlotId slot) const;
   std::shared_ptr<backend::Buffer> keep(const std::string& key,
                                         std::shared_ptr<backend::Buffer> buffer);
+  // The cache holds results of load-stage calls; null when it does not hold this one.
+  std::shared_ptr<backend::Buffer> cached(SlotId slot, const std::string& key, size_t bytes);
+  void give_to_cache(SlotId slot, const std::string& key, const backend::Buffer& buffer);
 
   const Profile& profile_;
   backend::Device& device_;
   backend::Stream& stream_;
   const WeightSource& weights_;
   ConstantStore& store_;
+  ConstantCache* cache_;
   std::vector<const Call*> producer_;
   std::vector<std::byte> scratch_;  // host memory that weights pass through
 };

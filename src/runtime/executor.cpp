@@ -83,7 +83,8 @@ struct Executor::Impl {
 };
 
 void Executor::Impl::load(const WeightSource& weights) {
-  ConstantLoader loader(profile, device, *stream, weights, *options.constants);
+  ConstantLoader loader(profile, device, *stream, weights, *options.constants,
+                        options.constant_cache.get());
   int total = 0;
   for (size_t stage = 1; stage < stages.size(); ++stage) {
     total += static_cast<int>(profile.stages[stage].size());
@@ -98,6 +99,8 @@ void Executor::Impl::load(const WeightSource& weights) {
       ++done;
     }
   }
+  if (options.constant_cache) options.constant_cache->commit();
+  options.constant_cache.reset();
   if (options.progress) options.progress({"load", total, total, 0});
 }
 

@@ -9,6 +9,7 @@
 
 #include "halftone/log.h"
 
+#include "runtime/constant_cache.h"
 #include "runtime/plan.h"
 
 namespace halftone::runtime {
@@ -30,6 +31,9 @@ struct ExecutorOptions {
   // never run at the same time may share one.
   std::shared_ptr<backend::Buffer> arena;
   std::shared_ptr<ConstantStore> constants;  // null = own
+  // Where results of load-stage calls are kept between processes; null = nowhere. Committed once
+  // everything is loaded.
+  std::shared_ptr<ConstantCache> constant_cache{};
   bool profile = false;                      // time every call (CPU: wall time)
   bool record =
       true;  // replay a stage as one recording from its second run on, where the device can
