@@ -1,6 +1,6 @@
 #include "quant/pattern.h"
 
-#include <chrono>
+#include <ctime>
 
 #include <gtest/gtest.h>
 
@@ -62,9 +62,9 @@ TEST(Pattern, RefusesWhatItDoesNotKnow) {
 
 TEST(Pattern, CatastrophicPatternsAreLinear) {
   const std::string name(2000, 'a');
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others may use it too
   EXPECT_FALSE(Pattern("^(a|a)*(a*)*(a?){40}b$").search(name));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "text/clip_tokenizer.h"
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <numeric>
@@ -208,10 +208,9 @@ TEST(ClipTokenizer, IsQuickOnLongTexts) {
   for (const std::string& text :
        {std::string(100000, 'a'), std::string(100000, '!'), std::string(100000, ' '),
         std::string(100000, '7'), marks, emoji, quotes, almost}) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: others may use it too
     (void)tokenizer.tokenize(text);
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3))
-        << text.substr(0, 10);
+    EXPECT_LT(std::clock() - start, 3 * CLOCKS_PER_SEC) << text.substr(0, 10);
   }
 }
 

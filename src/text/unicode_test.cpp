@@ -1,6 +1,6 @@
 #include "text/unicode.h"
 
-#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -105,9 +105,9 @@ TEST(Nfc, EqualsUtf8procOnMixedStrings) {
 TEST(Nfc, IsQuickOnManyMarks) {
   std::u32string text = U"a";
   for (int i = 0; i < 100000; ++i) text.push_back(i % 2 == 0 ? 0x0301 : 0x0323);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others may use it too
   EXPECT_EQ(to_nfc(text).size(), text.size() - 1);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC);
 }
 
 TEST(Utf8, MalformedTextNamesTheByte) {
