@@ -34,6 +34,12 @@ std::string shown(const fs::path& path) { return printable(path.string(), 400); 
               ErrorDetails{.file = shown(path)});
 }
 
+// What cannot be made is no missing model: the system's refusal.
+[[noreturn]] void fail_create(const fs::path& path, int error) {
+  throw Error(Errc::kIo, fmt::format("{}: cannot create: {}", shown(path), reason(error)),
+              ErrorDetails{.file = shown(path)});
+}
+
 std::string_view kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
   if (S_ISFIFO(mode)) return "a FIFO";
@@ -168,7 +174,7 @@ AtomicFile::AtomicFile(fs::path path, unsigned mode) : path_(std::move(path)), m
     fd_ = ::open(temp_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd_ >= 0 || errno != EEXIST) break;
   }
-  if (fd_ < 0) fail_io(path_, "create", errno);
+  if (fd_ < 0) fail_create(path_, errno);
 }
 
 AtomicFile::~AtomicFile() {

@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/folder.h"
+
 namespace halftone {
 namespace {
 
@@ -98,10 +100,14 @@ TEST_F(FileTest, AtomicFileIsWholeOrNothing) {
   struct stat st {};
   ASSERT_EQ(::stat(path.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777U, 0640U);
-  expect_error([&] { write_file_atomically(folder_ / "no" / "f", "x"); }, Errc::kNotFound,
+  expect_error([&] { write_file_atomically(folder_ / "no" / "f", "x"); }, Errc::kIo,
                "cannot create");
-  expect_error([&] { write_file_atomically("/dev/full/x", "x"); }, Errc::kNotFound,
-               "cannot create");
+  expect_error([&] { write_file_atomically("/dev/full/x", "x"); }, Errc::kIo, "cannot create");
+  make_folders(folder_ / "a" / "b");
+  make_folders(folder_ / "a" / "b");
+  write_file_atomically(folder_ / "a" / "b" / "f", "x");
+  expect_error([&] { make_folders(folder_ / "a" / "b" / "f"); }, Errc::kIo, "cannot make");
+  expect_error([&] { make_folders("/proc/halftone/x"); }, Errc::kIo, "cannot make");
 }
 
 TEST_F(FileTest, LockExcludesAndTimesOut) {

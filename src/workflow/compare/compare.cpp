@@ -9,6 +9,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "io/image.h"
 #include "metrics/image_metrics.h"
 #include "metrics/summary.h"
@@ -172,7 +173,7 @@ CompareReport compare(backend::Device& device, const CompareOptions& options) {
   report.min_ssim = options.min_ssim;
   report.passed = (!options.min_psnr || report.psnr.mean >= *options.min_psnr) &&
                   (!options.min_ssim || (report.ssim && report.ssim->mean >= *options.min_ssim));
-  fs::create_directories(folder);
+  make_folders(folder);
   report.report = (folder / "report.html").string();
   report.total_ms = clock.ms();
   write_file_atomically(report.report, comparison_page(report, options.max_pictures));

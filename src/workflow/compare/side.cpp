@@ -10,6 +10,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "io/image.h"
 #include "metrics/summary.h"
 #include "quant/schemes/scheme.h"
@@ -79,7 +80,7 @@ class SideRunner {
         generator_(device, with_numbers(choice.session)) {}
 
   void run(SideRun& result) {
-    fs::create_directories(folder_);
+    make_folders(folder_);
     for (size_t i = 0; i < options_.prompts.size(); ++i) draw(i, result);
     for (const auto& [name, times] : modules_) {
       result.modules.push_back({name, runs_.at(name), median(times)});
