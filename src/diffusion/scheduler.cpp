@@ -156,15 +156,25 @@ SchedulerConfig choose_scheduler(const JsonView& json, const SchedulerChoice& ch
   return config;
 }
 
-Schedule make_schedule(const SchedulerConfig& config, const ScheduleOptions& options) {
-  const Scheduler* scheduler = find_scheduler(config.class_name);
-  if (scheduler == nullptr) {
+const Scheduler& scheduler_of(const SchedulerConfig& config) {
+  const Scheduler* of_class = nullptr;
+  for (const Scheduler* scheduler : schedulers()) {
+    if (scheduler->class_name != config.class_name) continue;
+    if (scheduler->algorithm_type == config.algorithm_type) return *scheduler;
+    if (of_class == nullptr) of_class = scheduler;
+  }
+  if (of_class == nullptr) {
     throw Error(Errc::kUnsupported,
                 fmt::format("scheduler class '{}' is not implemented; known: {}", config.class_name,
                             known_names()));
   }
-  Schedule schedule = scheduler->schedule(config, options);
-  check_finite(schedule, scheduler->name);
+  return *of_class;
+}
+
+Schedule make_schedule(const SchedulerConfig& config, const ScheduleOptions& options) {
+  const Scheduler& scheduler = scheduler_of(config);
+  Schedule schedule = scheduler.schedule(config, options);
+  check_finite(schedule, scheduler.name);
   return schedule;
 }
 

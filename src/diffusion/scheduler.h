@@ -63,6 +63,10 @@ struct Scheduler {
 // By canonical name, diffusers class or alias; case, '_' and ' ' do not matter. Null when unknown.
 [[nodiscard]] const Scheduler* find_scheduler(std::string_view name);
 
+// The one that a configuration runs: by its class and algorithm. Throws kUnsupported, with the list
+// of known names, for an unknown class.
+[[nodiscard]] const Scheduler& scheduler_of(const SchedulerConfig& config);
+
 // What the user asked for on top of a model's configuration. Empty members keep the model's.
 struct SchedulerChoice {
   std::string scheduler = {};       // any name that find_scheduler knows, or "<name> karras"

@@ -203,6 +203,12 @@ SchedulerConfig parse_scheduler_config(const JsonView& json, std::string_view cl
   }
   SchedulerConfig config = scheduler->defaults();
   config.class_name = class_name;
+  if (json.string_or("_class_name", "") != class_name) {
+    // diffusers' defaults of these are for models of pixels. A latent model's file that names one
+    // of their classes always overrides them, one that names another class need not know them.
+    config.clip_sample = false;
+    config.skip_prk_steps = true;
+  }
   refuse_what_is_not_linear(json, *scheduler, config);
   config.clip_sample = false;
   read_noise_table(json, config);

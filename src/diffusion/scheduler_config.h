@@ -61,7 +61,8 @@ struct SchedulerConfig {
 // that make no sense. Unknown keys are ignored, as diffusers ignores another class's keys.
 [[nodiscard]] SchedulerConfig parse_scheduler_config(const JsonView& json);
 // As if "_class_name" were `class_name`: diffusers' Class.from_config. Keys that the file leaves
-// out take the new class's defaults.
+// out take the new class's defaults, but for clip_sample and skip_prk_steps, which are taken as
+// every latent model has them (false and true).
 [[nodiscard]] SchedulerConfig parse_scheduler_config(const JsonView& json,
                                                      std::string_view class_name);
 

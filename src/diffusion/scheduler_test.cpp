@@ -477,6 +477,18 @@ TEST(CustomLists, ReproduceTheSpacedSchedule) {
   }
 }
 
+// A model's file that names another class says nothing about options of pixel models.
+TEST(SchedulerChoice, EveryNameRunsOnAFileOfAnotherClass) {
+  const std::string euler = R"({"_class_name":"EulerDiscreteScheduler","steps_offset":1})";
+  for (const Scheduler* scheduler : schedulers()) {
+    if (scheduler->is_flow) continue;
+    SCOPED_TRACE(scheduler->name);
+    const SchedulerConfig config = config_of(euler, {std::string(scheduler->name), ""});
+    EXPECT_EQ(scheduler_of(config).name, scheduler->name);
+    EXPECT_GE(make_schedule(config, {.num_steps = 4}).rows.size(), 4U);
+  }
+}
+
 // With eta 1 and neighbouring timesteps DDIM is DDPM.
 TEST(Ddim, EtaOneIsDdpm) {
   ScheduleOptions options;

@@ -15,11 +15,17 @@ namespace {
 struct WebName {
   std::string_view ours, theirs;
 };
-constexpr std::array kSamplers = {WebName{"euler", "Euler"},       WebName{"euler-a", "Euler a"},
-                                  WebName{"ddim", "DDIM"},         WebName{"ddpm", "DDPM"},
-                                  WebName{"lcm", "LCM"},           WebName{"lms", "LMS"},
-                                  WebName{"pndm", "PLMS"},         WebName{"unipc", "UniPC"},
-                                  WebName{"dpmpp-2m", "DPM++ 2M"}, WebName{"flow-euler", "Euler"}};
+constexpr std::array kSamplers = {WebName{"euler", "Euler"},
+                                  WebName{"euler-a", "Euler a"},
+                                  WebName{"ddim", "DDIM"},
+                                  WebName{"ddpm", "DDPM"},
+                                  WebName{"lcm", "LCM"},
+                                  WebName{"lms", "LMS"},
+                                  WebName{"pndm", "PLMS"},
+                                  WebName{"unipc", "UniPC"},
+                                  WebName{"dpmpp-2m", "DPM++ 2M"},
+                                  WebName{"flow-euler", "Euler"},
+                                  WebName{"dpmpp-2m-sde", "DPM++ 2M SDE"}};
 constexpr std::array kSigmas = {WebName{"karras", "Karras"}, WebName{"exponential", "Exponential"},
                                 WebName{"beta", "Beta"}};
 

@@ -177,11 +177,11 @@ class Resolver {
       return diffusion::choose_scheduler(
           stored, {.scheduler = options_.scheduler, .sigma_schedule = options_.sigma_schedule});
     });
-    const diffusion::Scheduler* scheduler = diffusion::find_scheduler(config.class_name);
-    check_internal(scheduler != nullptr, "a chosen scheduler is a known one");
+    const diffusion::Scheduler& scheduler = diffusion::scheduler_of(config);
     if (options_.flow_shift) {
-      if (!scheduler->is_flow)
-        refuse(fmt::format("flow-shift: {} is no flow scheduler", scheduler->name));
+      if (!scheduler.is_flow) {
+        refuse(fmt::format("flow-shift: {} is no flow scheduler", scheduler.name));
+      }
       config.shift = *options_.flow_shift;
     }
     const bool turbo = is_turbo(stored);
@@ -193,8 +193,10 @@ class Resolver {
     if (!std::isfinite(r.guidance)) refuse("guidance: got a number that is not finite");
     r.cfg = r.guidance > 1.0;
     r.strength = options_.strength.value_or(family_.default_strength);
-    r.scheduler = std::string(scheduler->name);
+    r.scheduler = std::string(scheduler.name);
     r.sigma_schedule = std::string(sigma_schedule_name(config));
+    if (r.sigma_schedule.empty())
+      r.sigma_schedule = options_.sigma_schedule;  // a spacing, if given
     const bool custom = !options_.timesteps.empty() || !options_.sigmas.empty();
     result_.schedule = as_parameter(asked || custom || options_.eta, [&] {
       return diffusion::make_schedule(config,
