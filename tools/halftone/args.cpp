@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -91,6 +92,9 @@ class Preparer {
         positionals_.push_back(token);
       }
     }
+    for (const auto& [option, alias] : fixed_) {
+      give(option_of(std::string(option.substr(2))), std::string(alias->value));
+    }
     add_environment();
     add_config();
     result_.args.push_back("--");
@@ -110,16 +114,18 @@ class Preparer {
     if (const FixedAlias* alias = find_flag(spelling_.fixed, flag)) {
       take_boolean(value);
       if (value && (*value == "false" || *value == "0")) return;
-      give(option_of(std::string(alias->option).substr(2)), std::string(alias->value));
+      const FixedAlias*& chosen = fixed_[alias->option];
+      if (chosen == nullptr || chosen < alias) chosen = alias;
       return;
     }
-    if (const NotedFlag* noted = find_flag(spelling_.noted, flag)) {
+    const bool has_option = app_.get_option_no_throw(flag) != nullptr;
+    if (const NotedFlag* noted = find_flag(spelling_.noted, flag); noted && !has_option) {
       if (noted->has_value && !value) value = need_value(flag);
       if (!noted->has_value) take_boolean(value);
       result_.notes.push_back(fmt::format("{}: {}", flag, noted->note));
       return;
     }
-    if (const RefusedFlag* refused = find_flag(spelling_.refused, flag)) {
+    if (const RefusedFlag* refused = find_flag(spelling_.refused, flag); refused && !has_option) {
       throw UsageError(fmt::format("not supported: {}: {}", flag, refused->reason),
                        {.key = flag, .remedy = std::string(refused->reason)});
     }
@@ -244,6 +250,7 @@ class Preparer {
   std::span<const std::string> typed_;
   const Spelling& spelling_;
   size_t next_ = 0;
+  std::map<std::string_view, const FixedAlias*> fixed_;  // by option
   std::set<const CLI::Option*> given_;
   std::vector<std::string> positionals_;
   ParsedArgs result_;

@@ -22,16 +22,19 @@ class UsageError : public Error {
 };
 
 // A flag of another tool that stands for an option with a fixed value: "--bf16" = "--precision
-// bf16".
+// bf16". Of several for one option the last row of the table counts: trtexec's flags each allow a
+// precision, and the smallest that is allowed is taken.
 struct FixedAlias {
   std::string_view flag, option, value;
 };
-// A flag of another tool, or of a later version, that cannot be honoured.
+// A flag of another tool, or of a later version, that cannot be honoured by verbs that have no such
+// option.
 struct RefusedFlag {
   std::string_view flag;
   std::string_view reason;  // ends with what to do instead
 };
-// A flag that changes nothing here; the note is logged once. Takes a value when `has_value`.
+// A flag that changes nothing in verbs that have no such option; the note is logged once. Takes a
+// value when `has_value`.
 struct NotedFlag {
   std::string_view flag;
   bool has_value;

@@ -62,6 +62,11 @@ int run(const std::vector<std::string>& args) {
     print_version(std::find(args.begin(), args.end(), "--json") != args.end());
     return 0;
   }
+  constexpr std::string_view kCompletion = "--completion-";  // as other tools spell the verb
+  if (first.starts_with(kCompletion)) {
+    const std::vector<std::string> shell = {first.substr(kCompletion.size())};
+    return run_completion(Args(shell));
+  }
   for (const Verb& verb : kVerbs) {
     if (verb.name == first) return verb.run(Args(args).subspan(1));
   }

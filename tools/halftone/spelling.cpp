@@ -21,6 +21,8 @@ constexpr std::string_view kNoShapes =
     "each size has its own profile; use --size WxH and --batch N";
 constexpr std::string_view kNoTuning =
     "kernels are taken from an ordered table, nothing is tuned by timing; leave it out";
+constexpr std::string_view kTable =
+    "kernels are taken from an ordered table, the same at every level";
 constexpr std::string_view kInspect = "use 'halftone inspect PLAN' (-v, --json)";
 constexpr std::string_view kBenchJson =
     "use --iterations N and --json, which gives median, p10, p90 and the time per operator class";
@@ -29,7 +31,7 @@ constexpr std::string_view kNoVideo = "Halftone makes images only";
 constexpr std::array kFixed = {
     FixedAlias{"--fp32", "--precision", "fp32"}, FixedAlias{"--bf16", "--precision", "bf16"},
     FixedAlias{"--fp16", "--precision", "fp16"}, FixedAlias{"--int8", "--precision", "int8"},
-    FixedAlias{"--fp8", "--precision", "fp8"},
+    FixedAlias{"--fp8", "--precision", "fp8"},   FixedAlias{"--best", "--precision", "int8"},
 };
 
 constexpr std::array kNoted = {
@@ -49,6 +51,11 @@ constexpr std::array kNoted = {
     NotedFlag{"--dynamic-shape", false, "a new size builds its own profile when it is first used"},
     NotedFlag{"--build-dynamic-shape", false,
               "a new size builds its own profile when it is first used"},
+    NotedFlag{"--opt-level", true, kTable},
+    NotedFlag{"--optimization-level", true, kTable},
+    NotedFlag{"--builderOptimizationLevel", true, kTable},
+    NotedFlag{"--all-tactics", false, kTable},
+    NotedFlag{"--build-all-tactics", false, kTable},
     NotedFlag{"--mmap", false, "weights are read in place by position"},
 };
 
@@ -64,7 +71,7 @@ constexpr std::array kRefused = {
         "--tensor-type-rules",
         "types per tensor are not built into this version; use --precision and --vae-precision"},
     RefusedFlag{"--compiler-config",
-                "OneDiff's compiler words are not built into this version; leave it out"},
+                "OneDiff's compiler words belong to 'generate' and 'build'; leave it out"},
     RefusedFlag{"--lora-dir", kNoLora},
     RefusedFlag{"--lora-path", kNoLora},
     RefusedFlag{"--lora-weight", kNoLora},
@@ -114,18 +121,12 @@ constexpr std::array kRefused = {
     RefusedFlag{"--hf-token", "Halftone never downloads; use 'hf download', then -m ORG/NAME"},
     RefusedFlag{"--download-onnx-models", "Halftone never downloads; use 'hf download ORG/NAME'"},
     RefusedFlag{"--onnx", "plans are built from checkpoints, not from ONNX; use -m"},
-    RefusedFlag{"--best", kNoQuantization},
     RefusedFlag{"--shapes", kNoShapes},
     RefusedFlag{"--minShapes", kNoShapes},
     RefusedFlag{"--optShapes", kNoShapes},
     RefusedFlag{"--maxShapes", kNoShapes},
     RefusedFlag{"--min-batch", kNoShapes},
     RefusedFlag{"--max-batch", kNoShapes},
-    RefusedFlag{"--opt-level", kNoTuning},
-    RefusedFlag{"--optimization-level", kNoTuning},
-    RefusedFlag{"--builderOptimizationLevel", kNoTuning},
-    RefusedFlag{"--all-tactics", kNoTuning},
-    RefusedFlag{"--build-all-tactics", kNoTuning},
     RefusedFlag{"--timing-cache", kNoTuning},
     RefusedFlag{"--timingCacheFile", kNoTuning},
     RefusedFlag{"--workspace", kNoTuning},
@@ -141,8 +142,7 @@ constexpr std::array kRefused = {
     RefusedFlag{"--baseline", "not built into this version; compare two --json files"},
     RefusedFlag{"--max-regression", "not built into this version; compare two --json files"},
     RefusedFlag{"--report", "not built into this version; use --json=FILE"},
-    RefusedFlag{"--run-multiple-resolutions",
-                "not built into this version; repeat with --size WxH"},
+    RefusedFlag{"--run-multiple-resolutions", "belongs to 'generate'; repeat with --size WxH"},
     RefusedFlag{"--run-multiple-prompts", "give several prompts with -p or --prompt-file"},
     RefusedFlag{"--control-net", kNoControl},
     RefusedFlag{"--control-image", kNoControl},

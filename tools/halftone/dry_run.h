@@ -1,0 +1,12 @@
+// --dry-run of every verb that draws or builds.
+#pragma once
+
+#include "halftone/options.h"
+
+namespace halftone::cli {
+
+// Prints the resolved request and the plans that it would take, as JSON. Nothing is built, nothing
+// calibrated.
+void print_dry_run(const SessionOptions& session, const GenerateOptions& request);
+
+}  // namespace halftone::cli
