@@ -32,11 +32,15 @@ struct Pass {
   void (*run)(graph::Graph&);
   // Instead of `run`, for passes that make what the device can run.
   void (*run_for)(graph::Graph&, const HasKernel&) = nullptr;
+  // Changes weights, so that it must come before what quantizes them (run_early_passes).
+  bool early = false;
 };
 // In the order in which they run.
 [[nodiscard]] std::span<const Pass> passes();
 // Runs the enabled passes, verifying the graph after each.
 void run_passes(graph::Graph& graph, const CompileOptions& options);
+// Only those that must come before quantization; doing it again changes nothing.
+void run_early_passes(graph::Graph& graph, const CompileOptions& options);
 
 // Selects kernels and plans memory for one concrete shape. Throws kUnsupported naming the node and
 // every kernel's refusal when nothing serves an op.

@@ -220,6 +220,28 @@ node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] p
 node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
 output "y" %8
 )"},
+          // Sums of the weight, four biases, the convolution, the interleaving.
+          {"Subpixel", "subpixel_upsample", 4, true, R"(input %0 "x" f32[2,3,4,8] step
+weight %1 "w" f32[6,3,3,8]
+weight %2 "b" f32[6]
+node "up" upsample{out_h=6 out_w=8} x=%0 -> %3 f32[2,6,8,8] step
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%3 weight=%1 bias=%2 -> %4 f32[2,6,8,6] step
+output "y" %4
+)"},
+          // Not twice the size, and an enlargement that is read twice.
+          {"OtherUpsample", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
+weight %1 "w" f32[6,3,3,8]
+node "up" upsample{out_h=5 out_w=8} x=%0 -> %2 f32[2,5,8,8] step
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%2 weight=%1 -> %3 f32[2,5,8,6] step
+output "y" %3
+)"},
+          {"UpsampleReadTwice", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
+weight %1 "w" f32[6,3,3,8]
+node "up" upsample{out_h=6 out_w=8} x=%0 -> %2 f32[2,6,8,8] step
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%2 weight=%1 -> %3 f32[2,6,8,6] step
+output "y" %3
+output "z" %2
+)"},
           {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
 literal %1 "a" f32[1,2] 0000803f00000040
 literal %2 "b" f32[1,2] 0000404000008040

@@ -23,7 +23,9 @@ std::span<const Pass> passes() {
   return kAll;
 }
 
-void run_passes(graph::Graph& graph, const CompileOptions& options) {
+namespace {
+
+void run_chosen(graph::Graph& graph, const CompileOptions& options, bool only_early) {
   for (const std::string& name : options.disabled_passes) {
     const auto known = [&](const Pass& pass) { return pass.name == name; };
     if (!std::ranges::any_of(passes(), known)) {
@@ -35,6 +37,7 @@ void run_passes(graph::Graph& graph, const CompileOptions& options) {
   }
   verify(graph);
   for (const Pass& pass : passes()) {
+    if (only_early && !pass.early) continue;
     if (options.disabled_passes.contains(std::string(pass.name))) continue;
     const size_t before = graph.nodes().size();
     const auto start = std::chrono::steady_clock::now();
@@ -51,6 +54,16 @@ void run_passes(graph::Graph& graph, const CompileOptions& options) {
         fmt::format("{}: {} -> {} nodes, {:.1f} ms", pass.name, before, graph.nodes().size(),
                     took.count()));
   }
+}
+
+}  // namespace
+
+void run_passes(graph::Graph& graph, const CompileOptions& options) {
+  run_chosen(graph, options, false);
+}
+
+void run_early_passes(graph::Graph& graph, const CompileOptions& options) {
+  run_chosen(graph, options, true);
 }
 
 std::vector<std::pair<std::string, std::string>> compile_entries(const CompileOptions& options) {

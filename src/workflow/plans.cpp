@@ -4,7 +4,6 @@
 
 #include "halftone/error.h"
 
-#include "compile/compile.h"
 #include "models/registry.h"
 #include "pipeline/clock.h"
 #include "quant/apply.h"
@@ -112,7 +111,7 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
   }
   if (component == "unet" && options_.taps) result.entries.emplace_back("taps", "1");
   append(runtime::library_entries(device_.info(), device_.kernels()));
-  append(compile::compile_entries({}));
+  append(compile::compile_entries(compile_options()));
   return result;
 }
 
@@ -131,12 +130,21 @@ std::string PlanMaker::precision_name(const std::string& component) const {
   return name;
 }
 
+compile::CompileOptions PlanMaker::compile_options() const {
+  compile::CompileOptions result;
+  result.logger = options_.logger;
+  result.disabled_passes.insert(options_.disabled_passes.begin(), options_.disabled_passes.end());
+  if (options_.quantization.simulate) result.disabled_passes.insert("fold_quantize");
+  return result;
+}
+
 graph::Graph PlanMaker::graph(const std::string& component, const pipeline::ShapeKey& shape) const {
   const JsonView config = model_.checkpoint->config(checkpoint_component(component));
   models::BuildOptions options{.compute_dtype = compute_dtype(precision_of(component))};
   choose_text_layer(model_.family(), options);
   graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
                                      build_shape(shape), options, options_.logger);
+  compile::run_early_passes(graph, compile_options());
   if (component != "unet") return graph;
   if (options_.taps) static_cast<void>(quant::insert_taps(graph));
   if (quantization_) {
@@ -153,11 +161,8 @@ runtime::Plan PlanMaker::build(const std::string& component,
   plan.component = component;
   plan.fingerprint = fingerprint(component, shape);
   plan.metadata = plan_metadata(*model_.checkpoint, component);
-  compile::CompileOptions compile_options;
-  compile_options.logger = options_.logger;
-  if (options_.quantization.simulate) compile_options.disabled_passes.insert("fold_quantize");
   plan.profiles.push_back(compile::compile_profile(graph(component, shape), shape, device_.info(),
-                                                   device_.kernels(), compile_options));
+                                                   device_.kernels(), compile_options()));
   return plan;
 }
 

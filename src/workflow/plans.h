@@ -9,6 +9,7 @@
 #include "halftone/report.h"
 
 #include "backend/backend.h"
+#include "compile/compile.h"
 #include "pipeline/components.h"
 #include "runtime/plan_cache.h"
 #include "workflow/model.h"
@@ -25,6 +26,7 @@ struct PlanOptions {
   QuantizationOptions quantization{};
   // The unet's plan has calibration taps (quant/taps.h); nothing is quantized.
   bool taps = false;
+  std::vector<std::string> disabled_passes{};
   Logger logger{};
 };
 
@@ -61,6 +63,7 @@ class PlanMaker {
   [[nodiscard]] runtime::Plan build(const std::string& component,
                                     const pipeline::ShapeKey& shape) const;
   [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
+  [[nodiscard]] compile::CompileOptions compile_options() const;
   // Of the LoRAs that change a component; empty when none does.
   [[nodiscard]] std::string lora_identity(const std::string& component) const;
   [[nodiscard]] std::string readable_name(const std::string& component,

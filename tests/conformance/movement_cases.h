@@ -32,10 +32,16 @@ inline std::vector<Case> movement_cases() {
     cases.push_back({type + " kept", graph::Transpose{{0, 2, 1, 3}}, {x({2, 5, 6, 7})}});
     cases.push_back({type + " twice", graph::Upsample{10, 14}, {x({2, 5, 7, 9})}});
     cases.push_back({type + " odd", graph::Upsample{7, 9}, {x({1, 4, 5, 33})}});
+    cases.push_back({type + " of one", graph::SubpixelMerge{}, {x({2, 2, 2, 8})}});
+    cases.push_back({type, graph::SubpixelMerge{}, {x({2, 6, 5, 36})}});
     cases.push_back({type,
                      graph::Embedding{},
                      {indices({2, 7}), {Role::kWeight, {t, {5, 33}}, Fill::kNormal}}});
     cases.push_back({type, graph::SelectRow{}, {x({3, 6, 17}), indices({3})}});
+  }
+  for (const Shape& shape : {Shape{1, 3, 3, 1}, Shape{33, 3, 3, 21}, Shape{40, 3, 3, 64}}) {
+    cases.push_back(
+        {text(shape), graph::SubpixelWeight{}, {{Role::kX, {DType::kF32, shape}, Fill::kNormal}}});
   }
   return cases;
 }

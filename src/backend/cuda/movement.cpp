@@ -131,6 +131,36 @@ std::unique_ptr<Launch> prepare_upsample(const graph::OpDesc& desc, const Device
   return make_launch([args](cudaStream_t stream) { launch_upsample(args, stream); });
 }
 
+Support supports_any(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/) {
+  return Support::yes();
+}
+
+std::unique_ptr<Launch> prepare_subpixel_weight(const graph::OpDesc& /*desc*/,
+                                                const DeviceInfo& /*info*/, Config /*config*/,
+                                                const Operands& operands) {
+  const TensorView& x = operands.inputs[0];
+  SubpixelWeightArgs args;
+  args.x = x.as<const float>();
+  args.y = operands.outputs[0].as<float>();
+  args.out = x.type.shape[0];
+  args.in = x.type.shape[3];
+  return make_launch([args](cudaStream_t stream) { launch_subpixel_weight(args, stream); });
+}
+
+std::unique_ptr<Launch> prepare_subpixel_merge(const graph::OpDesc& desc,
+                                               const DeviceInfo& /*info*/, Config /*config*/,
+                                               const Operands& operands) {
+  const Shape& to = desc.output().shape;
+  SubpixelMergeArgs args;
+  args.x = operands.inputs[0].data;
+  args.y = operands.outputs[0].data;
+  args.n = to[0];
+  args.h = to[1] / 2;
+  args.w = to[2] / 2;
+  args.row_bytes = row_bytes(desc.output());
+  return make_launch([args](cudaStream_t stream) { launch_subpixel_merge(args, stream); });
+}
+
 std::unique_ptr<Launch> gather(const graph::OpDesc& desc, const Operands& operands, Role source,
                                int64_t limit, int64_t rows_per_index) {
   GatherRowsArgs args;
@@ -167,6 +197,11 @@ const Kernel transpose_plain = plain_kernel("cuda.transpose.plain", graph::OpKin
                                             supports_transpose, prepare_transpose);
 const Kernel upsample_plain =
     plain_kernel("cuda.upsample.plain", graph::OpKind::kUpsample, same_type, prepare_upsample);
+const Kernel subpixel_weight_plain =
+    plain_kernel("cuda.subpixel_weight.plain", graph::OpKind::kSubpixelWeight, supports_any,
+                 prepare_subpixel_weight);
+const Kernel subpixel_merge_plain = plain_kernel(
+    "cuda.subpixel_merge.plain", graph::OpKind::kSubpixelMerge, same_type, prepare_subpixel_merge);
 const Kernel embedding_plain =
     plain_kernel("cuda.embedding.plain", graph::OpKind::kEmbedding, same_type, prepare_embedding);
 const Kernel select_row_plain =

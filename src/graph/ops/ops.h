@@ -25,6 +25,7 @@
 #include "graph/ops/select_row.h"
 #include "graph/ops/sinusoidal.h"
 #include "graph/ops/slice.h"
+#include "graph/ops/subpixel.h"
 #include "graph/ops/transpose.h"
 #include "graph/ops/unary.h"
 #include "graph/ops/upsample.h"

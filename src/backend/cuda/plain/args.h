@@ -91,6 +91,22 @@ struct UpsampleArgs {
 };
 void launch_upsample(const UpsampleArgs& args, cudaStream_t stream);
 
+// graph/ops/subpixel.h: x f32 [out, 3, 3, in] to y f32 [4 out, 2, 2, in].
+struct SubpixelWeightArgs {
+  const float* x = nullptr;
+  float* y = nullptr;
+  int64_t out = 0, in = 0;
+};
+void launch_subpixel_weight(const SubpixelWeightArgs& args, cudaStream_t stream);
+
+// x [n, h + 1, w + 1, 4 c] to y [n, 2 h, 2 w, c]; row_bytes of c elements.
+struct SubpixelMergeArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t n = 0, h = 0, w = 0, row_bytes = 0;
+};
+void launch_subpixel_merge(const SubpixelMergeArgs& args, cudaStream_t stream);
+
 // x f32 [count] to y f32 [count, 2 * half].
 struct SinusoidalArgs {
   const float* x = nullptr;

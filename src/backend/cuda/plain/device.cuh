@@ -135,4 +135,22 @@ inline bool takes_eight(const void* p, DType t, int64_t cols) {
   return p == nullptr || (cols % 8 == 0 && is_aligned(p, t == DType::kF32 ? 32 : 16));
 }
 
+// Calls f with a value of the widest type that divides all byte counts.
+template <class F>
+void with_width(uintptr_t bytes, F f) {
+  if (bytes % 16 == 0) {
+    f(uint4{});
+  } else if (bytes % 8 == 0) {
+    f(uint64_t{});
+  } else if (bytes % 4 == 0) {
+    f(uint32_t{});
+  } else if (bytes % 2 == 0) {
+    f(uint16_t{});
+  } else {
+    f(uint8_t{});
+  }
+}
+
+inline uintptr_t bits_of(const void* p) { return reinterpret_cast<uintptr_t>(p); }
+
 }  // namespace halftone::backend::cuda

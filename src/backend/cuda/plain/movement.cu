@@ -78,24 +78,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Calls f with a value of the widest type that divides all byte counts.
-template <class F>
-void with_width(uintptr_t bytes, F f) {
-  if (bytes % 16 == 0) {
-    f(uint4{});
-  } else if (bytes % 8 == 0) {
-    f(uint64_t{});
-  } else if (bytes % 4 == 0) {
-    f(uint32_t{});
-  } else if (bytes % 2 == 0) {
-    f(uint16_t{});
-  } else {
-    f(uint8_t{});
-  }
-}
-
-uintptr_t bits_of(const void* p) { return reinterpret_cast<uintptr_t>(p); }
-
 }  // namespace
 
 void launch_copy_rows(const CopyRowsArgs& a, cudaStream_t stream) {
