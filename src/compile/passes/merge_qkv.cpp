@@ -33,6 +33,23 @@ bool is_plain_linear(Rewriter& rewriter, ValueId value, Member& member) {
   return true;
 }
 
+// The type of a quantized weight's codes, or null.
+const TensorType* codes_of(Rewriter& rewriter, const Node& linear) {
+  const auto from = rewriter.producer(Rewriter::operand(linear, Role::kWeight));
+  if (!from || !std::holds_alternative<graph::Dequantize>(rewriter.node(*from).attrs)) {
+    return nullptr;
+  }
+  return &rewriter.graph().type(Rewriter::operand(rewriter.node(*from), Role::kX));
+}
+
+// Codes of one width can be stacked; others would stay a simulation.
+bool codes_agree(Rewriter& rewriter, const Node& x, const Node& y) {
+  const TensorType* a = codes_of(rewriter, x);
+  const TensorType* b = codes_of(rewriter, y);
+  if (a == nullptr || b == nullptr) return a == b;
+  return a->dtype == b->dtype && a->shape[-1] == b->shape[-1];
+}
+
 bool mergeable(Rewriter& rewriter, const Member& a, const Member& b) {
   const Node& x = rewriter.node(a.node);
   const Node& y = rewriter.node(b.node);
@@ -42,7 +59,8 @@ bool mergeable(Rewriter& rewriter, const Member& a, const Member& b) {
   };
   const bool biases_agree = (type(x, Role::kBias) == nullptr) == (type(y, Role::kBias) == nullptr);
   return Rewriter::operand(x, Role::kX) == Rewriter::operand(y, Role::kX) && biases_agree &&
-         type(x, Role::kWeight)->dtype == type(y, Role::kWeight)->dtype;
+         type(x, Role::kWeight)->dtype == type(y, Role::kWeight)->dtype &&
+         codes_agree(rewriter, x, y);
 }
 
 void merge(Rewriter& rewriter, std::vector<Member> members) {
