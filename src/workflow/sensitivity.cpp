@@ -10,6 +10,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "compile/compile.h"
@@ -162,6 +163,8 @@ class Measurement {
     for (size_t i = 0; i < whole_.nodes().size(); ++i) {
       const Node& node = whole_.nodes()[i];
       if (!quant::is_layer(whole_, node)) continue;
+      // Computed once a schedule row: never quantized (quant/apply.h).
+      if (whole_.value(node.outputs[0]).rate == Rate::kSchedule) continue;
       LayerSensitivity layer;
       layer.name = node.name;
       for (const auto& by_name : reports) {
@@ -226,7 +229,7 @@ class Measurement {
     if (file_.empty() && !session_.cache_dir.empty()) {
       file_ = fs::path(session_.cache_dir) / "sensitivity" / (key_.substr(0, 16) + ".json");
     }
-    if (!file_.empty() && file_.has_parent_path()) fs::create_directories(file_.parent_path());
+    if (!file_.empty()) make_folders(file_.parent_path());
   }
 
   void resume() {
@@ -447,21 +450,23 @@ class Measurement {
     const auto unit =
         executor(std::move(graph), std::make_shared<runtime::ConstantStore>(*constants_));
     Effect& effect = *layer.effects[format];
-    double energy = 0;
     for (Point& point : points_) {
       for (const ValueId id : suffix.inputs) unit->set_input(suffix_input(id), point.values.at(id));
       unit->run_prompt();
       unit->run_schedule(0);
       unit->run_step(0);
       const std::vector<float> after = latent_of(unit->output(kOutput));
+      double noise = 0;
       for (size_t i = 0; i < after.size(); ++i) {
         const double error = static_cast<double>(after[i]) - static_cast<double>(point.after[i]);
-        effect.noise += error * error;
+        noise += error * error;
       }
-      energy += point.energy;
+      effect.shares.push_back(noise / std::max(point.energy, 1e-30));
       if (options_.ssim) effect.ssim_loss += ssim_loss(point, after);
     }
-    effect.noise /= std::max(energy, 1e-30);
+    for (const double share : effect.shares) {
+      effect.noise += share / static_cast<double>(points_.size());
+    }
     effect.ssim_loss /= static_cast<double>(points_.size());
   }
 
@@ -525,6 +530,7 @@ std::string to_json(const SensitivityTable& table, const std::string& key) {
         continue;
       }
       effects.push(Json::object({{"noise", effect->noise},
+                                 {"shares", Json::array_of(effect->shares)},
                                  {"ssim_loss", effect->ssim_loss},
                                  {"weight_bits", effect->weight_bits},
                                  {"input_bits", effect->input_bits}}));
@@ -565,6 +571,7 @@ SensitivityTable parse_sensitivity(std::string_view text, const std::string& whe
       auto& effect = layer.effects.emplace_back();
       if (item.value().is_null()) continue;
       effect = Effect{.noise = item.at("noise").number(),
+                      .shares = item.at("shares").numbers(),
                       .ssim_loss = item.at("ssim_loss").number(),
                       .weight_bits = static_cast<int>(item.at("weight_bits").integer(0, 16)),
                       .input_bits = static_cast<int>(item.at("input_bits").integer(0, 16))};
