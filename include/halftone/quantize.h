@@ -27,6 +27,26 @@ struct QuantizedLayer {
 // every layer has the target's width.
 enum class BitObjective : uint8_t { kSqnr, kSsim, kAuto, kUniform };
 
+// What a search must reach; exactly one of them is given.
+struct Budget {
+  // Means over the prompts that are drawn, against fp32, in dB: of the pictures, and of the final
+  // latents. The smallest denoiser that reaches it is taken.
+  std::optional<double> min_psnr, min_sqnr;
+  std::optional<uint64_t> max_bytes;     // of the denoiser's weights; the least noise is taken
+  std::optional<double> target_speedup;  // of a denoising step; the least noise is taken
+  [[nodiscard]] bool given() const { return min_psnr || min_sqnr || max_bytes || target_speedup; }
+};
+
+// A choice of one format for each layer.
+struct FrontPoint {
+  uint64_t bytes = 0;  // the denoiser's weights
+  double noise = 0;    // predicted: sum over the layers of their share of the step's change
+  double step_ms = 0;  // predicted; only with target_speedup
+  std::optional<double> psnr, sqnr, measured_step_ms;  // drawn
+  std::vector<std::pair<std::string, int>> formats;    // layers of each format
+  bool chosen = false;
+};
+
 struct QuantizeOptions {
   SessionOptions session;  // precision, quantization: as for generate
   std::string output;      // recipe file to write, and beside it <name>.layers.json; empty = none
@@ -38,7 +58,14 @@ struct QuantizeOptions {
   std::string weight_bits, act_bits;  // MixDQ's weight_*.yaml and, optionally, act_*.yaml
   std::string quant_layers;           // OneDiff's {"layer": {"ssim": x}}: only the best of these
   double top_percentage = 90;         // of them
-  std::optional<double> target_bits;  // search: mean weight bits, 2 to 8
+  // Chooses each layer's smoothing and static range by what changes its output least while the
+  // prompts are drawn; needs `output`.
+  bool tune = false;
+  // Searches the mix of formats that the device executes; needs `output`, writes <output>.html too.
+  Budget budget;
+  std::vector<std::string> prompts;  // for tune and budget; empty = the model's calibration prompts
+  int num_prompts = 3;               // how many of them
+  std::optional<double> target_bits;             // search: mean weight bits, 2 to 8
   std::optional<double> target_act_bits;         // search: mean bits of inputs, 4 to 8
   BitObjective objective = BitObjective::kSqnr;  // of the search
   std::string protect;  // layers whose inputs stay as they are: one a line, or MixDQ's .pt list
@@ -51,6 +78,7 @@ struct QuantizeReport {
   std::vector<QuantizedLayer> layers;
   uint64_t bytes_f16 = 0, bytes = 0;  // of all layers' weights: in fp16, and as quantized
   std::string front;                  // of a search: lines "bits noise", cheapest first
+  std::vector<FrontPoint> pareto;     // of a budget: smallest (or fastest) first
   std::vector<std::string> files;     // written
   double total_ms = 0;
 };
@@ -58,6 +86,20 @@ struct QuantizeReport {
 // Calibrates first when the recipe needs a record that is missing and the model brings prompts.
 // Throws kInvalidArgument when nothing asks for quantization.
 QuantizeReport quantize(const QuantizeOptions& options);
+
+struct LayersOptions {
+  // A plan file, a recipe (.json), a table that quantize left beside one (.layers.json), or a
+  // model.
+  std::string path;
+  // The model of a recipe (empty: the one whose folder holds it, else the table beside it), and
+  // what to quantize a model with (nothing: the recipe in its folder, else int8).
+  SessionOptions session;
+  bool sqnr = false;  // measure each layer while drawing generate.prompt
+  GenerateOptions generate;
+};
+// The table of layers, with the SQNR that this or an earlier run measured. Throws kInvalidArgument
+// for a plan that quantizes nothing and for a recipe whose model is not known.
+[[nodiscard]] QuantizeReport inspect_layers(const LayersOptions& options);
 [[nodiscard]] std::string to_json(const QuantizeReport& report);
 
 }  // namespace halftone

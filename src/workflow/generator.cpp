@@ -163,7 +163,7 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
 PlanUse Generator::plan_use(const pipeline::Components::Use& use) const {
   return {.component = use.component,
           .fingerprint = use.plan->fingerprint.hash(),
-          .precision = use.plan->fingerprint.entry("precision"),
+          .precision = precision_name(*use.plan),
           .origin = use.origin,
           .file = use.file,
           .build_ms = use.build_ms};

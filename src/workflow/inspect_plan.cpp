@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "workflow/inspect.h"
+#include "workflow/layer_table.h"
 #include "workflow/report_json.h"
 
 namespace halftone::workflow {
@@ -154,6 +155,10 @@ InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path, b
   Json metadata = Json::object();
   text += "metadata\n";
   for (const auto& [key, value] : plan.metadata) {
+    if (key == kLayersKey) {
+      text += fmt::format("  {:<28} shown by --layers\n", key);
+      continue;
+    }
     metadata.set(key, value);
     text += fmt::format("  {:<28} {}\n", key, value);
   }

@@ -9,6 +9,8 @@
 #include "quant/apply.h"
 #include "quant/taps.h"
 #include "runtime/plan_file.h"
+#include "workflow/layer_table.h"
+#include "workflow/plan_check.h"
 
 namespace halftone::workflow {
 namespace {
@@ -57,7 +59,15 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
       device_(device),
       options_(std::move(options)),
       structure_hash_(model.checkpoint->structure_hash()) {
-  if (!options_.taps) {
+  if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
+  std::error_code ignored;
+  if (!options_.plan.empty() && std::filesystem::is_directory(options_.plan, ignored)) {
+    folder_ = options_.plan;
+    options_.plan.clear();
+  }
+  if (!options_.plan.empty()) {
+    take_file();
+  } else if (!options_.taps) {
     quantization_ = resolve_quantization(options_.quantization, options_.precision, model,
                                          options_.cache_dir, options_.logger);
   }
@@ -70,11 +80,19 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
     const bool half = options_.precision == Precision::kF16;
     options_.vae_precision = half ? Precision::kBF16 : options_.precision;
   }
-  if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
-  std::error_code ignored;
-  if (!options_.plan.empty() && std::filesystem::is_directory(options_.plan, ignored)) {
-    folder_ = options_.plan;
-    options_.plan.clear();
+}
+
+void PlanMaker::take_file() {
+  file_plan_ = runtime::load_plan(options_.plan);
+  check_plan_file(*file_plan_, model_,
+                  {.file = options_.plan,
+                   .loras = lora_identity("unet"),
+                   .precision = options_.precision,
+                   .quantization = options_.quantization});
+  runtime::check_fits(*file_plan_, device_.info(), device_.kernels(), options_.plan);
+  const std::string precision = file_plan_->fingerprint.entry("precision");
+  for (const Precision known : {Precision::kF32, Precision::kBF16, Precision::kF16}) {
+    if (precision == to_string(known)) options_.precision = known;
   }
 }
 
@@ -138,7 +156,8 @@ compile::CompileOptions PlanMaker::compile_options() const {
   return result;
 }
 
-graph::Graph PlanMaker::graph(const std::string& component, const pipeline::ShapeKey& shape) const {
+graph::Graph PlanMaker::graph(const std::string& component, const pipeline::ShapeKey& shape,
+                              std::vector<QuantizedLayer>* rows) const {
   const JsonView config = model_.checkpoint->config(checkpoint_component(component));
   models::BuildOptions options{.compute_dtype = compute_dtype(precision_of(component))};
   choose_text_layer(model_.family(), options);
@@ -148,11 +167,21 @@ graph::Graph PlanMaker::graph(const std::string& component, const pipeline::Shap
   if (component != "unet") return graph;
   if (options_.taps) static_cast<void>(quant::insert_taps(graph));
   if (quantization_) {
+    const graph::Graph before = graph;
     const auto applied =
         quant::apply(graph, quantization_->recipe, quantization_->record.get(), model_.weights());
     log_layers(applied, options_.logger);
+    if (rows != nullptr) *rows = layer_rows(before, applied);
   }
   return graph;
+}
+
+std::string precision_name(const runtime::Plan& plan) {
+  std::string name = plan.fingerprint.entry("precision");
+  const std::string quantization = plan.fingerprint.entry("quantization");
+  if (!quantization.empty()) name += "+" + quantization;
+  if (plan.fingerprint.entry("simulate") == "true") name += " (simulated)";
+  return name;
 }
 
 runtime::Plan PlanMaker::build(const std::string& component,
@@ -161,47 +190,22 @@ runtime::Plan PlanMaker::build(const std::string& component,
   plan.component = component;
   plan.fingerprint = fingerprint(component, shape);
   plan.metadata = plan_metadata(*model_.checkpoint, component);
-  plan.profiles.push_back(compile::compile_profile(graph(component, shape), shape, device_.info(),
-                                                   device_.kernels(), compile_options()));
+  std::vector<QuantizedLayer> rows;
+  plan.profiles.push_back(compile::compile_profile(
+      graph(component, shape, &rows), shape, device_.info(), device_.kernels(), compile_options()));
+  if (!rows.empty()) plan.metadata[kLayersKey] = to_text(to_value(rows));
   return plan;
 }
 
 pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const {
-  auto plan = runtime::load_plan(options_.plan);
-  if (plan->component != "unet") {
-    throw Error(Errc::kIncompatiblePlan, fmt::format("{}: is a plan of {}, wanted one of unet",
-                                                     options_.plan, plan->component));
-  }
-  runtime::check_fits(*plan, device_.info(), device_.kernels(), options_.plan);
-  const std::string built_for = plan->fingerprint.entry("model");
-  if (built_for != structure_hash_) {
+  if (!pipeline::find_profile(*file_plan_, shape)) {
     throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: built for model {}, this model is {}; run 'halftone build' for it",
-                            options_.plan, built_for.substr(0, 8), structure_hash_.substr(0, 8)));
+                fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
+                            options_.plan, file_plan_->fingerprint.entry("shape"),
+                            pipeline::to_string(shape)));
   }
-  const std::string loras = plan->fingerprint.entry("lora");
-  if (loras != lora_identity("unet")) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: built for {}; give the same LoRAs, or run 'halftone build' with "
-                            "these",
-                            options_.plan, loras.empty() ? "no LoRA" : "LoRAs " + loras));
-  }
-  const std::string precision = plan->fingerprint.entry("precision");
-  if (precision != to_string(options_.precision)) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: computes in {}, asked for {}; give --precision {}", options_.plan,
-                            precision, to_string(options_.precision), precision));
-  }
-  if (!pipeline::find_profile(*plan, shape)) {
-    throw Error(
-        Errc::kIncompatiblePlan,
-        fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
-                    options_.plan, plan->fingerprint.entry("shape"), pipeline::to_string(shape)));
-  }
-  return {.plan = std::move(plan),
-          .weights = &model_.weights(),
-          .origin = "file",
-          .file = options_.plan};
+  return {
+      .plan = file_plan_, .weights = &model_.weights(), .origin = "file", .file = options_.plan};
 }
 
 pipeline::PlanSource PlanMaker::get(const std::string& component,
@@ -226,7 +230,9 @@ PlanChoice PlanMaker::choice(const std::string& component, const pipeline::Shape
                     .file = {},
                     .is_cached = false};
   if (component == "unet" && !options_.plan.empty()) {
-    choice.fingerprint = from_file(shape).plan->fingerprint.hash();
+    const auto source = from_file(shape);
+    choice.fingerprint = source.plan->fingerprint.hash();
+    choice.precision = workflow::precision_name(*source.plan);
     choice.file = options_.plan;
     return choice;
   }

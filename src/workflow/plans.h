@@ -15,6 +15,10 @@
 #include "workflow/model.h"
 #include "workflow/quantization.h"
 
+namespace halftone {
+struct QuantizedLayer;
+}
+
 namespace halftone::workflow {
 
 struct PlanOptions {
@@ -55,13 +59,16 @@ class PlanMaker {
   }
   // "bf16", or "bf16+int8.l2.5.s20.c32.p1.0.a0.8".
   [[nodiscard]] std::string precision_name(const std::string& component) const;
-  // The unet's graph as it is compiled, before passes.
-  [[nodiscard]] graph::Graph graph(const std::string& component,
-                                   const pipeline::ShapeKey& shape) const;
+  // The unet's graph as it is compiled, before passes. `rows`: what the recipe did to each layer,
+  // unchanged when there is none.
+  [[nodiscard]] graph::Graph graph(const std::string& component, const pipeline::ShapeKey& shape,
+                                   std::vector<QuantizedLayer>* rows = nullptr) const;
 
  private:
   [[nodiscard]] runtime::Plan build(const std::string& component,
                                     const pipeline::ShapeKey& shape) const;
+  // Reads and checks options_.plan, and takes over what it computes in.
+  void take_file();
   [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
   [[nodiscard]] compile::CompileOptions compile_options() const;
   // Of the LoRAs that change a component; empty when none does.
@@ -72,11 +79,15 @@ class PlanMaker {
   const Model& model_;
   const backend::Device& device_;
   PlanOptions options_;
-  std::filesystem::path folder_;  // of plans; empty = no cache
+  std::filesystem::path folder_;                    // of plans; empty = no cache
+  std::shared_ptr<const runtime::Plan> file_plan_;  // with options_.plan
   std::string structure_hash_;
   std::optional<Quantization> quantization_;
   std::string content_hash_;  // with quantization: smoothing factors come from the weights
 };
+
+// Of a plan: "bf16", or "bf16+int8.l2.5.s20.c32.p1.0.a0.8", with " (simulated)" when not folded.
+[[nodiscard]] std::string precision_name(const runtime::Plan& plan);
 
 // On a GPU f16; on a CPU bf16 where it is multiplied natively, else f32. Other values are returned
 // unchanged.

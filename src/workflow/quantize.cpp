@@ -1,7 +1,6 @@
 #include "workflow/quantize.h"
 
-#include <cmath>
-#include <map>
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -11,34 +10,18 @@
 #include "base/json.h"
 #include "pipeline/clock.h"
 #include "quant/imports/mixdq.h"
+#include "workflow/auto_search.h"
 #include "workflow/bit_search.h"
 #include "workflow/calibrate.h"
 #include "workflow/layer_sqnr.h"
+#include "workflow/layer_table.h"
 #include "workflow/plans.h"
+#include "workflow/tune.h"
 
 namespace halftone::workflow {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string describe(const std::optional<quant::QuantSpec>& spec) {
-  if (!spec) return {};
-  const bool is_integer = spec->dtype == DType::kI8;
-  return fmt::format("{} {}{}{}", is_integer ? fmt::format("i{}", spec->bits) : "f8e4m3",
-                     graph::to_string(spec->granularity), spec->dynamic ? " dynamic" : "",
-                     spec->symmetric ? "" : " asymmetric");
-}
-
-uint64_t weights_of(const graph::Graph& graph, const std::string& layer) {
-  for (const graph::Node& node : graph.nodes()) {
-    if (node.name != layer || !quant::is_layer(graph, node)) continue;
-    for (const graph::Operand& operand : node.inputs) {
-      if (operand.role != graph::Role::kWeight) continue;
-      return static_cast<uint64_t>(graph.type(operand.value).shape.num_elements());
-    }
-  }
-  return 0;
-}
 
 class Quantizer {
  public:
@@ -51,6 +34,12 @@ class Quantizer {
 
   QuantizeReport run() {
     const pipeline::Stopwatch clock;
+    if (options_.install && model_.loras) {
+      throw Error(
+          Errc::kInvalidArgument,
+          "--install: the model's folder keeps what is right without a LoRA; leave --install "
+          "out and name the recipe with --recipe");
+    }
     make_recipe_file();
     calibrate_if_missing(device_, session_);
     auto chosen = resolve_quantization(session_.quantization, session_.precision, model_,
@@ -62,7 +51,7 @@ class Quantizer {
     }
     quantization_ = std::move(*chosen);
     fill_layers();
-    if (options_.sqnr) measure();
+    fill_sqnr();
     report_.name = quantization_.name;
     report_.origin = quantization_.origin;
     report_.recipe_hash = quantization_.recipe.hash();
@@ -100,9 +89,42 @@ class Quantizer {
       const auto base = recipe_of(session_.quantization, session_.precision, model_);
       if (base) return quant::only_layers(*base, layers);
     }
+    if (options_.tune) return tuned_recipe();
+    if (options_.budget.given()) {
+      AutoSearch found = search_budget(device_, session_, options_);
+      report_.pareto = std::move(found.points);
+      return std::move(found.recipe);
+    }
     if (!options_.target_bits && !options_.target_act_bits) return std::nullopt;
     calibrate_if_missing(device_, session_);
     return searched_recipe();
+  }
+
+  quant::Recipe tuned_recipe() {
+    calibrate_if_missing(device_, session_);
+    const auto base = resolve_quantization(session_.quantization, session_.precision, model_,
+                                           session_.cache_dir, session_.logger);
+    if (!base || !base->record) {
+      throw Error(Errc::kInvalidArgument,
+                  "--tune: chooses static ranges and smoothing, and this recipe has neither; give "
+                  "--precision int8");
+    }
+    std::vector<std::string> prompts =
+        options_.prompts.empty() ? calibration_prompts(model_) : options_.prompts;
+    if (prompts.empty()) {
+      throw Error(Errc::kInvalidArgument,
+                  "--tune: draws prompts and has none; give --prompts-file");
+    }
+    prompts.resize(
+        std::min(prompts.size(), static_cast<size_t>(std::max(options_.num_prompts, 1))));
+    TunedLayers counts;
+    quant::Recipe recipe =
+        tune_recipe(device_, session_, options_.generate, prompts, *base, &counts);
+    recipe.scheme += "-tuned";
+    log(session_.logger, LogLevel::kInfo, "quant",
+        fmt::format("tuned {} groups of layers: {} smoothed, {} as they were", counts.total,
+                    counts.smoothed, counts.unchanged));
+    return recipe;
   }
 
   // The widths are written as MixDQ's files too.
@@ -139,38 +161,21 @@ class Quantizer {
     const graph::Graph before = graph;
     const quant::Applied applied =
         quant::apply(graph, quantization_.recipe, quantization_.record.get(), model_.weights());
-    for (const quant::LayerReport& layer : applied.layers) add_layer(before, layer);
+    add_rows(layer_rows(before, applied), report_);
   }
 
-  void add_layer(const graph::Graph& graph, const quant::LayerReport& layer) {
-    QuantizedLayer row;
-    row.name = layer.name;
-    row.op = layer.kind == quant::LayerKind::kConv ? "conv2d" : "linear";
-    row.weight = describe(layer.weight);
-    row.input = describe(layer.activation);
-    row.weight_bits = layer.weight ? static_cast<int>(layer.weight->bits) : 0;
-    row.input_bits = layer.activation ? static_cast<int>(layer.activation->bits) : 0;
-    row.input_amax = static_cast<double>(layer.input_amax);
-    row.input_scale = static_cast<double>(layer.input_scale);
-    row.smoothing = layer.smoothing;
-    row.why = layer.why;
-    row.num_weights = weights_of(graph, layer.name);
-    report_.bytes_f16 += row.num_weights * 2;
-    report_.bytes +=
-        row.num_weights * static_cast<uint64_t>(row.weight_bits > 0 ? row.weight_bits : 16) / 8;
-    report_.layers.push_back(std::move(row));
-  }
-
-  void measure() {
-    std::map<std::string, double> sqnr;
-    for (const LayerComparison& layer : layer_sqnr(device_, session_, options_.generate)) {
-      sqnr[layer.name] = layer.sqnr;
-    }
-    for (QuantizedLayer& layer : report_.layers) {
-      if (const auto found = sqnr.find(layer.name); found != sqnr.end()) {
-        layer.sqnr = found->second;
+  // Measured now, or by an earlier run.
+  void fill_sqnr() {
+    LayerSqnr sqnr;
+    if (options_.sqnr) {
+      for (const LayerComparison& layer : layer_sqnr(device_, session_, options_.generate)) {
+        sqnr[layer.name] = layer.sqnr;
       }
+    } else {
+      sqnr = find_sqnr({session_.cache_dir, model_.checkpoint->content_hash(),
+                        quantization_.recipe.hash(), quantization_.record_hash});
     }
+    set_sqnr(sqnr, report_.layers);
   }
 
   void write() {
@@ -183,6 +188,12 @@ class Quantizer {
       const fs::path path = options_.output;
       put(path, recipe);
       put(fs::path(path).replace_extension(".layers.json"), to_json(report_));
+      if (!report_.pareto.empty()) {
+        const std::string title =
+            fmt::format("{}: mixes of formats", model_.checkpoint->path().filename().string());
+        put(fs::path(path).replace_extension(".html"),
+            front_page(title, options_.budget, report_.pareto));
+      }
     }
     if (!options_.install) return;
     const fs::path folder = model_.checkpoint->path() / "halftone";
@@ -215,21 +226,21 @@ QuantizeReport quantize(backend::Device& device, const QuantizeOptions& options)
 namespace halftone {
 
 std::string to_json(const QuantizeReport& report) {
-  Json layers = Json(Json::Array{});
-  for (const QuantizedLayer& layer : report.layers) {
-    Json row = Json::object({{"name", layer.name},
-                             {"op", layer.op},
-                             {"weight", layer.weight},
-                             {"input", layer.input},
-                             {"weight_bits", layer.weight_bits},
-                             {"input_bits", layer.input_bits},
-                             {"input_amax", layer.input_amax},
-                             {"input_scale", layer.input_scale},
-                             {"smoothing", layer.smoothing},
-                             {"why", layer.why},
-                             {"num_weights", layer.num_weights}});
-    if (layer.sqnr) row.set("sqnr_db", *layer.sqnr);
-    layers.push(std::move(row));
+  Json pareto = Json(Json::Array{});
+  const auto number = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json();
+  };
+  for (const FrontPoint& point : report.pareto) {
+    Json formats = Json::object();
+    for (const auto& [name, count] : point.formats) formats.set(name, count);
+    pareto.push(Json::object({{"weight_bytes", point.bytes},
+                              {"predicted_noise", point.noise},
+                              {"predicted_step_ms", point.step_ms},
+                              {"psnr_db", number(point.psnr)},
+                              {"latent_sqnr_db", number(point.sqnr)},
+                              {"measured_step_ms", number(point.measured_step_ms)},
+                              {"chosen", point.chosen},
+                              {"formats", std::move(formats)}}));
   }
   return to_text(Json::object({{"schema", "halftone.quantize/v1"},
                                {"name", report.name},
@@ -239,9 +250,10 @@ std::string to_json(const QuantizeReport& report) {
                                {"weight_bytes_fp16", report.bytes_f16},
                                {"weight_bytes", report.bytes},
                                {"front", report.front},
+                               {"pareto", std::move(pareto)},
                                {"files", Json::array_of(report.files)},
                                {"total_ms", report.total_ms},
-                               {"layers", std::move(layers)}}),
+                               {"layers", workflow::to_value(report.layers)}}),
                  1) +
          "\n";
 }

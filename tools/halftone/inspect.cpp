@@ -15,19 +15,22 @@ namespace halftone::cli {
 
 namespace {
 
-// What a recipe does to each layer of a model; by default the recipe in the model's folder, else
-// that of --precision int8.
-void inspect_layers(ModelArgs model, bool sqnr, const CommonOptions& common) {
-  QuantizeOptions options;
+// What a plan, a recipe or the recipe of a model does to each layer.
+void show_layers(const std::string& path, ModelArgs model, bool sqnr,
+                 const std::vector<std::string>& prompts, const CommonOptions& common) {
+  LayersOptions options;
+  const bool named = !model.model.empty();
+  if (!named) model.model = path;
   options.session = session_options(model, common);
-  options.sqnr = sqnr;
-  SessionOptions& session = options.session;
-  const auto installed = std::filesystem::path(session.model.model) / "halftone" / "recipe.json";
-  const bool chosen = session.precision != Precision::kAuto ||
-                      !session.quantization.recipe.empty() || !session.quantization.scheme.empty();
   std::error_code ignored;
-  if (!chosen && !std::filesystem::exists(installed, ignored)) session.precision = Precision::kI8;
-  const QuantizeReport report = quantize(options);
+  const bool is_file = std::filesystem::is_regular_file(path, ignored);
+  const bool is_model = !is_file || path.ends_with(".safetensors");
+  options.path = is_model ? options.session.model.model : path;
+  if (!named && !is_model) options.session.model.model.clear();
+  options.sqnr = sqnr;
+  if (!prompts.empty()) options.generate.prompt = prompts.front();
+  options.generate.seed = 0;
+  const QuantizeReport report = inspect_layers(options);
   if (!common.json.empty()) write_json(common, to_json(report));
   if (!json_on_stdout(common)) {
     fmt::print("{}{}", layer_table(report), layer_summary(report));
@@ -41,13 +44,20 @@ int run_inspect(Args args) {
   std::string path, metadata_format = "text";
   bool tensors = false, metadata = false, layers = false, sqnr = false;
   ModelArgs model;
+  std::vector<std::string> prompts;
   CLI::App app("Shows what is in a plan, model, safetensors file or image. Only headers are read.",
                "halftone inspect");
   app.add_option("path", path, "File, folder or ORG/NAME")->required();
   app.add_flag("--tensors", tensors, "List every tensor");
-  app.add_flag("--layers", layers,
-               "How each layer of a model is quantized: bits, amax, scale and why");
-  app.add_flag("--sqnr", sqnr, "With --layers: measure each layer (draws a picture)");
+  app.add_flag(
+      "--layers", layers,
+      "How each layer of a plan, a recipe or a model is quantized: bits, amax, scale, SQNR, "
+      "why");
+  app.add_option("-m,--model", model.model, "With --layers RECIPE: its model");
+  app.add_flag("--sqnr", sqnr,
+               "With --layers: measure each layer now (draws a picture); else what an earlier run "
+               "measured is shown");
+  app.add_option("-p,--prompt", prompts, "With --sqnr: what is drawn");
   app.add_option("--precision", model.precision, "With --layers: int8 or fp8");
   add_quant_options(app, model.quant);
   app.add_flag("--metadata", metadata, "Accepted: metadata are always shown");
@@ -56,8 +66,7 @@ int run_inspect(Args args) {
   add_common(app, common);
   return run_verb({"inspect", app, args, {}}, common, [&] {
     if (layers) {
-      model.model = path;
-      return inspect_layers(model, sqnr, common);
+      return show_layers(path, model, sqnr, prompts, common);
     }
     const InspectResult result = inspect({.path = resolve_model(path, common),
                                           .hf_cache = common.hf_cache,

@@ -39,12 +39,15 @@ std::string layer_summary(const QuantizeReport& report) {
   const auto weights = count([](const QuantizedLayer& l) { return l.weight_bits > 0; });
   const auto inputs = count([](const QuantizedLayer& l) { return l.input_bits > 0; });
   constexpr double kMiB = 1024.0 * 1024.0;
-  return fmt::format(
+  std::string text = fmt::format(
       "{} ({}): weights of {} of {} layers, inputs of {}; {:.1f} MiB instead of {:.1f} MiB in "
-      "fp16; {:.1f} s\n",
+      "fp16{}\n",
       report.name, report.origin, weights, report.layers.size(), inputs,
       static_cast<double>(report.bytes) / kMiB, static_cast<double>(report.bytes_f16) / kMiB,
-      report.total_ms / 1000.0);
+      report.total_ms > 0 ? fmt::format("; {:.1f} s", report.total_ms / 1000.0) : "");
+  const auto measured = count([](const QuantizedLayer& l) { return l.sqnr.has_value(); });
+  if (measured == 0) text += "SQNR: not measured yet; --sqnr draws a picture and measures it\n";
+  return text;
 }
 
 }  // namespace halftone::cli

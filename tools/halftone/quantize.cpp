@@ -1,6 +1,8 @@
 // halftone quantize: a scheme becomes a recipe; and the table of layers that inspect prints too.
 #include "halftone/quantize.h"
 
+#include <array>
+
 #include <fmt/format.h>
 
 #include "layers.h"
@@ -15,10 +17,13 @@ struct QuantizeArgs {
   ModelArgs model;
   RequestArgs request;
   std::string output = "recipe.json";
-  bool install = false, sqnr = false;
+  bool install = false, sqnr = false, tune = false;
   std::string weight_bits, act_bits, quant_layers;
   double top_percentage = 90, target_bits = 0, target_act_bits = 0;
   std::string sensitivity = "sqnr", protect;
+  std::string max_size;
+  double min_psnr = 0, min_sqnr = 0, target_speedup = 0;
+  int search_prompts = 3;
 };
 
 BitObjective objective_of(const std::string& name) {
@@ -27,19 +32,95 @@ BitObjective objective_of(const std::string& name) {
   return name == "uniform" ? BitObjective::kUniform : BitObjective::kSqnr;
 }
 
+// "120MiB", "1.5GB", "4000000".
+uint64_t parse_size(const std::string& text) {
+  size_t end = text.find_first_not_of("0123456789.");
+  if (end == std::string::npos) end = text.size();
+  const std::string unit = text.substr(end);
+  constexpr std::array<std::pair<std::string_view, double>, 8> kUnits = {{{"", 1},
+                                                                          {"B", 1},
+                                                                          {"KB", 1e3},
+                                                                          {"MB", 1e6},
+                                                                          {"GB", 1e9},
+                                                                          {"KiB", 1024},
+                                                                          {"MiB", 1048576},
+                                                                          {"GiB", 1073741824}}};
+  for (const auto& [name, factor] : kUnits) {
+    if (unit != name) continue;
+    const double bytes = parse_number(text.substr(0, end), "--max-size") * factor;
+    if (bytes >= 1 && bytes < 1e18) return static_cast<uint64_t>(bytes);
+  }
+  throw UsageError(fmt::format(
+      "--max-size: got '{}', wanted bytes or a number with KB, MB, GB, KiB, MiB or GiB", text));
+}
+
+Budget budget_of(const CLI::App& app, const QuantizeArgs& a) {
+  Budget budget;
+  if (app.count("--min-psnr") > 0) budget.min_psnr = a.min_psnr;
+  if (app.count("--min-sqnr") > 0) budget.min_sqnr = a.min_sqnr;
+  if (app.count("--max-size") > 0) budget.max_bytes = parse_size(a.max_size);
+  if (app.count("--target-speedup") > 0) budget.target_speedup = a.target_speedup;
+  return budget;
+}
+
+// The mixes that were drawn, and the one that was taken.
+std::string front_lines(const QuantizeReport& report) {
+  std::string text;
+  for (const FrontPoint& point : report.pareto) {
+    if (!point.psnr) continue;
+    text += fmt::format(
+        "{} {:>9.2f} MiB  {:>6.2f} dB PSNR  {:>6.2f} dB latent SQNR  {:>8.2f} ms a "
+        "step ",
+        point.chosen ? "*" : " ", static_cast<double>(point.bytes) / 1048576.0, *point.psnr,
+        point.sqnr.value_or(0), point.measured_step_ms.value_or(0));
+    for (const auto& [name, count] : point.formats) {
+      if (count > 0) text += fmt::format(" {} {}", count, name);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+void add_search_options(CLI::App& app, QuantizeArgs& a) {
+  constexpr const char* kBudget = "Search under a budget (the mix of formats that the device runs)";
+  app.add_option("--min-psnr", a.min_psnr,
+                 "The smallest denoiser whose pictures have this mean PSNR against fp32, dB")
+      ->group(kBudget);
+  app.add_option("--min-sqnr", a.min_sqnr, "The same of the final latents' SQNR, dB")
+      ->group(kBudget);
+  app.add_option("--max-size", a.max_size,
+                 "The best denoiser whose weights fit: bytes, or 120MiB, 1.5GB")
+      ->group(kBudget);
+  app.add_option("--target-speedup", a.target_speedup,
+                 "The best denoiser whose step is so many times as fast as unquantized")
+      ->group(kBudget);
+  app.add_flag("--tune", a.tune,
+               "Choose each layer's smoothing and range by what measures best while drawing")
+      ->group(kBudget);
+  app.add_option("--search-prompts", a.search_prompts,
+                 "Prompts that a search draws (default 3; of --prompts-file, else of the model)")
+      ->check(CLI::Range(1, 1000))
+      ->group(kBudget);
+}
+
 void quantize(const CLI::App& app, const QuantizeArgs& a) {
   QuantizeOptions options;
   options.session = session_options(a.model, a.common);
   const QuantizationOptions& q = options.session.quantization;
-  if (options.session.precision == Precision::kAuto && q.recipe.empty() && q.scheme.empty()) {
+  options.budget = budget_of(app, a);
+  if (options.session.precision == Precision::kAuto && q.recipe.empty() && q.scheme.empty() &&
+      !options.budget.given()) {
     options.session.precision = Precision::kI8;
   }
   options.generate = generate_options(app, a.request);
   const std::vector<std::string> prompts = read_prompts(a.request);
   if (!prompts.empty()) options.generate.prompt = prompts.front();
+  options.prompts = prompts;
+  options.num_prompts = a.search_prompts;
   options.output = a.output;
   options.install = a.install;
   options.sqnr = a.sqnr;
+  options.tune = a.tune;
   options.weight_bits = a.weight_bits;
   options.act_bits = a.act_bits;
   options.quant_layers = a.quant_layers;
@@ -54,7 +135,7 @@ void quantize(const CLI::App& app, const QuantizeArgs& a) {
   if (a.common.verbose > 0) fmt::print("{}", layer_table(report));
   for (const std::string& file : report.files) fmt::print("{}\n", file);
   if (a.common.quiet) return;
-  fmt::print(stderr, "{}", layer_summary(report));
+  fmt::print(stderr, "{}{}", front_lines(report), layer_summary(report));
 }
 
 }  // namespace
@@ -94,6 +175,7 @@ int run_quantize(Args args) {
   app.add_option("--protect,--act-protect", a.protect,
                  "Layers whose inputs stay as they are, one a line (MixDQ's .pt list too)")
       ->group(kGroup);
+  add_search_options(app, a);
   app.add_flag("--install", a.install,
                "Also put recipe and record into the model's folder, where --precision auto finds "
                "them")

@@ -177,4 +177,56 @@ std::string to_svg(const LineChart& chart) {
   return svg + "</svg>";
 }
 
+namespace {
+
+// Ticks of the y axis: of all points and the gate.
+std::vector<double> ticks_of(const FrontChart& chart, double Dot::*part, const double* gate) {
+  std::vector<double> values;
+  for (const auto* dots : {&chart.line, &chart.dots}) {
+    for (const Dot& dot : *dots) values.push_back(dot.*part);
+  }
+  if (gate != nullptr) values.push_back(*gate);
+  if (values.empty()) values.push_back(0);
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  return axis_ticks(*low, *high);
+}
+
+}  // namespace
+
+std::string to_svg(const FrontChart& chart) {
+  const Axis axis{ticks_of(chart, &Dot::y, chart.gate)};
+  const std::vector<double> x_ticks = ticks_of(chart, &Dot::x, chart.x_gate);
+  const auto x_of = [&](double value) {
+    const double share = (value - x_ticks.front()) / (x_ticks.back() - x_ticks.front());
+    return kLeft + kPlotWidth * std::clamp(share, 0.0, 1.0);
+  };
+  std::string svg = open_svg(chart.title) + grid(axis, chart.unit);
+  for (const double tick : x_ticks) {
+    svg += fmt::format(
+        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:.4g}</text>",
+        x_of(tick), kTop + kPlotHeight + 14, tick);
+  }
+  std::string path;
+  for (const Dot& dot : chart.line) {
+    path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "" : " ", x_of(dot.x), axis.y(dot.y));
+  }
+  svg += fmt::format("<polyline class=\"line\" points=\"{}\"/>", path);
+  for (const Dot& dot : chart.dots) {
+    svg += fmt::format(
+        "<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\"><title>{}</title></circle>",
+        dot.highlight ? "bar bad" : "bar", x_of(dot.x), axis.y(dot.y), dot.highlight ? 6 : 4,
+        escape_html(dot.label));
+  }
+  if (chart.gate != nullptr) svg += level(axis, *chart.gate, "gate", "wanted");
+  if (chart.x_gate != nullptr) {
+    svg += fmt::format(
+        "<line class=\"gate\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\">"
+        "<title>wanted {3:.4g}</title></line>",
+        x_of(*chart.x_gate), double{kTop}, double{kTop + kPlotHeight}, *chart.x_gate);
+  }
+  svg += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
+                     kWidth - kRight, kHeight - 6, escape_html(chart.x_title));
+  return svg + "</svg>";
+}
+
 }  // namespace halftone::workflow

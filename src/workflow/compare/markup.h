@@ -44,4 +44,19 @@ struct LineChart {
 };
 [[nodiscard]] std::string to_svg(const LineChart& chart);
 
+// Points over a measured axis: a line through `line`, dots for `dots`, a dashed level at `gate`.
+struct Dot {
+  double x = 0, y = 0;
+  std::string label;       // shown on hover
+  bool highlight = false;  // drawn in the warning colour
+};
+struct FrontChart {
+  std::string title, unit, x_title;
+  std::vector<Dot> line{};  // by x
+  std::vector<Dot> dots{};
+  const double* gate = nullptr;    // of y
+  const double* x_gate = nullptr;  // of x
+};
+[[nodiscard]] std::string to_svg(const FrontChart& chart);
+
 }  // namespace halftone::workflow

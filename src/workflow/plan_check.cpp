@@ -1,0 +1,95 @@
+#include "workflow/plan_check.h"
+
+#include <fmt/format.h>
+
+#include "halftone/error.h"
+
+#include "workflow/quantization.h"
+
+namespace halftone::workflow {
+namespace {
+
+[[noreturn]] void refuse(const PlanWish& wish, const std::string& text) {
+  throw Error(Errc::kIncompatiblePlan, fmt::format("{}: {}", wish.file, text));
+}
+
+// What the plan does to the denoiser, for messages: "int8.l3.… (recipe 1a2b3c4d)".
+std::string form_of(const runtime::Plan& plan) {
+  const std::string name = plan.fingerprint.entry("quantization");
+  const std::string precision = plan.fingerprint.entry("precision");
+  if (name.empty()) return fmt::format("{}, not quantized", precision);
+  return fmt::format("{} in {} (recipe {})", name, precision,
+                     plan.fingerprint.entry("recipe").substr(0, 8));
+}
+
+void check_model(const runtime::Plan& plan, const Model& model, const PlanWish& wish) {
+  if (plan.component != "unet") {
+    refuse(wish, fmt::format("is a plan of {}, wanted one of unet", plan.component));
+  }
+  const auto check = [&](const char* entry, const std::string& own, const char* what) {
+    const std::string built_for = plan.fingerprint.entry(entry);
+    if (built_for.empty() || built_for == own) return;
+    refuse(wish, fmt::format("built for {} {}, this model's are {}; run 'halftone build' for it",
+                             what, built_for.substr(0, 8), own.substr(0, 8)));
+  };
+  check("model", model.checkpoint->structure_hash(), "layers");
+  // Scales and smoothing factors come from the weights.
+  if (!plan.fingerprint.entry("weights").empty()) {
+    check("weights", model.checkpoint->content_hash(), "weights");
+  }
+  const std::string loras = plan.fingerprint.entry("lora");
+  if (loras != wish.loras) {
+    refuse(wish,
+           fmt::format("built for {}; give the same LoRAs, or run 'halftone build' with these",
+                       loras.empty() ? "no LoRA" : "LoRAs " + loras));
+  }
+}
+
+bool is_plain(Precision precision) {
+  return precision == Precision::kF32 || precision == Precision::kBF16 ||
+         precision == Precision::kF16;
+}
+
+void check_recipe(const runtime::Plan& plan, const Model& model, const PlanWish& wish) {
+  const QuantizationOptions& asked = wish.quantization;
+  const bool chose_recipe = !asked.recipe.empty() || !asked.scheme.empty();
+  if (wish.precision == Precision::kAuto && !chose_recipe) return;
+  std::string origin;
+  const auto recipe = recipe_of(asked, wish.precision, model, &origin);
+  const std::string built_with = plan.fingerprint.entry("recipe");
+  const std::string own = recipe ? recipe->hash() : std::string();
+  if (built_with == own) return;
+  refuse(wish,
+         fmt::format(
+             "is {}; asked for {}; leave --precision and the recipe out to take the plan "
+             "as it is, or run 'halftone build' with these options",
+             form_of(plan),
+             recipe ? fmt::format("{} (recipe {}, {})", recipe->scheme, own.substr(0, 8), origin)
+                    : fmt::format("{}, not quantized", to_string(wish.precision))));
+}
+
+}  // namespace
+
+void check_plan_file(const runtime::Plan& plan, const Model& model, const PlanWish& wish) {
+  check_model(plan, model, wish);
+  check_recipe(plan, model, wish);
+  const std::string precision = plan.fingerprint.entry("precision");
+  if (is_plain(wish.precision) && precision != to_string(wish.precision)) {
+    refuse(wish, fmt::format("computes in {}, asked for {}; give --precision {}", precision,
+                             to_string(wish.precision), precision));
+  }
+  if (!wish.quantization.ranges.empty()) {
+    const std::string own = quant::load_record(wish.quantization.ranges).hash();
+    const std::string built_with = plan.fingerprint.entry("calibration");
+    if (own != built_with) {
+      refuse(wish, fmt::format("was built with calibration record {}, asked for {} ({})",
+                               built_with.empty() ? "none" : built_with.substr(0, 8),
+                               own.substr(0, 8), wish.quantization.ranges));
+    }
+  }
+  if (wish.quantization.simulate && plan.fingerprint.entry("simulate") == "false") {
+    refuse(wish, "runs folded operators, asked for --simulate; run 'halftone build --simulate'");
+  }
+}
+
+}  // namespace halftone::workflow

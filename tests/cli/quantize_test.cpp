@@ -1,0 +1,144 @@
+// Recipes, tables of layers and quantized plans as a user meets them.
+#include <gtest/gtest.h>
+
+#include "process.h"
+
+namespace halftone::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+constexpr const char* kLayer = "mid_block.attentions.0.transformer_blocks.0.ff.net.2";
+
+// A scheme without calibration keeps these quick.
+class Quantized : public ::testing::Test {
+ protected:
+  Quantized() {
+    fs::copy(golden("tiny-sdxl"), scratch_.path("model"), fs::copy_options::recursive);
+  }
+
+  [[nodiscard]] Outcome generate(const Words& words) const {
+    return scratch_.run(Words{"generate", "-m", "model", "--size", "64x48", "--steps", "2",
+                              "--seed", "7", "--threads", "2", "a cat", "-o", "a.png"} +
+                        words);
+  }
+  void make_recipe(const Words& words = {}) const {
+    const Outcome made = scratch_.run(
+        Words{"quantize", "-m", "model", "--quant-type", "int8_dynamic", "-o", "r.json"} + words);
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+  }
+  void build(const Words& words, const std::string& plan) const {
+    const Outcome built = scratch_.run(Words{"build", "-m", "model", "--size", "64x48", "--threads",
+                                             "2", "--component", "unet", "--save", plan} +
+                                       words);
+    ASSERT_EQ(built.exit_code, 0) << built.err;
+  }
+
+  // The row of one layer in the JSON of inspect --layers.
+  [[nodiscard]] Json row(const Words& words) const {
+    const Outcome shown = scratch_.run(Words{"inspect", "--layers", "--json"} + words);
+    EXPECT_EQ(shown.exit_code, 0) << shown.err;
+    const Json json = parse_json(shown.out, "stdout");
+    for (const JsonView& layer : JsonView(json, "stdout").at("layers").items()) {
+      if (layer.at("name").string() == kLayer) return layer.value();
+    }
+    ADD_FAILURE() << shown.out.substr(0, 500);
+    return Json::object();
+  }
+
+  Scratch scratch_;
+};
+
+TEST_F(Quantized, LayersOfRecipePlanAndModelAgree) {
+  make_recipe();
+  build({"--recipe", "r.json"}, "q.plan");
+  const Json of_table = row({"r.json"});
+  EXPECT_EQ(of_table, row({"r.json", "-m", "model"}));
+  EXPECT_EQ(of_table, row({"q.plan"}));
+  EXPECT_EQ(of_table, row({"model", "--quant-type", "int8_dynamic"}));
+  const JsonView view(of_table, "row");
+  EXPECT_EQ(view.at("weight").string(), "i8 per_channel");
+  EXPECT_EQ(view.at("input_bits").integer(), 8);
+  EXPECT_FALSE(view.has("sqnr_db"));
+
+  // What was measured once is shown from then on, of the plan too.
+  const Json measured = row({"model", "--quant-type", "int8_dynamic", "--sqnr"});
+  ASSERT_TRUE(JsonView(measured, "row").has("sqnr_db"));
+  EXPECT_GT(JsonView(measured, "row").at("sqnr_db").number(), 20);
+  EXPECT_EQ(measured, row({"q.plan"}));
+  const Outcome table = scratch_.run({"inspect", "--layers", "q.plan"});
+  for (const char* part :
+       {"SQNR", "int8_dynamic", kLayer, "i8 per_token dynamic", "policy default"}) {
+    EXPECT_TRUE(contains(table.out, part)) << part;
+  }
+}
+
+TEST_F(Quantized, LayersOfWhatHasNoneAreRefused) {
+  build({"--precision", "fp32"}, "plain.plan");
+  const Outcome plain = scratch_.run({"inspect", "--layers", "plain.plan"});
+  EXPECT_EQ(plain.exit_code, 2);
+  EXPECT_TRUE(contains(plain.err, "quantizes nothing")) << plain.err;
+  make_recipe();
+  EXPECT_EQ(scratch_.run({"inspect", "--layers", "q.plan"}).exit_code, 3) << "no such file";
+  fs::remove(scratch_.path("r.layers.json"));
+  const Outcome lonely = scratch_.run({"inspect", "--layers", "r.json"});
+  EXPECT_EQ(lonely.exit_code, 2);
+  EXPECT_TRUE(contains(lonely.err, "name it with -m")) << lonely.err;
+}
+
+TEST_F(Quantized, PlanOfAnotherRecipeOrPrecisionIsRefusedByName) {
+  build({"--quant-type", "int8_dynamic", "--precision", "fp32"}, "q.plan");
+  build({"--precision", "fp32"}, "plain.plan");
+  const Outcome taken = generate({"--plan", "q.plan"});
+  EXPECT_EQ(taken.exit_code, 0) << taken.err;
+  EXPECT_TRUE(contains(taken.err, "fp32+int8_dynamic")) << taken.err;
+  EXPECT_EQ(generate({"--plan", "q.plan", "--quant-type", "int8_dynamic"}).exit_code, 0);
+
+  struct Case {
+    Words words;
+    std::vector<std::string> parts;
+  };
+  for (const Case& c : std::vector<Case>{
+           {{"--plan", "q.plan", "--precision", "fp32"}, {"int8_dynamic", "fp32, not quantized"}},
+           {{"--plan", "q.plan", "--quant-type", "int8_weightonly"},
+            {"is int8_dynamic", "asked for int8_weightonly"}},
+           {{"--plan", "q.plan", "--quant-type", "int8_dynamic", "--exclude", "ff"}, {"recipe"}},
+           {{"--plan", "q.plan", "--quant-type", "int8_dynamic", "--simulate"}, {"--simulate"}},
+           {{"--plan", "plain.plan", "--quant-type", "int8_dynamic"},
+            {"is fp32, not quantized", "asked for int8_dynamic"}},
+           {{"--plan", "plain.plan", "--precision", "bf16"}, {"fp32", "bf16"}}}) {
+    const Outcome refused = generate(c.words);
+    EXPECT_EQ(refused.exit_code, 6) << c.words[3] << refused.err;
+    for (const std::string& part : c.parts) {
+      EXPECT_TRUE(contains(refused.err, part)) << part << ": " << refused.err;
+    }
+  }
+}
+
+TEST_F(Quantized, InstalledRecipeIsTakenAndNamed) {
+  const Outcome before = generate({});
+  ASSERT_EQ(before.exit_code, 0) << before.err;
+  EXPECT_FALSE(contains(before.err, "int8")) << before.err;
+  make_recipe({"--install"});
+  const Outcome taken = generate({});
+  ASSERT_EQ(taken.exit_code, 0) << taken.err;
+  EXPECT_TRUE(contains(taken.err, "+int8_dynamic")) << taken.err;
+  EXPECT_TRUE(contains(taken.err, "halftone/recipe.json")) << taken.err;
+  const Outcome forced = generate({"--precision", "fp32"});
+  ASSERT_EQ(forced.exit_code, 0) << forced.err;
+  EXPECT_FALSE(contains(forced.err, "int8")) << forced.err;
+  EXPECT_EQ(row({"model"}), row({"r.json"}));
+}
+
+}  // namespace
+}  // namespace halftone::cli_test
