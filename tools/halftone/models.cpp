@@ -1,6 +1,8 @@
 // halftone models: list, show, path, random.
 #include "halftone/models.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/inspect.h"
@@ -20,7 +22,16 @@ struct ModelsArgs {
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
 
 void list(const ModelsArgs& a) {
-  const std::vector<ModelEntry> models = list_models(a.common.models_dir, a.common.hf_cache);
+  std::vector<ModelEntry> models = list_models(a.common.models_dir, a.common.hf_cache);
+  const std::string bundled = bundled_folder("emoji-xl", "model_index.json");
+  if (!bundled.empty()) {
+    ModelEntry own = find_model(bundled, "");
+    const bool listed = std::any_of(models.begin(), models.end(), [&](const ModelEntry& model) {
+      return model.path == own.path;
+    });
+    own.name = "emoji-xl";
+    if (!listed) models.insert(models.begin(), own);
+  }
   if (!a.common.json.empty()) write_json(a.common, to_json(models));
   if (json_on_stdout(a.common)) return;
   for (const ModelEntry& model : models) {
