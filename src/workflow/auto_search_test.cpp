@@ -122,7 +122,9 @@ TEST(AutoSearch, PageIsSelfContained) {
                                     point_of(table(), {0, 0, 0, 0})};
   points[1].psnr = 33.25;
   points[1].chosen = true;
-  const std::string page = front_page("<m>: mixes", {.min_psnr = 30.0}, points);
+  Budget budget;
+  budget.min_psnr = 30;
+  const std::string page = front_page("<m>: mixes", budget, points);
   for (const char* part : {"<svg", "<polyline", "<circle", "33.25", "&lt;m&gt;", "4 int8"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
