@@ -29,7 +29,7 @@ node "attn1.to_v" linear{activation=none geglu=false} x=%0 weight=%5 -> %6 f32[1
 node "attn1.attention" attention{heads=2 scale=0.25 causal=false} q=%2 k=%4 v=%6 -> %7 f32[1,6,32] step
 weight %8 "u/attn1.to_out.0.weight" f32[32,32]
 node "attn1.to_out.0" linear{activation=none geglu=false} x=%7 weight=%8 -> %9 f32[1,6,32] step
-node "attn2.attention" attention{heads=4 scale=0.25 causal=false} q=%9 k=%4 v=%6 -> %10 f32[1,6,32] step
+node "attn2.attention" attention{heads=4 scale=0.25 causal=false} q=%9 k=%9 v=%9 -> %10 f32[1,6,32] step
 output "y" %10
 )";
 
@@ -126,7 +126,7 @@ TEST(QuantizedAttention, Level4OfFp8HasStaticCodes) {
             DType::kF8E4M3);
   EXPECT_TRUE(run.has("attn1.attention.q_quantizer"));
   EXPECT_FALSE(run.has("attn1.attention.k.centered"));
-  EXPECT_GT(run.sqnr, 18) << print(run.graph);
+  EXPECT_GT(run.sqnr, 15) << print(run.graph);
   // Heads of 8 channels fit no kernel.
   EXPECT_FALSE(run.layer("attn2.attention")->attention);
   EXPECT_NE(run.layer("attn2.attention")->why.find("heads of 8"), std::string::npos);

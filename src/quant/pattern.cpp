@@ -9,6 +9,8 @@
 
 #include "halftone/error.h"
 
+#include "base/text.h"
+
 namespace halftone::quant {
 namespace {
 
@@ -61,7 +63,8 @@ class PatternParser {
   };
 
   [[noreturn]] void fail(std::string_view what) const {
-    throw Error(Errc::kInvalidArgument, fmt::format("pattern '{}': {} (at {})", text_, what, at_));
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("pattern '{}': {} (at {})", printable(text_), what, at_));
   }
   [[nodiscard]] bool done() const { return at_ >= text_.size(); }
   [[nodiscard]] bool is_next(char c) const { return !done() && text_[at_] == c; }

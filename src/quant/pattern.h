@@ -19,6 +19,8 @@ class Pattern {
   // Whether any part of the name matches.
   [[nodiscard]] bool search(std::string_view name) const;
   [[nodiscard]] const std::string& text() const { return text_; }
+  // What it costs: about 100 bytes, and a step a character, for each.
+  [[nodiscard]] size_t num_states() const { return states_.size(); }
 
  private:
   friend class PatternParser;

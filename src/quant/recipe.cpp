@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/near_miss.h"
 #include "quant/record.h"
 
 namespace halftone::quant {
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int64_t kVersion = 1;
 constexpr size_t kMaxRules = 20'000;
+constexpr size_t kMaxStates = 1'000'000;  // of all patterns together
 
 constexpr std::array<std::pair<LayerKind, std::string_view>, 4> kKinds{
     {{LayerKind::kAny, "any"},
@@ -59,7 +61,8 @@ Json to_json(const Rule& rule) {
 
 void check_members(const JsonView& view, std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : view.members()) {
-    if (std::ranges::find(known, name) == known.end()) value.fail("is not known in a recipe");
+    if (std::ranges::find(known, name) != known.end()) continue;
+    value.fail("is not known in a recipe" + did_you_mean(name, {known.begin(), known.size()}));
   }
 }
 
@@ -230,13 +233,15 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   recipe.split_shortcut = view.boolean_or("split_shortcut", false);
   const std::vector<JsonView> rules = view.at("rules").items();
   if (rules.size() > kMaxRules) view.at("rules").fail("wanted at most 20000 rules");
+  size_t num_states = 0;
   for (const JsonView& rule : rules) {
     recipe.rules.push_back(parse_rule(rule));
     try {
-      (void)Pattern(recipe.rules.back().pattern);
+      num_states += Pattern(recipe.rules.back().pattern).num_states();
     } catch (const Error& error) {
       rule.at("pattern").fail(error.what());
     }
+    if (num_states > kMaxStates) rule.at("pattern").fail("all patterns together are too large");
   }
   return recipe;
 }
@@ -257,7 +262,8 @@ bool Recipe::needs_record() const {
 }
 
 bool Recipe::has_attention() const {
-  return std::ranges::any_of(rules, [](const Rule& rule) { return rule.spec.attention.has_value(); });
+  return std::ranges::any_of(rules,
+                             [](const Rule& rule) { return rule.spec.attention.has_value(); });
 }
 
 std::string readable_name(const Recipe& recipe, const CalibrationRecord* record) {

@@ -10,6 +10,8 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/near_miss.h"
+#include "base/text.h"
 #include "graph/ops/reduce.h"
 #include "io/safetensors.h"
 
@@ -20,9 +22,11 @@ constexpr int64_t kVersion = 1;
 constexpr std::string_view kMetadataKey = "halftone.calibration";
 constexpr int64_t kMaxSteps = 10'000;
 constexpr int64_t kMaxChannels = 1 << 20;
+constexpr double kLargest = 3e38;
 
 // The per-step floats of a value, in the order of the file's rows.
 constexpr size_t kNumStepRows = 3;
+constexpr size_t kNumTensors = 4;  // of a value
 
 Json describe(const CalibrationRecord& record) {
   Json key = Json::object();
@@ -62,6 +66,7 @@ class Reader {
     if (text == nullptr) fail("is no calibration record");
     const Json json = parse_json(*text, where_);
     const JsonView view(json, where_);
+    check_members(view, {"version", "num_steps", "samples", "key", "layers", "values"});
     if (view.at("version").integer() != kVersion) {
       fail(fmt::format("is of version {}, this program reads {}; calibrate again",
                        view.at("version").integer(), kVersion));
@@ -78,12 +83,35 @@ class Reader {
       }
       record_.layers.emplace(layer, value.string());
     }
+    check_tensors();
     return std::move(record_);
   }
 
  private:
   [[noreturn]] void fail(std::string_view text) const {
-    throw Error(Errc::kCorruptFile, fmt::format("{}: {}", where_, text));
+    constexpr size_t kMostBytes = 400;
+    throw Error(Errc::kCorruptFile, fmt::format("{}: {}", where_, printable(text, kMostBytes)));
+  }
+
+  static void check_members(const JsonView& view, std::initializer_list<std::string_view> known) {
+    for (const auto& [name, value] : view.members()) {
+      if (std::ranges::find(known, name) != known.end()) continue;
+      value.fail("is not known in a calibration record" +
+                 did_you_mean(name, {known.begin(), known.size()}));
+    }
+  }
+
+  // Every tensor was read.
+  void check_tensors() const {
+    if (file_.header().tensors.size() == kNumTensors * record_.values.size()) return;
+    for (const io::SafetensorsEntry& entry : file_.header().tensors) {
+      const std::string value = entry.name.substr(0, entry.name.rfind('/'));
+      if (!record_.values.contains(value)) {
+        fail(fmt::format("tensor '{}' belongs to no value of the record", entry.name));
+      }
+    }
+    fail(fmt::format("got {} tensors, wanted {} a value", file_.header().tensors.size(),
+                     kNumTensors));
   }
 
   template <class T>
@@ -102,8 +130,13 @@ class Reader {
 
   void read_value(const std::string& name, const JsonView& view) {
     ValueStats stats;
+    check_members(view, {"channels", "low", "high", "ema_low", "ema_high"});
     stats.channels = view.at("channels").integer(1, kMaxChannels);
-    const auto number = [&](const char* key) { return static_cast<float>(view.at(key).number()); };
+    const auto number = [&](const char* key) {
+      const double value = view.at(key).number();
+      if (std::fabs(value) > kLargest) view.at(key).fail("wanted a value of at most 3e38");
+      return static_cast<float>(value);
+    };
     stats.low = number("low");
     stats.high = number("high");
     stats.ema_low = number("ema_low");
@@ -124,7 +157,8 @@ class Reader {
     }
     const auto negative = [](int64_t v) { return v < 0; };
     if (std::ranges::any_of(stats.calls, negative) ||
-        std::ranges::any_of(stats.histogram, negative) || stats.low > stats.high) {
+        std::ranges::any_of(stats.histogram, negative) || stats.low > stats.high ||
+        stats.ema_low > stats.ema_high) {
       fail(fmt::format("value '{}': impossible counts or range", name));
     }
     record_.values.emplace(name, std::move(stats));

@@ -8,6 +8,7 @@
 #include "halftone/error.h"
 
 #include "base/json.h"
+#include "base/text.h"
 #include "quant/schemes/scheme.h"
 
 namespace halftone::quant {
@@ -51,8 +52,9 @@ BitTable parse_bit_table(std::string_view text, std::string_view where) {
     std::string_view name = trimmed(line.substr(0, colon));
     const std::string_view bits = trimmed(line.substr(colon + 1));
     if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
-    if (!is_name(name)) fail(fmt::format("'{}' is no layer's name", name));
-    if (bits != "2" && bits != "4" && bits != "8") fail(fmt::format("got '{}' bits", bits));
+    if (!is_name(name)) fail(fmt::format("'{}' is no layer's name", printable(name)));
+    if (bits != "2" && bits != "4" && bits != "8")
+      fail(fmt::format("got '{}' bits", printable(bits)));
     if (!table.emplace(name, bits[0] - '0').second) fail(fmt::format("'{}' comes twice", name));
     if (table.size() > kMaxLayers) fail("has too many layers");
   }

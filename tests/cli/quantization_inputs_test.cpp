@@ -1,0 +1,60 @@
+// Damaged recipes, records, bit tables and lists given to the program: exit code 3, a message that
+// names file and key, and nothing written.
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "process.h"
+
+namespace halftone::cli_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class QuantizationInputs : public ::testing::Test {
+ protected:
+  std::string file(const std::string& name, const std::string& text) {
+    std::ofstream(scratch_.folder() / name) << text;
+    return (scratch_.folder() / name).string();
+  }
+
+  // `halftone quantize` with these words fails and leaves nothing behind.
+  void expect_refused(std::vector<std::string> words, const std::string& wanted) {
+    SCOPED_TRACE(wanted);
+    const std::string output = (scratch_.folder() / "out.json").string();
+    std::vector<std::string> all{"quantize", "-m",  golden("tiny-sdxl"), "--threads", "2",
+                                 "--output", output};
+    all.insert(all.end(), words.begin(), words.end());
+    const Outcome got = scratch_.run(all);
+    EXPECT_EQ(got.exit_code, 3) << got.err;
+    EXPECT_TRUE(contains(got.err, wanted)) << got.err;
+    for (const fs::directory_entry& entry : fs::directory_iterator(scratch_.folder())) {
+      EXPECT_FALSE(entry.path().filename().string().starts_with("out")) << entry.path();
+    }
+  }
+
+  const Scratch scratch_;
+};
+
+TEST_F(QuantizationInputs, ExitWith3AndWriteNothing) {
+  const std::string recipe = file("r.json", R"({"halftone_recipe":1,"scheme":"x","ruels":[]})");
+  expect_refused({"--recipe", recipe}, "did you mean 'rules'?");
+  expect_refused({"--recipe", file("cut.json", R"({"halftone_recipe":1,)")},
+                 "cut.json: invalid JSON");
+  expect_refused({"--precision", "int8", "--ranges", file("record.safetensors", "short")},
+                 "record.safetensors");
+  expect_refused({"--weight-bits", file("w.yaml", "conv_in: 8\nconv_in: 4\n")},
+                 "w.yaml: line 2: 'conv_in' comes twice");
+  expect_refused({"--precision", "int8", "--quant-layers", file("l.json", R"({"a":{"ssim":9}})")},
+                 "wanted -1 to 1");
+}
+
+}  // namespace
+}  // namespace halftone::cli_test
