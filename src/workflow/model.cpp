@@ -68,6 +68,17 @@ void choose_text_layer(const std::string& family, models::BuildOptions& options)
   options.text_final_norm = family != "sdxl";
 }
 
+std::string Model::lora_identity() const {
+  if (!loras) return {};
+  std::string text;
+  for (const char* component : {"unet", "text_encoder", "text_encoder_2"}) {
+    const std::string part = loras->identity(component);
+    if (part.empty()) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", component, part);
+  }
+  return text;
+}
+
 void Model::check_unchanged() const {
   checkpoint->check_unchanged();
   if (loras) loras->check_unchanged();

@@ -27,6 +27,8 @@ struct Model {
     if (loras) return *loras;
     return *checkpoint;
   }
+  // The LoRAs that change what a denoiser computes, its own and its text encoders'; empty without.
+  [[nodiscard]] std::string lora_identity() const;
   // Throws kCorruptFile when a weight file changed since it was opened.
   void check_unchanged() const;
 };
