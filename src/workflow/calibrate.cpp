@@ -235,7 +235,7 @@ class Calibrator {
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> key() const {
     const ResolvedRequest& r = prepared_.resolved;
     return {{"model", model_.checkpoint->content_hash()},
-            {"loras", model_.loras ? model_.loras->identity("unet") : std::string()},
+            {"loras", model_.lora_identity()},
             {"precision", r.precision},
             {"prompts", prompts_hash(prompts_)},
             {"steps", fmt::format("{}", r.steps)},
@@ -335,7 +335,9 @@ bool may_need_record(const SessionOptions& session) {
   const bool quantizes = session.precision == Precision::kI8 ||
                          session.precision == Precision::kF8 || !quantization.scheme.empty() ||
                          !quantization.recipe.empty();
-  return quantizes && quantization.ranges.empty() && session.plan.empty();
+  // The recipe of a model's folder, whose record is that of the model without LoRAs.
+  const bool may_quantize = session.precision == Precision::kAuto && !session.model.loras.empty();
+  return (quantizes || may_quantize) && quantization.ranges.empty() && session.plan.empty();
 }
 
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session) {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,7 +14,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "io/safetensors.h"
+#include "workflow/calibrate.h"
 #include "workflow/generator.h"
+#include "workflow/quantization.h"
+#include "workflow/quantize.h"
 
 namespace halftone::workflow {
 namespace {
@@ -51,7 +56,7 @@ class LoraWorkflow : public ::testing::Test {
 
   // Runs a recorded case through generate() and returns the relative L2 of the final latents.
   double run(const fs::path& model, const fs::path& numbers, const fs::path& lora,
-             const std::string& scheduler) {
+             const std::string& scheduler, const std::string& scheme = "") {
     const std::string text = read_text_file(numbers / "pipelines.json");
     const Json document = parse_json(text, "pipelines.json", {.python_numbers = true});
     const JsonView test = JsonView(document, "pipelines.json").at("cases").items().at(0);
@@ -78,8 +83,9 @@ class LoraWorkflow : public ::testing::Test {
       writer.commit();
     }
     const auto device = backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}});
-    Generator generator(*device,
-                        session(model, {{lora.string(), test.at("lora_weight").number()}}));
+    SessionOptions with_lora = session(model, {{lora.string(), test.at("lora_weight").number()}});
+    with_lora.quantization.scheme = scheme;
+    Generator generator(*device, with_lora);
     const GenerateReport report = generator.generate(options, {});
     EXPECT_EQ(report.request.loras.size(), 1U);
     EXPECT_GT(report.request.loras[0].num_modules, 0);
@@ -151,14 +157,79 @@ TEST_F(LoraWorkflow, PlanFileOfOtherLorasIsRefused) {
   generate.prompt = "a cat";
   generate.steps = 1;
   generate.output_type = OutputType::kLatent;
-  Generator generator(*device, options);
   try {
+    Generator generator(*device, options);
     static_cast<void>(generator.generate(generate, {}));
     ADD_FAILURE() << "no error";
   } catch (const Error& e) {
     EXPECT_EQ(to_string(e.code()), to_string(Errc::kIncompatiblePlan)) << e.what();
     EXPECT_NE(std::string(e.what()).find("built for no LoRA"), std::string::npos) << e.what();
   }
+}
+
+// The LoRA is part of the weights that are quantized: 8 bits stay near the fp32 picture with it.
+TEST_F(LoraWorkflow, EmojiXlLcmIn8BitsStaysNear) {
+  const double error = run(kSource / "models" / "emoji-xl", kGolden / "lora" / "emoji-xl-lcm",
+                           kSource / "models" / "emoji-xl-lcm", "lcm", "int8_dynamic");
+  EXPECT_GT(error, kMaxLatentError);
+  EXPECT_LT(error, 0.2);
+}
+
+// A record of one prompt and step into the default place; returns it.
+std::string calibrated(backend::Device& device, const SessionOptions& session) {
+  CalibrateOptions options;
+  options.session = session;
+  options.prompts = {"a cat"};
+  options.calib_size = options.batch_size = 1;
+  options.generate.steps = 1;
+  return calibrate(device, options).record;
+}
+
+TEST_F(LoraWorkflow, RecordsBelongToTheirLoras) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 2, .disabled_features = {}});
+  const LoraOption lora{(kGolden / "lora" / "peft" / "lora.safetensors").string(), 1};
+  SessionOptions plain = session(kGolden / "tiny-sdxl", {});
+  SessionOptions with_lora = session(kGolden / "tiny-sdxl", {lora});
+  SessionOptions with_half = session(kGolden / "tiny-sdxl", {{lora.path, 0.5}});
+  std::set<std::string> records;
+  for (SessionOptions* options : {&plain, &with_lora, &with_half}) {
+    options->cache_dir = (folder_ / "cache").string();
+    records.insert(calibrated(*device, *options));
+    options->precision = Precision::kI8;
+  }
+  EXPECT_EQ(records.size(), 3U);
+  std::set<std::string> plans;
+  GenerateOptions generate;
+  generate.prompt = "a cat";
+  for (const SessionOptions* options : {&plain, &with_lora, &with_half}) {
+    for (const PlanChoice& plan : Generator(*device, *options).dry_run(generate).plans) {
+      if (plan.component == "unet") plans.insert(plan.fingerprint);
+    }
+  }
+  EXPECT_EQ(plans.size(), 3U);
+  // A named record of other LoRAs is refused, both ways.
+  const auto refused = [&](const SessionOptions& options, const SessionOptions& other) {
+    SessionOptions wrong = options;
+    wrong.quantization.ranges =
+        default_record(open_model(other.model, other.cache_dir, {}), other.cache_dir).string();
+    try {
+      const Generator generator(*device, wrong);
+      static_cast<void>(generator.dry_run(generate));
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kInvalidArgument);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refused(with_lora, plain).find("calibrated with no LoRA"), std::string::npos);
+  EXPECT_NE(refused(plain, with_half).find("asked for no LoRA"), std::string::npos);
+  EXPECT_NE(refused(with_half, with_lora).find("--lora"), std::string::npos);
+  // Nothing with a LoRA is installed in the model's folder.
+  QuantizeOptions install;
+  install.session = with_lora;
+  install.install = true;
+  EXPECT_THROW(static_cast<void>(quantize(*device, install)), Error);
 }
 
 }  // namespace

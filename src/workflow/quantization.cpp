@@ -6,6 +6,7 @@
 
 #include "halftone/error.h"
 
+#include "base/hash.h"
 #include "quant/schemes/scheme.h"
 
 namespace halftone::workflow {
@@ -52,12 +53,22 @@ quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::str
 void check_record(const quant::CalibrationRecord& record, const Model& model,
                   const fs::path& path) {
   const std::string made_for = record.entry("model");
-  if (made_for.empty() || made_for == model.checkpoint->content_hash()) return;
+  if (made_for.empty()) return;
+  if (made_for != model.checkpoint->content_hash()) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: calibrated for model {}, this model is {}; run 'halftone "
+                            "calibrate' for it",
+                            path.string(), made_for.substr(0, 8),
+                            model.checkpoint->content_hash().substr(0, 8)));
+  }
+  const std::string loras = record.entry("loras");
+  const std::string wanted = model.lora_identity();
+  if (loras == wanted) return;
+  const auto named = [](const std::string& text) { return text.empty() ? "no LoRA" : text; };
   throw Error(Errc::kInvalidArgument,
-              fmt::format("{}: calibrated for model {}, this model is {}; run 'halftone calibrate' "
-                          "for it",
-                          path.string(), made_for.substr(0, 8),
-                          model.checkpoint->content_hash().substr(0, 8)));
+              fmt::format("{}: calibrated with {}, asked for {}; run 'halftone calibrate' with the "
+                          "same --lora options, or leave --ranges out and a record is made",
+                          path.string(), named(loras), named(wanted)));
 }
 
 }  // namespace
@@ -85,11 +96,13 @@ std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options, Preci
 }
 
 fs::path default_record(const Model& model, const fs::path& cache_dir) {
+  const std::string loras = model.lora_identity();
   fs::path kept = model.checkpoint->path() / kFolder / kRecordFile;
-  if (is_file(kept)) return kept;
+  if (loras.empty() && is_file(kept)) return kept;
   if (cache_dir.empty()) return {};
-  return cache_dir / "calibration" /
-         (model.checkpoint->content_hash().substr(0, 16) + ".safetensors");
+  std::string name = model.checkpoint->content_hash().substr(0, 16);
+  if (!loras.empty()) name += "-" + to_hex(sha256(loras)).substr(0, 8);
+  return cache_dir / "calibration" / (name + ".safetensors");
 }
 
 std::optional<Quantization> resolve_quantization(const QuantizationOptions& options,

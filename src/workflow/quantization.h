@@ -28,7 +28,8 @@ struct Quantization {
                                                      Precision precision, const Model& model,
                                                      std::string* origin = nullptr);
 
-// Where a model's calibration record is kept when no file is named; empty without a cache.
+// Where a model's calibration record is kept when no file is named; empty without a cache. The
+// record in the model's folder is the model's without LoRAs; each set of them has its own.
 [[nodiscard]] std::filesystem::path default_record(const Model& model,
                                                    const std::filesystem::path& cache_dir);
 
