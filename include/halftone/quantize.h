@@ -56,6 +56,7 @@ struct QuantizeOptions {
   GenerateOptions generate;  // for sqnr and target_bits
   // Where the recipe comes from instead of the session's scheme; each needs `output`.
   std::string weight_bits, act_bits;  // MixDQ's weight_*.yaml and, optionally, act_*.yaml
+  std::string quant_params;           // and its ckpt.pth: ranges of the inputs
   std::string quant_layers;           // OneDiff's {"layer": {"ssim": x}}: only the best of these
   double top_percentage = 90;         // of them
   // Chooses each layer's smoothing and static range by what changes its output least while the

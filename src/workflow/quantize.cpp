@@ -10,11 +10,13 @@
 #include "base/json.h"
 #include "pipeline/clock.h"
 #include "quant/imports/mixdq.h"
+#include "quant/imports/mixdq_params.h"
 #include "workflow/auto_search.h"
 #include "workflow/bit_search.h"
 #include "workflow/calibrate.h"
 #include "workflow/layer_sqnr.h"
 #include "workflow/layer_table.h"
+#include "workflow/mixdq_import.h"
 #include "workflow/plans.h"
 #include "workflow/tune.h"
 
@@ -74,15 +76,7 @@ class Quantizer {
   }
 
   std::optional<quant::Recipe> other_recipe() {
-    if (!options_.weight_bits.empty()) {
-      const auto read = [](const std::string& path) {
-        return quant::parse_bit_table(read_text_file(path), path);
-      };
-      quant::BitTable inputs;
-      if (!options_.act_bits.empty()) inputs = read(options_.act_bits);
-      const bool ema = options_.session.quantization.calib_compat == "mixdq";
-      return quant::mixdq_recipe(read(options_.weight_bits), inputs, ema);
-    }
+    if (!options_.weight_bits.empty()) return import_mixdq(options_, model_, session_.logger);
     if (!options_.quant_layers.empty()) {
       const auto layers = quant::parse_onediff_layers(
           read_text_file(options_.quant_layers), options_.quant_layers, options_.top_percentage);
@@ -133,6 +127,7 @@ class Quantizer {
     targets.weights = options_.target_bits.value_or(8);
     targets.inputs = options_.target_act_bits;
     targets.objective = options_.objective;
+    if (!options_.protect.empty()) targets.protect = quant::read_layer_list(options_.protect);
     BitSearch found = search_bits(device_, session_, options_.generate, targets);
     report_.front = found.front;
     const fs::path path = options_.output;

@@ -450,6 +450,7 @@ class Measurement {
     const auto unit =
         executor(std::move(graph), std::make_shared<runtime::ConstantStore>(*constants_));
     Effect& effect = *layer.effects[format];
+    double energy = 0;
     for (Point& point : points_) {
       for (const ValueId id : suffix.inputs) unit->set_input(suffix_input(id), point.values.at(id));
       unit->run_prompt();
@@ -462,11 +463,11 @@ class Measurement {
         noise += error * error;
       }
       effect.shares.push_back(noise / std::max(point.energy, 1e-30));
+      effect.noise += noise;
+      energy += point.energy;
       if (options_.ssim) effect.ssim_loss += ssim_loss(point, after);
     }
-    for (const double share : effect.shares) {
-      effect.noise += share / static_cast<double>(points_.size());
-    }
+    effect.noise /= std::max(energy, 1e-30);
     effect.ssim_loss /= static_cast<double>(points_.size());
   }
 

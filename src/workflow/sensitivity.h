@@ -23,8 +23,8 @@ struct SensitivityFormat {
 
 // Of one layer in one format, the others in full precision.
 struct Effect {
-  // Share of the guided denoiser's output that is error, 10^(-SQNR/10), mean over the points; and at
-  // each point.
+  // Share of the latent's change in a step (guidance included) that is error: the noise of the
+  // guided denoiser's output over its energy, 10^(-SQNR/10), over all points together; and at each.
   double noise = 0;
   std::vector<double> shares{};
   // 1 - SSIM of the decoded pictures that the steps predict, mean over the points; 0 when not

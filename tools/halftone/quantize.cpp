@@ -18,7 +18,7 @@ struct QuantizeArgs {
   RequestArgs request;
   std::string output = "recipe.json";
   bool install = false, sqnr = false, tune = false;
-  std::string weight_bits, act_bits, quant_layers;
+  std::string weight_bits, act_bits, quant_params, quant_layers;
   double top_percentage = 90, target_bits = 0, target_act_bits = 0;
   std::string sensitivity = "sqnr", protect;
   std::string max_size;
@@ -123,6 +123,7 @@ void quantize(const CLI::App& app, const QuantizeArgs& a) {
   options.tune = a.tune;
   options.weight_bits = a.weight_bits;
   options.act_bits = a.act_bits;
+  options.quant_params = a.quant_params;
   options.quant_layers = a.quant_layers;
   options.top_percentage = a.top_percentage;
   if (a.target_bits > 0) options.target_bits = a.target_bits;
@@ -155,6 +156,9 @@ int run_quantize(Args args) {
       ->group(kGroup);
   app.add_option("--act-bits,--a-config,--config-act-mp", a.act_bits, "MixDQ's act_*.yaml")
       ->group(kGroup);
+  app.add_option("--quant-params,--ckpt", a.quant_params,
+                 "MixDQ's ckpt.pth: ranges of the inputs instead of a calibration record")
+      ->group(kGroup);
   app.add_option("--quant-layers,--quant-submodules-config-path", a.quant_layers,
                  "OneDiff's {\"layer\": {\"ssim\": x}}")
       ->group(kGroup);
@@ -186,7 +190,8 @@ int run_quantize(Args args) {
   Spelling spelling = request_spelling();
   std::vector<RefusedFlag> refused(spelling.refused.begin(), spelling.refused.end());
   std::erase_if(refused, [](const RefusedFlag& flag) {
-    return flag.flag == "--w-config" || flag.flag == "--a-config";
+    return flag.flag == "--w-config" || flag.flag == "--a-config" || flag.flag == "--ckpt" ||
+           flag.flag == "--act-protect";
   });
   spelling.refused = refused;
   return run_verb({"quantize", app, args, spelling}, a.common, [&] { quantize(app, a); });
