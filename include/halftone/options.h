@@ -77,7 +77,15 @@ struct SessionOptions {
   int threads = 0;              // 0 = every core this process may use
   // A GPU replays a stage as one recorded graph; false launches every kernel by itself.
   bool device_graphs = true;
-  std::string cache_dir;  // plan cache; empty = none
+  // One component after the other is loaded and freed: text encoders, denoiser, VAE. The pictures
+  // are the same bytes; each run loads again.
+  bool low_vram = false;
+  uint64_t memory_limit = 0;  // bytes of device memory that may be held at a time; 0 = all it has
+  // Runs every node beside its reference on the same inputs, the first time:
+  // GenerateReport::checks. Slow.
+  bool reference_check = false;
+  std::vector<std::string> disabled_passes;  // of the graph compiler, by name
+  std::string cache_dir;                     // plan cache; empty = none
   Precision precision = Precision::kAuto;
   Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`; never kI8 or kF8
   QuantizationOptions quantization{};

@@ -35,7 +35,8 @@ struct MemoryUse {
   uint64_t static_bytes = 0;  // weights as the kernels hold them
   uint64_t dynamic_bytes =
       0;  // activations: arena, inputs, outputs, kept prompt and schedule results
-  uint64_t peak_rss_bytes = 0;  // of the process, so far
+  uint64_t peak_rss_bytes = 0;     // of the process, so far
+  uint64_t device_peak_bytes = 0;  // most device memory that was held at one time, so far
 };
 
 // Of one component alone; dynamic_bytes with the activations that its own shape needs.
@@ -51,9 +52,19 @@ struct LoraUse {
   int num_modules = 0;  // layers that it changes
 };
 
+// A node of a plan against its reference on the same inputs.
+struct NodeCheck {
+  std::string component, node, op, kernel;
+  double relative_l2 = 0;  // |y - reference| / |reference|
+  double max_abs = 0;      // largest |y - reference|
+  double limit = 0;        // relative_l2 above it is wrong, by the element type of the output
+  bool ok = true;
+};
+
 // What a request came to after aliases, the model's configuration and built-in defaults.
 struct ResolvedRequest {
   std::string model, family, device, precision, vae_precision;
+  std::string device_reason{};  // why "auto" took the device; empty when it was named
   std::vector<LoraUse> loras{};
   std::string prompt, prompt_2;
   bool has_negative_prompt = false;
@@ -95,6 +106,7 @@ struct GenerateReport {
   int num_images = 0;
   MemoryUse memory;
   std::vector<ComponentMemory> component_memory;  // in the order of `plans`
+  std::vector<NodeCheck> checks;                  // worst first; SessionOptions::reference_check
   std::vector<std::string> warnings;
 };
 
@@ -116,6 +128,29 @@ struct OpClassTime {
   double ms = 0;       // of one image
   double gflop = 0;
   double gflop_per_second = 0;
+  double gbyte = 0;    // operands and results, each once
+  double roof_ms = 0;  // the least time that the device's peaks allow
+  double share = 0;    // roof_ms / ms
+};
+
+// What a device can do at most; rates of one element type in multiply-adds * 2.
+struct Peaks {
+  std::string source;                                  // "measured" or "datasheet"
+  std::vector<std::pair<std::string, double>> tflops;  // by element type: "f32", "bf16", "i8"
+  double gbyte_per_second = 0;
+};
+
+// One shape that the networks use, on one kernel. Medians.
+struct KernelTime {
+  std::string shape;   // "linear 2048x1280x1280"
+  std::string model;   // "sdxl-1024-b2"
+  std::string dtype;   // what is multiplied
+  std::string kernel;  // ours, or a library's
+  int calls = 0;       // in one forward of the network
+  double us = 0, gflop = 0;
+  double tflops = 0;
+  double share = 0;     // of the element type's peak
+  std::string problem;  // why it was not measured
 };
 
 struct BenchReport {
@@ -128,6 +163,7 @@ struct BenchReport {
   double build_warm_ms = 0;  // the same plans from the cache; 0 without one
   double images_per_second = 0, steps_per_second = 0;  // at the medians
   std::vector<OpClassTime> ops;                        // slowest first
+  Peaks peaks;                                         // with `ops`
   std::vector<std::string> libraries;                  // as Version::libraries
 };
 

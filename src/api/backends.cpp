@@ -8,6 +8,7 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/metered_device.h"
 #ifdef HALFTONE_WITH_CUDA
 #include "backend/cuda/cuda_device.h"
 #endif
@@ -37,7 +38,12 @@ std::vector<DeviceModel> cuda_devices(std::string& reason) {
   std::vector<DeviceModel> models;
   for (backend::DeviceInfo& info : backend::cuda::list_cuda_devices(&reason)) {
     std::string model = backend::cuda::model_name(static_cast<int>(models.size()));
-    models.push_back({std::move(info), std::move(model)});
+    const auto ordinal = static_cast<int>(models.size());
+    std::string problem = backend::cuda::unusable_because(info);
+    models.push_back({.info = std::move(info),
+                      .model = std::move(model),
+                      .free_bytes = backend::cuda::free_bytes(ordinal),
+                      .problem = std::move(problem)});
   }
   return models;
 }
@@ -61,12 +67,23 @@ constexpr std::string_view kBackends = "cpu";
 
 }  // namespace
 
+DeviceChoice choose_device() {
+  std::string reason;
+  const std::vector<DeviceModel> found = accelerators(reason);
+  return choose_device(found, reason);
+}
+
 std::unique_ptr<backend::Device> create_device(const std::string& name,
                                                const DeviceOptions& options) {
-  if (name == "auto" || name == "cpu" || name.empty()) {
-    return backend::cpu::create_cpu_device({.threads = options.threads, .disabled_features = {}});
+  if (name == "auto" || name.empty()) return create_device(choose_device().name, options);
+  if (name == "cpu") {
+    return backend::meter(
+        backend::cpu::create_cpu_device({.threads = options.threads, .disabled_features = {}}),
+        options.memory_limit);
   }
-  if (const auto ordinal = cuda_ordinal(name)) return create_cuda(*ordinal, options);
+  if (const auto ordinal = cuda_ordinal(name)) {
+    return backend::meter(create_cuda(*ordinal, options), options.memory_limit);
+  }
   throw Error(Errc::kInvalidArgument,
               fmt::format("device: got '{}', wanted auto, cpu, cuda or cuda:N", name));
 }

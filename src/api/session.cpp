@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "halftone/device.h"
 
 #include "api/backends.h"
@@ -14,10 +16,21 @@ namespace halftone {
 
 struct Session::Impl {
   explicit Impl(SessionOptions options)
-      : device(api::create_device(options.device,
-                                  {.threads = options.threads, .cache_dir = options.cache_dir})),
+      : choice(choose(options)),
+        device(api::create_device(choice.name, {.threads = options.threads,
+                                                .cache_dir = options.cache_dir,
+                                                .memory_limit = options.memory_limit})),
         generator(*device, std::move(options)) {}
 
+  static api::DeviceChoice choose(const SessionOptions& options) {
+    if (!options.device.empty() && options.device != "auto") return {options.device, ""};
+    api::DeviceChoice choice = api::choose_device();
+    log(options.logger, LogLevel::kInfo, "device",
+        fmt::format("{} ({})", choice.name, choice.reason));
+    return choice;
+  }
+
+  api::DeviceChoice choice;
   std::unique_ptr<backend::Device> device;
   workflow::Generator generator;
 };
@@ -28,17 +41,22 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
 DryRun Session::dry_run(const GenerateOptions& options) {
-  return impl_->generator.dry_run(options);
+  DryRun result = impl_->generator.dry_run(options);
+  result.request.device_reason = impl_->choice.reason;
+  return result;
 }
 
 GenerateReport Session::generate(const GenerateOptions& options, const ImageCallback& on_image) {
-  return impl_->generator.generate(options, on_image);
+  GenerateReport report = impl_->generator.generate(options, on_image);
+  report.request.device_reason = impl_->choice.reason;
+  return report;
 }
 
 BuildReport Session::build(const BuildOptions& options) { return impl_->generator.build(options); }
 
 BenchReport Session::bench(const BenchOptions& options) {
   BenchReport report = impl_->generator.bench(options);
+  report.last.request.device_reason = impl_->choice.reason;
   report.libraries = version().libraries;
   return report;
 }

@@ -78,42 +78,106 @@ std::vector<runtime::Executor*> Components::prepare(const std::vector<Wanted>& w
   last_uses_.clear();
   last_build_ms_ = 0;
   std::vector<Entry*> in_use;
-  uint64_t arena_bytes = 0;
   for (const Wanted& item : wanted) {
     Entry& entry = find_or_plan(item);
-    arena_bytes = std::max(arena_bytes, entry.source.plan->profiles[entry.profile].arena_bytes);
     in_use.push_back(&entry);
+    last_uses_.push_back({.component = entry.key.component,
+                          .plan = entry.source.plan,
+                          .origin = entry.source.origin,
+                          .file = entry.source.file,
+                          .build_ms = entry.source.build_ms});
+    entry.source.build_ms = 0;  // counted once
   }
   const double plan_ms = clock.ms();
   forget_old(in_use);
-  grow_arena(arena_bytes);
+  last_load_ms_ = 0;
+  if (options_.one_at_a_time) return {};
+  std::vector<runtime::Executor*> executors = load(in_use, progress);
+  last_load_ms_ = clock.ms() - plan_ms;
+  return executors;
+}
 
+std::vector<runtime::Executor*> Components::load_only(const std::vector<Wanted>& wanted,
+                                                      const ProgressCallback& progress) {
+  const Stopwatch clock;
+  std::vector<Entry*> in_use;
+  for (const Wanted& item : wanted) in_use.push_back(&find_or_plan(item));
+  remember();
+  for (Entry& entry : entries_) {
+    if (std::ranges::find(in_use, &entry) == in_use.end()) entry.executor.reset();
+  }
+  std::erase_if(constants_, [&](const auto& item) {
+    return std::ranges::none_of(
+        in_use, [&](const Entry* entry) { return entry->key.component == item.first; });
+  });
+  const bool is_loaded =
+      std::ranges::all_of(in_use, [](const Entry* entry) { return entry->executor != nullptr; });
+  if (!is_loaded) {
+    for (Entry* entry : in_use) entry->executor.reset();
+    arena_.reset();
+  }
+  std::vector<runtime::Executor*> executors = load(in_use, progress);
+  remember();
+  last_load_ms_ += clock.ms();
+  return executors;
+}
+
+std::vector<runtime::Executor*> Components::load(const std::vector<Entry*>& in_use,
+                                                 const ProgressCallback& progress) {
+  uint64_t arena_bytes = 0;
+  for (const Entry* entry : in_use) {
+    arena_bytes = std::max(arena_bytes, entry->source.plan->profiles[entry->profile].arena_bytes);
+  }
+  grow_arena(arena_bytes);
   std::vector<runtime::Executor*> executors;
   for (Entry* entry : in_use) {
-    auto& constants = constants_[entry->key.component];
+    const std::string& component = entry->key.component;
+    auto& constants = constants_[component];
     if (!constants) constants = std::make_shared<runtime::ConstantStore>();
     if (!entry->executor) {
+      runtime::CallObserver observer;
+      if (options_.observer) {
+        observer = [this, component](const runtime::ObservedCall& call) {
+          options_.observer(component, call);
+        };
+      }
       entry->executor = std::make_unique<runtime::Executor>(
           entry->source.plan, entry->profile, device_, *entry->source.weights,
           runtime::ExecutorOptions{.arena = arena_,
                                    .constants = constants,
                                    .profile = options_.profile,
                                    .record = options_.record,
+                                   .observer = std::move(observer),
                                    .progress = progress});
     }
     executors.push_back(entry->executor.get());
-    last_uses_.push_back({.component = entry->key.component,
-                          .plan = entry->source.plan,
-                          .origin = entry->source.origin,
-                          .file = entry->source.file,
-                          .build_ms = entry->source.build_ms});
-    entry->source.build_ms = 0;  // counted once
   }
-  last_load_ms_ = clock.ms() - plan_ms;
   return executors;
 }
 
+void Components::remember() {
+  const auto total = [](const runtime::MemoryReport& memory) {
+    return memory.constant_bytes + memory.persistent_bytes + memory.arena_bytes +
+           memory.schedule_bytes;
+  };
+  const runtime::MemoryReport now = held();
+  if (total(now) > total(most_held_)) most_held_ = now;
+  for (const auto& [component, constants] : constants_) {
+    const runtime::MemoryReport one = held_by(component);
+    if (total(one) > total(remembered_[component])) remembered_[component] = one;
+  }
+}
+
 runtime::MemoryReport Components::memory() const {
+  return options_.one_at_a_time ? most_held_ : held();
+}
+
+runtime::MemoryReport Components::memory_of(const std::string& component) const {
+  const auto found = remembered_.find(component);
+  return found == remembered_.end() ? held_by(component) : found->second;
+}
+
+runtime::MemoryReport Components::held() const {
   runtime::MemoryReport sum;
   for (const auto& [name, constants] : constants_) sum.constant_bytes += constants->num_bytes();
   if (arena_) sum.arena_bytes = arena_->size();
@@ -126,7 +190,7 @@ runtime::MemoryReport Components::memory() const {
   return sum;
 }
 
-runtime::MemoryReport Components::memory_of(const std::string& component) const {
+runtime::MemoryReport Components::held_by(const std::string& component) const {
   runtime::MemoryReport sum;
   if (const auto found = constants_.find(component); found != constants_.end()) {
     sum.constant_bytes = found->second->num_bytes();

@@ -36,6 +36,10 @@ struct ComponentsOptions {
   size_t shapes_kept = 4;  // executors per component
   bool profile = false;    // time every call
   bool record = true;      // as runtime::ExecutorOptions
+  // prepare() only makes plans, and load_only() frees what it does not name.
+  bool one_at_a_time = false;
+  // Sees every call of every component once.
+  std::function<void(const std::string& component, const runtime::ObservedCall&)> observer{};
   Logger logger;
 };
 
@@ -51,6 +55,11 @@ class Components {
   [[nodiscard]] std::vector<runtime::Executor*> prepare(const std::vector<Wanted>& wanted,
                                                         const ProgressCallback& progress);
 
+  // With one_at_a_time: executors for these after everything else was freed. Pointers stay valid
+  // until the next call.
+  [[nodiscard]] std::vector<runtime::Executor*> load_only(const std::vector<Wanted>& wanted,
+                                                          const ProgressCallback& progress);
+
   struct Use {
     std::string component;
     std::shared_ptr<const runtime::Plan> plan;
@@ -59,11 +68,11 @@ class Components {
   };
   // Of the last prepare().
   [[nodiscard]] const std::vector<Use>& last_uses() const { return last_uses_; }
-  // Spent in the last prepare().
+  // Spent in the last prepare(), with the load_only() calls since.
   [[nodiscard]] double last_build_ms() const { return last_build_ms_; }
   [[nodiscard]] double last_load_ms() const { return last_load_ms_; }
 
-  // Over everything that is held.
+  // Over everything that is held; with one_at_a_time, when it was most.
   [[nodiscard]] runtime::MemoryReport memory() const;
   // Of one component alone, with the arena that its own largest shape needs.
   [[nodiscard]] runtime::MemoryReport memory_of(const std::string& component) const;
@@ -77,6 +86,12 @@ class Components {
     std::unique_ptr<runtime::Executor> executor;  // null while the arena is being replaced
   };
   Entry& find_or_plan(const Wanted& wanted);
+  [[nodiscard]] std::vector<runtime::Executor*> load(const std::vector<Entry*>& in_use,
+                                                     const ProgressCallback& progress);
+  [[nodiscard]] runtime::MemoryReport held() const;
+  [[nodiscard]] runtime::MemoryReport held_by(const std::string& component) const;
+  // Before something is freed: what was held.
+  void remember();
   void grow_arena(uint64_t bytes);
   void forget_old(const std::vector<Entry*>& in_use);
 
@@ -88,6 +103,8 @@ class Components {
   std::shared_ptr<backend::Buffer> arena_;
   std::vector<Use> last_uses_;
   double last_build_ms_ = 0, last_load_ms_ = 0;
+  runtime::MemoryReport most_held_;
+  std::map<std::string, runtime::MemoryReport> remembered_;  // by component
 };
 
 // Index of the plan's profile of this shape, or nullopt.

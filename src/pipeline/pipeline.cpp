@@ -96,6 +96,8 @@ Pipeline::Pipeline(PipelineOptions options)
                   {.shapes_kept = options_.shapes_kept,
                    .profile = options_.profile,
                    .record = options_.record,
+                   .one_at_a_time = options_.low_vram,
+                   .observer = options_.observer,
                    .logger = options_.logger}) {
   check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
                  "one tokenizer a text encoder");
@@ -133,25 +135,46 @@ std::vector<Components::Wanted> Pipeline::wanted(int64_t width, int64_t height, 
 
 // The state of one generate() call.
 struct Pipeline::Run {
-  Run(Pipeline& owner, const Request& wanted)
+  Run(Pipeline& owner, const Request& request_in)
       : pipeline(owner),
         facts(owner.options_.facts),
-        request(wanted),
-        batch(static_cast<int64_t>(wanted.seeds.size())),
-        height(wanted.height / facts.vae_scale_factor),
-        width(wanted.width / facts.vae_scale_factor),
-        cfg(wanted.guidance > 1.0),
-        noise(wanted.rng, wanted.seeds) {}
+        request(request_in),
+        batch(static_cast<int64_t>(request_in.seeds.size())),
+        height(request_in.height / facts.vae_scale_factor),
+        width(request_in.width / facts.vae_scale_factor),
+        cfg(request_in.guidance > 1.0),
+        noise(request_in.rng, request_in.seeds) {}
 
   void prepare() {
     check();
-    const auto wanted = pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
-                                        request.init_image != nullptr);
-    executors = pipeline.components_.prepare(wanted, request.progress);
-    for (size_t i = 0; i < wanted.size(); ++i) by_name[wanted[i].component] = executors[i];
+    wanted = pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
+                             request.init_image != nullptr);
+    const auto executors = pipeline.components_.prepare(wanted, request.progress);
+    for (size_t i = 0; i < executors.size(); ++i) by_name[wanted[i].component] = executors[i];
     result.plans = pipeline.components_.last_uses();
     result.load_ms = pipeline.components_.last_load_ms();
     result.build_ms = pipeline.components_.last_build_ms();
+  }
+
+  // A component's executor. With low_vram it is loaded now, and what was loaded before is freed;
+  // the text encoders, which take turns, stay together.
+  Executor& executor(std::string_view component) {
+    const std::string name(component);
+    if (const auto found = by_name.find(name); found != by_name.end()) return *found->second;
+    const auto is_text = [](const Components::Wanted& item) {
+      return item.component.starts_with("text_encoder");
+    };
+    std::vector<Components::Wanted> group;
+    for (const Components::Wanted& item : wanted) {
+      const bool joins = name.starts_with("text_encoder") ? is_text(item) : item.component == name;
+      if (joins) group.push_back(item);
+    }
+    by_name.clear();
+    const Stopwatch clock;
+    const auto executors = pipeline.components_.load_only(group, request.progress);
+    late_load_ms += clock.ms();
+    for (size_t i = 0; i < group.size(); ++i) by_name[group[i].component] = executors[i];
+    return *by_name.at(name);
   }
 
   Result run() {
@@ -162,7 +185,8 @@ struct Pipeline::Run {
     result.initial = start.clone();
     denoise(conditioning, start);
     if (request.decode) decode();
-    result.total_ms = clock.ms();
+    result.total_ms = clock.ms() - late_load_ms;
+    result.load_ms += late_load_ms;
     return std::move(result);
   }
 
@@ -195,6 +219,7 @@ struct Pipeline::Run {
   // --- text
 
   TextOutputs encode_text(size_t encoder, const std::string& text, std::string_view what) {
+    Executor& network = executor(pipeline.family_.text_encoders[encoder]);
     const Stopwatch clock;
     const text::ClipTokenizer& tokenizer = *pipeline.options_.tokenizers[encoder];
     const text::ClipEncoding tokens = tokenizer.encode(text);
@@ -204,20 +229,19 @@ struct Pipeline::Run {
                       tokens.num_cut, tokens.num_tokens, pipeline.family_.text_encoders[encoder],
                       tokens.cut_text));
     }
-    Executor& executor = *by_name.at(std::string(pipeline.family_.text_encoders[encoder]));
     Tensor ids({DType::kI32, {1, tokenizer.max_length()}});
     std::copy(tokens.ids.begin(), tokens.ids.end(), ids.values<int32_t>().begin());
-    executor.set_input("input_ids", ids);
-    const bool pooled = executor.has_input("eos_index");
+    network.set_input("input_ids", ids);
+    const bool pooled = network.has_input("eos_index");
     if (pooled) {
       Tensor index({DType::kI32, {1}});
       const auto end = std::find(tokens.ids.begin() + 1, tokens.ids.end(), tokenizer.end_id());
       index.values<int32_t>()[0] = static_cast<int32_t>(end - tokens.ids.begin());
-      executor.set_input("eos_index", index);
+      network.set_input("eos_index", index);
     }
-    executor.run_step();
-    TextOutputs outputs{.hidden = executor.output("hidden"),
-                        .pooled = pooled ? executor.output("pooled") : Tensor()};
+    network.run_step();
+    TextOutputs outputs{.hidden = network.output("hidden"),
+                        .pooled = pooled ? network.output("pooled") : Tensor()};
     add_time(pipeline.family_.text_labels[encoder], 1, clock.ms());
     return outputs;
   }
@@ -270,9 +294,9 @@ struct Pipeline::Run {
   // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw
   // of the generators), then noised to where the schedule starts.
   Tensor encoded_start() {
+    Executor& encoder = executor("vae_encoder");
     const Stopwatch clock;
     report(request.progress, "encode", 0, 1);
-    Executor& encoder = *by_name.at("vae_encoder");
     encoder.set_input("image", *request.init_image);
     encoder.run_step();
     const Tensor mean = nhwc_to_nchw(encoder.output("mean"));
@@ -303,10 +327,10 @@ struct Pipeline::Run {
   // --- steps
 
   void denoise(const Conditioning& conditioning, const Tensor& start) {
+    Executor& unet = executor("unet");
     const Stopwatch clock;
     const auto& rows = request.schedule.rows;
     const auto num_rows = static_cast<int>(rows.size());
-    Executor& unet = *by_name.at("unet");
     for (const auto& [name, value] : conditioning) unet.set_input(name, value);
     unet.run_prompt();
     for (int i = 0; i < num_rows; ++i) {
@@ -352,7 +376,7 @@ struct Pipeline::Run {
   // --- image
 
   void decode() {
-    Executor& decoder = *by_name.at("vae_decoder");
+    Executor& decoder = executor("vae_decoder");
     const Tensor latents = nchw_to_nhwc(result.latents);
     result.rgb.resize(static_cast<size_t>(batch));
     std::vector<size_t> not_finite;
@@ -403,11 +427,13 @@ struct Pipeline::Run {
         fmt::format("numeric: the VAE's output in {} is not finite: {} of {} images are decoded "
                     "again in fp32; --vae-precision fp32 decodes them so at once",
                     precision, images.size(), batch));
-    auto wanted = pipeline.wanted(request.width, request.height, batch, cfg, true, false);
-    std::erase_if(wanted, [&](const auto& item) { return item.component != kDecoder; });
-    wanted.front().fp32 = true;
+    auto again = pipeline.wanted(request.width, request.height, batch, cfg, true, false);
+    std::erase_if(again, [&](const auto& item) { return item.component != kDecoder; });
+    again.front().fp32 = true;
     Components& components = pipeline.components_;
-    Executor& decoder = *components.prepare(wanted, request.progress).front();
+    auto executors = components.prepare(again, request.progress);
+    if (pipeline.options_.low_vram) executors = components.load_only(again, request.progress);
+    Executor& decoder = *executors.front();
     result.plans.push_back(components.last_uses().front());
     result.load_ms += components.last_load_ms();
     result.build_ms += components.last_build_ms();
@@ -437,8 +463,9 @@ struct Pipeline::Run {
   int64_t batch, height, width;
   bool cfg;
   BatchNoise noise;
-  std::vector<Executor*> executors;
-  std::map<std::string, Executor*> by_name;
+  std::vector<Components::Wanted> wanted;
+  std::map<std::string, Executor*> by_name;  // what is loaded
+  double late_load_ms = 0;                   // after prepare()
   Result result;
 };
 

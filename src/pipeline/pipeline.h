@@ -40,6 +40,10 @@ struct PipelineOptions {
   size_t shapes_kept = 4;
   bool profile = false;
   bool record = true;  // as runtime::ExecutorOptions
+  // Components are loaded one after the other and freed.
+  bool low_vram = false;
+  // As ComponentsOptions.
+  std::function<void(const std::string& component, const runtime::ObservedCall&)> observer{};
   Logger logger;
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
+#include <list>
 #include <utility>
 
 #include <fmt/format.h>
@@ -23,6 +24,31 @@ struct Prepared {
   uint64_t runs = 0;
   double total_ms = 0;
   double flop = 0;
+  std::vector<Tensor> host_constants{};  // by input, for the observer
+  bool observed = false;
+};
+
+// Host copies of operands.
+class HostCopies {
+ public:
+  explicit HostCopies(backend::Device& device) : device_(device) {}
+
+  void add(const TensorView& view) {
+    const size_t element = size_of(view.type.dtype);
+    const auto rows = static_cast<size_t>(view.type.shape.num_rows());
+    const auto pitch = static_cast<size_t>(view.row_pitch) * element;
+    const size_t row = static_cast<size_t>(view.type.shape.row_size()) * element;
+    std::vector<std::byte>& bytes = bytes_.emplace_back(rows == 0 ? 0 : (rows - 1) * pitch + row);
+    device_.download(bytes.data(), view.data, bytes.size());
+    views_.push_back({view.type, bytes.data(), view.row_pitch});
+  }
+  void add_host(Tensor& tensor) { views_.push_back(tensor.view()); }
+  [[nodiscard]] std::span<const TensorView> views() const { return views_; }
+
+ private:
+  backend::Device& device_;
+  std::list<std::vector<std::byte>> bytes_;
+  std::vector<TensorView> views_;
 };
 
 }  // namespace
@@ -66,6 +92,7 @@ struct Executor::Impl {
   void run(Rate stage);
   void enqueue_all(const std::vector<Prepared>& calls);
   void run_timed(std::vector<Prepared>& calls);
+  void run_observed(std::vector<Prepared>& calls);
   // Copies what crosses from schedule to step to (save) or from a kept row.
   void move_row(Buffer& row, bool save);
   [[nodiscard]] uint64_t row_bytes() const { return crossing_end - crossing_begin; }
@@ -109,6 +136,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
   const graph::OpDesc desc = types.desc(call);
   const backend::Kernel& kernel = kernel_of(call, desc, device);
   std::vector<TensorView> inputs;
+  std::vector<Tensor> host_constants(options.observer ? call.inputs.size() : 0);
   for (const CallOperand& operand : call.inputs) {
     const Slot& slot = profile.slots[operand.slot];
     const bool is_constant = slot.storage == Storage::kWeight ||
@@ -122,12 +150,20 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
     constants.push_back(pack ? loader.packed(operand.slot, kernel, desc, call.config)
                              : loader.dense(operand.slot));
     inputs.emplace_back(slot.type, constants.back()->data());
+    if (!options.observer) continue;
+    Tensor& host = host_constants[inputs.size() - 1] = Tensor(slot.type);
+    const auto as_it_is = pack ? loader.dense(operand.slot) : constants.back();
+    device.download(host.data(), as_it_is->data(), slot.type.num_bytes());
   }
   std::vector<TensorView> outputs;
   for (const SlotId slot : call.outputs) outputs.push_back(view(slot));
   void* workspace = static_cast<std::byte*>(arena->data()) + call.workspace_offset;
-  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}), &call, 0,
-          0, graph::flop_of(desc)};
+  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}),
+          &call,
+          0,
+          0,
+          graph::flop_of(desc),
+          std::move(host_constants)};
 }
 
 void Executor::Impl::find_crossing() {
@@ -147,6 +183,10 @@ void Executor::Impl::find_crossing() {
 
 void Executor::Impl::run(Rate stage) {
   const auto index = static_cast<size_t>(stage);
+  if (options.observer) {
+    run_observed(stages[index]);
+    return;
+  }
   if (options.profile) {
     run_timed(stages[index]);
     return;
@@ -185,6 +225,34 @@ void Executor::Impl::run_timed(std::vector<Prepared>& calls) {
   for (size_t i = 0; i < calls.size(); ++i) {
     calls[i].total_ms += stream->ms_between(i, i + 1);
     ++calls[i].runs;
+  }
+}
+
+void Executor::Impl::run_observed(std::vector<Prepared>& calls) {
+  for (Prepared& prepared : calls) {
+    if (prepared.observed) {
+      prepared.launch->enqueue(*stream);
+      continue;
+    }
+    const Call& call = *prepared.call;
+    stream->synchronize();
+    HostCopies inputs(device);
+    for (size_t i = 0; i < call.inputs.size(); ++i) {
+      Tensor& constant = prepared.host_constants[i];
+      if (constant.data() != nullptr) {
+        inputs.add_host(constant);
+      } else {
+        inputs.add(view(call.inputs[i].slot));
+      }
+    }
+    prepared.launch->enqueue(*stream);
+    stream->synchronize();
+    HostCopies outputs(device);
+    for (const SlotId slot : call.outputs) outputs.add(view(slot));
+    const CallTypes types(profile, call);
+    options.observer({call, types.desc(call), inputs.views(), outputs.views()});
+    prepared.observed = true;
+    prepared.host_constants.clear();
   }
 }
 

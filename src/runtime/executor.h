@@ -1,6 +1,7 @@
 // Runs one profile of a plan on one device.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,6 +27,15 @@ class ConstantStore {
   uint64_t num_bytes_ = 0;
 };
 
+// A call that has just run, with host copies of its operands from before and of its results; they
+// may be pitched and live for the callback.
+struct ObservedCall {
+  const Call& call;
+  const graph::OpDesc& desc;
+  std::span<const TensorView> inputs, outputs;
+};
+using CallObserver = std::function<void(const ObservedCall&)>;
+
 struct ExecutorOptions {
   // Memory for Storage::kArena, at least profile.arena_bytes; null = own. Several executors that
   // never run at the same time may share one.
@@ -34,9 +44,12 @@ struct ExecutorOptions {
   // Where results of load-stage calls are kept between processes; null = nowhere. Committed once
   // everything is loaded.
   std::shared_ptr<ConstantCache> constant_cache{};
-  bool profile = false;                      // time every call (CPU: wall time)
+  bool profile = false;  // time every call (CPU: wall time)
   bool record =
       true;  // replay a stage as one recording from its second run on, where the device can
+  // Sees every call once, the first time it runs alone; nothing is recorded then, and the host
+  // keeps every weight as it is.
+  CallObserver observer{};
   ProgressCallback progress;  // stage "load"
 };
 

@@ -4,7 +4,9 @@
 
 #include "metrics/summary.h"
 #include "pipeline/clock.h"
+#include "workflow/calibrate.h"
 #include "workflow/generator.h"
+#include "workflow/kernel_bench.h"
 
 namespace halftone::workflow {
 namespace {
@@ -22,19 +24,69 @@ Spread spread_of(std::vector<double> values) {
 using OpKey = std::pair<std::string, std::string>;  // op, kernel
 struct OpSum {
   uint64_t calls = 0;
-  double ms = 0, flop = 0;
+  double ms = 0, flop = 0, bytes = 0, roof_ms = 0;
 };
 using OpSums = std::map<OpKey, OpSum>;
 
-OpSums sum_ops(const pipeline::Components& components) {
+// What a call moves and multiplies at least.
+struct Traffic {
+  double bytes = 0;
+  DType dtype = DType::kF32;  // of its first operand
+};
+using TrafficMap = std::map<std::pair<std::string, std::string>, Traffic>;  // component, call
+
+TrafficMap traffic_of(const pipeline::Components& components) {
+  TrafficMap result;
+  for (const auto& use : components.last_uses()) {
+    for (const runtime::Profile& profile : use.plan->profiles) {
+      for (const auto& stage : profile.stages) {
+        for (const runtime::Call& call : stage) {
+          Traffic traffic;
+          const auto add = [&](runtime::SlotId slot) {
+            traffic.bytes += static_cast<double>(profile.slots[slot].type.num_bytes());
+          };
+          for (const runtime::CallOperand& operand : call.inputs) add(operand.slot);
+          for (const runtime::SlotId slot : call.outputs) add(slot);
+          if (!call.inputs.empty()) {
+            traffic.dtype = profile.slots[call.inputs.front().slot].type.dtype;
+          }
+          result[{use.component, call.name}] = traffic;
+        }
+      }
+    }
+  }
+  return result;
+}
+
+// The element types that products are taken of, for the peaks.
+std::vector<DType> multiplied_types(const TrafficMap& traffic) {
+  std::vector<DType> types;
+  for (const auto& [key, one] : traffic) {
+    const bool counts = one.dtype == DType::kI8 || is_floating(one.dtype);
+    if (counts && std::ranges::find(types, one.dtype) == types.end()) types.push_back(one.dtype);
+  }
+  return types;
+}
+
+OpSums sum_ops(const pipeline::Components& components, const Peaks& peaks) {
+  const TrafficMap traffic = traffic_of(components);
   OpSums sums;
   for (const auto& [component, times] : components.times()) {
     for (const runtime::CallTime& time : times) {
       if (time.stage == graph::Rate::kLoad) continue;
       OpSum& sum = sums[{time.op, time.kernel}];
+      const auto runs = static_cast<double>(time.runs);
       sum.calls += time.runs;
       sum.ms += time.total_ms;
-      sum.flop += time.flop * static_cast<double>(time.runs);
+      sum.flop += time.flop * runs;
+      const auto found = traffic.find({component, time.name});
+      if (found == traffic.end()) continue;
+      const double rate = tflops_of(peaks, to_string(found->second.dtype));
+      const double math_ms = rate > 0 ? time.flop / (rate * 1e9) : 0;
+      const double move_ms =
+          peaks.gbyte_per_second > 0 ? found->second.bytes / (peaks.gbyte_per_second * 1e6) : 0;
+      sum.bytes += found->second.bytes * runs;
+      sum.roof_ms += std::max(math_ms, move_ms) * runs;
     }
   }
   return sums;
@@ -55,7 +107,10 @@ std::vector<OpClassTime> per_iteration(const OpSums& before, const OpSums& after
                    .calls = calls,
                    .ms = ms,
                    .gflop = gflop,
-                   .gflop_per_second = ms > 0 ? gflop / (ms * 1e-3) : 0});
+                   .gflop_per_second = ms > 0 ? gflop / (ms * 1e-3) : 0,
+                   .gbyte = (sum.bytes - base.bytes) / n * 1e-9,
+                   .roof_ms = (sum.roof_ms - base.roof_ms) / n,
+                   .share = ms > 0 ? (sum.roof_ms - base.roof_ms) / n / ms : 0});
   }
   std::sort(ops.begin(), ops.end(),
             [](const OpClassTime& a, const OpClassTime& b) { return a.ms > b.ms; });
@@ -72,12 +127,18 @@ void Generator::time_builds(const GenerateOptions& options, BenchReport& report)
   const auto wanted =
       pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg,
                                  options.output_type == OutputType::kImage, !r.init_image.empty());
+  // Without a cache there is no record in it: named, it is found.
+  QuantizationOptions quantization = options_.quantization;
+  if (may_need_record(options_)) {
+    quantization.ranges = default_record(model_, options_.cache_dir).string();
+  }
   const PlanMaker uncached(model_, device_,
                            {.precision = options_.precision,
                             .vae_precision = options_.vae_precision,
                             .cache_dir = {},
                             .plan = {},
-                            .quantization = options_.quantization,
+                            .quantization = quantization,
+                            .disabled_passes = options_.disabled_passes,
                             .logger = options_.logger});
   const auto time = [&](const PlanMaker& maker) {
     const pipeline::Stopwatch clock;
@@ -101,7 +162,10 @@ BenchReport Generator::bench(const BenchOptions& options) {
     const GenerateReport run = generate(options.generate, ignore);
     report.warmup_build_ms += run.build_ms + run.load_ms;
   }
-  const OpSums before = sum_ops(pipe.components());
+  if (options.profile) {
+    report.peaks = peaks_of(device_, multiplied_types(traffic_of(pipe.components())));
+  }
+  const OpSums before = sum_ops(pipe.components(), report.peaks);
   std::vector<double> totals;
   std::map<std::string, std::vector<double>> modules;
   for (int i = 0; i < options.iterations; ++i) {
@@ -120,7 +184,8 @@ BenchReport Generator::bench(const BenchOptions& options) {
     report.steps_per_second = report.last.modules[i].runs / (spread.median * 1e-3);
   }
   if (options.profile) {
-    report.ops = per_iteration(before, sum_ops(pipe.components()), options.iterations);
+    report.ops =
+        per_iteration(before, sum_ops(pipe.components(), report.peaks), options.iterations);
   }
   return report;
 }

@@ -108,6 +108,7 @@ Generator::Generator(backend::Device& device, SessionOptions options, bool taps)
               .plan = options_.plan,
               .quantization = options_.quantization,
               .taps = taps,
+              .disabled_passes = options_.disabled_passes,
               .logger = options_.logger}) {}
 
 PreparedRequest Generator::prepare(const GenerateOptions& options) const {
@@ -130,9 +131,17 @@ const PlanMaker& Generator::fp32_plans() {
                                                 .vae_precision = Precision::kF32,
                                                 .cache_dir = options_.cache_dir,
                                                 .plan = has_folder ? options_.plan : std::string(),
+                                                .disabled_passes = options_.disabled_passes,
                                                 .logger = options_.logger});
   }
   return *fp32_plans_;
+}
+
+std::function<void(const std::string&, const runtime::ObservedCall&)> Generator::observer() {
+  if (!options_.reference_check) return {};
+  return [this](const std::string& component, const runtime::ObservedCall& call) {
+    reference_check_.add(component, call);
+  };
 }
 
 pipeline::Pipeline& Generator::pipeline(bool profile) {
@@ -154,6 +163,8 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
         .tokenizers = model_.tokenizers,
         .profile = profile,
         .record = options_.device_graphs,
+        .low_vram = options_.low_vram,
+        .observer = observer(),
         .logger = keep});
     profiled_ = profile;
   }
@@ -177,7 +188,8 @@ void Generator::report_memory(GenerateReport& report) const {
   const runtime::MemoryReport all = components.memory();
   report.memory = {.static_bytes = all.constant_bytes,
                    .dynamic_bytes = dynamic(all),
-                   .peak_rss_bytes = peak_rss_bytes()};
+                   .peak_rss_bytes = peak_rss_bytes(),
+                   .device_peak_bytes = device_.peak_bytes()};
   for (const PlanUse& plan : report.plans) {
     const runtime::MemoryReport one = components.memory_of(plan.component);
     report.component_memory.push_back({.component = plan.component,
@@ -258,6 +270,7 @@ GenerateReport Generator::generate(const GenerateOptions& options, const ImageSi
   report.steps_per_second = runs_per_second(report.modules, pipe.family().denoiser_label);
   report.num_images = static_cast<int>(report.seeds.size());
   report_memory(report);
+  report.checks = reference_check_.worst_first();
   report.warnings = warnings_;
   report.total_ms = clock.ms();
   return report;

@@ -11,6 +11,7 @@
 #include "pipeline/pipeline.h"
 #include "workflow/model.h"
 #include "workflow/plans.h"
+#include "workflow/reference_check.h"
 #include "workflow/request.h"
 
 namespace halftone::workflow {
@@ -37,6 +38,7 @@ class Generator {
  private:
   [[nodiscard]] PreparedRequest prepare(const GenerateOptions& options) const;
   pipeline::Pipeline& pipeline(bool profile);
+  [[nodiscard]] std::function<void(const std::string&, const runtime::ObservedCall&)> observer();
   // For results that are not finite in the precision asked for.
   const PlanMaker& fp32_plans();
   [[nodiscard]] PlanUse plan_use(const pipeline::Components::Use& use) const;
@@ -50,6 +52,7 @@ class Generator {
   std::unique_ptr<PlanMaker> fp32_plans_;  // made on first use
   std::unique_ptr<pipeline::Pipeline> pipeline_;
   bool profiled_ = false;
+  ReferenceCheck reference_check_;
   std::vector<std::string> warnings_;  // of the current call
 };
 

@@ -14,13 +14,15 @@ Json header(std::string_view verb) {
 }
 
 Json to_value(const ResolvedRequest& r) {
-  Json json = Json::object({{"model", r.model},
-                            {"family", r.family},
-                            {"device", r.device},
-                            {"precision", r.precision},
-                            {"vae_precision", r.vae_precision},
-                            {"prompt", r.prompt},
-                            {"prompt_2", r.prompt_2}});
+  Json json =
+      Json::object({{"model", r.model},
+                    {"family", r.family},
+                    {"device", r.device},
+                    {"device_reason", r.device_reason.empty() ? Json() : Json(r.device_reason)},
+                    {"precision", r.precision},
+                    {"vae_precision", r.vae_precision},
+                    {"prompt", r.prompt},
+                    {"prompt_2", r.prompt_2}});
   Json loras = Json::array();
   for (const LoraUse& lora : r.loras) {
     loras.push(Json::object({{"file", lora.file},
@@ -54,7 +56,8 @@ Json to_value(const PlanUse& plan) {
 Json to_value(const MemoryUse& memory) {
   return Json::object({{"static_bytes", memory.static_bytes},
                        {"dynamic_bytes", memory.dynamic_bytes},
-                       {"peak_rss_bytes", memory.peak_rss_bytes}});
+                       {"peak_rss_bytes", memory.peak_rss_bytes},
+                       {"device_peak_bytes", memory.device_peak_bytes}});
 }
 
 Json to_value(const Spread& spread) {
@@ -80,6 +83,21 @@ Json component_list(const std::vector<ComponentMemory>& components) {
     list.push(Json::object({{"component", one.component},
                             {"static_bytes", one.static_bytes},
                             {"dynamic_bytes", one.dynamic_bytes}}));
+  }
+  return list;
+}
+
+Json check_list(const std::vector<NodeCheck>& checks) {
+  Json list = Json::array();
+  for (const NodeCheck& check : checks) {
+    list.push(Json::object({{"component", check.component},
+                            {"node", check.node},
+                            {"op", check.op},
+                            {"kernel", check.kernel},
+                            {"relative_l2", check.relative_l2},
+                            {"max_abs", check.max_abs},
+                            {"limit", check.limit},
+                            {"ok", check.ok}}));
   }
   return list;
 }
@@ -128,6 +146,7 @@ std::string to_json(const GenerateReport& report, const std::vector<std::string>
   json.set("steps_per_second", report.steps_per_second).set("num_images", report.num_images);
   json.set("memory", to_value(report.memory));
   json.set("component_memory", workflow::component_list(report.component_memory));
+  if (!report.checks.empty()) json.set("checks", workflow::check_list(report.checks));
   json.set("warnings", Json::array_of(report.warnings));
   return to_text(json);
 }
@@ -160,12 +179,14 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("modules", std::move(modules));
   first.set("warmup_build_ms", report.warmup_build_ms);
   first.set("memory", to_value(report.last.memory));
+  if (!report.last.checks.empty()) first.set("checks", workflow::check_list(report.last.checks));
   std::string text = to_text(first);
   for (const OpClassTime& op : report.ops) {
     Json json = header("bench");
     json.set("workload", "op").set("op", op.op).set("kernel", op.kernel).set("calls", op.calls);
     json.set("total_ms", op.ms).set("gflop", op.gflop);
-    json.set("gflop_per_second", op.gflop_per_second);
+    json.set("gflop_per_second", op.gflop_per_second).set("gbyte", op.gbyte);
+    json.set("roof_ms", op.roof_ms).set("share", op.share);
     text += '\n';
     text += to_text(json);
   }

@@ -268,6 +268,25 @@ TEST(Generate, SameSeedSameBytesAndPlanFromCache) {
   EXPECT_NE(slurp(scratch.path("a.png")), slurp(scratch.path("c.png")));
 }
 
+TEST(Generate, LowVramDrawsTheSameAndALimitIsKept) {
+  const Scratch scratch;
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "a.png"}).exit_code, 0);
+  const Outcome low = scratch.run(kTiny + Words{"a cat", "-o", "b.png", "--low-vram"});
+  ASSERT_EQ(low.exit_code, 0) << low.err;
+  EXPECT_TRUE(contains(low.err, "Device memory: peak ")) << low.err;
+  EXPECT_EQ(slurp(scratch.path("a.png")), slurp(scratch.path("b.png")));
+  const Outcome over = scratch.run(kTiny + Words{"a cat", "-o", "c.png", "--memory-limit", "0.25"});
+  EXPECT_EQ(over.exit_code, 4);
+  EXPECT_TRUE(contains(over.err, "are free of the limit of 262144 bytes")) << over.err;
+}
+
+TEST(Generate, ReferenceCheckListsEveryNode) {
+  const Scratch scratch;
+  const Outcome got = scratch.run(kTiny + Words{"a cat", "-o", "a.png", "--reference-check"});
+  EXPECT_EQ(got.exit_code, 0) << got.err;
+  EXPECT_TRUE(contains(got.err, " nodes, 0 wrong")) << got.err;
+}
+
 TEST(Generate, ImageOfABatchCanBeMadeAgainAlone) {
   const Scratch scratch;
   ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "all.png", "-b", "2"}).exit_code, 0);

@@ -1,7 +1,10 @@
-// halftone bench e2e: whole images, repeatedly.
+// halftone bench e2e: whole images, repeatedly; halftone bench kernels: single kernels.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/calibrate.h"
+#include "halftone/kernels.h"
 #include "halftone/session.h"
 
 #include "request_options.h"
@@ -16,14 +19,69 @@ struct BenchArgs {
   ModelArgs model;
   RequestArgs request;
   int warmup = 1, iterations = 3;
-  bool no_profile = false;
+  bool no_profile = false, kernels = false;
+  std::string network, filter, compare;
+  std::vector<std::string> dtypes;
 };
 
-void bench(const CLI::App& app, BenchArgs& a) {
-  if (a.request.positionals.empty() || a.request.positionals.front() != "e2e") {
+std::string kernel_table(const KernelBenchReport& report) {
+  std::string text = fmt::format("{} {}, peaks {}: {:.0f} GB/s", report.device, report.arch,
+                                 report.peaks.source, report.peaks.gbyte_per_second);
+  for (const auto& [dtype, tflops] : report.peaks.tflops) {
+    text += fmt::format(", {} {:.3g} TOP/s", dtype, tflops);
+  }
+  text += fmt::format("\n{:<13} {:<36} {:>5} {:<7} {:<32} {:>10} {:>9} {:>7}\n", "network", "shape",
+                      "calls", "type", "kernel", "us", "TOP/s", "share");
+  for (const KernelTime& row : report.kernels) {
+    text += fmt::format("{:<13} {:<36} {:>5} {:<7} {:<32} ", row.model, row.shape, row.calls,
+                        row.dtype, row.kernel);
+    text += row.problem.empty()
+                ? fmt::format("{:>10.1f} {:>9.3f} {:>6.0f}%\n", row.us, row.tflops, 100 * row.share)
+                : row.problem + "\n";
+  }
+  return text;
+}
+
+void bench_single_kernels(const BenchArgs& a) {
+  const KernelBenchReport report = bench_kernels({.device = a.common.device,
+                                                  .threads = a.common.threads,
+                                                  .cache_dir = a.common.cache_dir,
+                                                  .network = a.network,
+                                                  .filter = a.filter,
+                                                  .dtypes = a.dtypes,
+                                                  .iterations = a.iterations,
+                                                  .logger = make_logger(a.common)});
+  if (!a.common.json.empty()) write_json(a.common, to_json_lines(report));
+  if (!json_on_stdout(a.common)) fmt::print("{}", kernel_table(report));
+}
+
+// The same work in two precisions, module by module.
+std::string speedup_table(const BenchReport& a, const BenchReport& b, const std::string& name_a,
+                          const std::string& name_b) {
+  std::string text =
+      fmt::format("\n| {:^15} | {:^14} | {:^14} | {:^8} |\n", "Module", name_a, name_b, "speed-up");
+  const auto line = [&](std::string_view name, double ms_a, double ms_b) {
+    text += fmt::format("| {:^15} | {:>11.2f} ms | {:>11.2f} ms | {:>7.2f}x |\n", name, ms_a, ms_b,
+                        ms_b > 0 ? ms_a / ms_b : 0.0);
+  };
+  for (const auto& [name, spread] : a.modules) {
+    const auto same = std::ranges::find(b.modules, name, &std::pair<std::string, Spread>::first);
+    if (same != b.modules.end()) line(name, spread.median, same->second.median);
+  }
+  line("Pipeline", a.total_ms.median, b.total_ms.median);
+  return text;
+}
+
+// Returns false when --reference-check found a wrong node.
+bool bench(const CLI::App& app, BenchArgs& a) {
+  const std::string kind = a.request.positionals.empty() ? "" : a.request.positionals.front();
+  if (a.kernels || kind == "kernels") {
+    bench_single_kernels(a);
+    return true;
+  }
+  if (kind != "e2e") {
     throw UsageError(
-        "bench: got no kind, wanted 'halftone bench e2e [prompt]'; kernels and blocks are "
-        "measured by the programs in bench/");
+        "bench: got no kind, wanted 'halftone bench e2e [prompt]' or 'halftone bench kernels'");
   }
   a.request.positionals.erase(a.request.positionals.begin());
   const std::vector<std::string> prompts = read_prompts(a.request);
@@ -37,24 +95,51 @@ void bench(const CLI::App& app, BenchArgs& a) {
   calibrate_if_missing(wanted);
   Session session(wanted);
   const BenchReport report = session.bench(options);
-  if (!a.common.json.empty()) write_json(a.common, to_json_lines(report));
-  if (!json_on_stdout(a.common)) fmt::print("{}", bench_table(report));
+  std::string json = to_json_lines(report);
+  std::string table = bench_table(report);
+  if (!a.compare.empty()) {
+    ModelArgs other = a.model;
+    other.precision = a.compare;
+    const SessionOptions second = session_options(other, a.common);
+    calibrate_if_missing(second);
+    Session session_b(second);
+    const BenchReport report_b = session_b.bench(options);
+    json += "\n" + to_json_lines(report_b);
+    table += bench_table(report_b) + speedup_table(report, report_b, a.model.precision, a.compare);
+  }
+  if (!a.common.json.empty()) write_json(a.common, json);
+  if (!json_on_stdout(a.common)) fmt::print("{}", table);
+  return std::ranges::all_of(report.last.checks, &NodeCheck::ok);
 }
 
 }  // namespace
 
 int run_bench(Args args) {
   BenchArgs a;
-  CLI::App app("Measures whole images: halftone bench e2e [prompt].", "halftone bench");
+  CLI::App app(
+      "Measures whole images: halftone bench e2e [prompt]; or single kernels: halftone bench "
+      "kernels.",
+      "halftone bench");
   add_model_options(app, a.model);
   add_request_options(app, a.request);
   app.add_option("--warmup,--warmUp,--num-warmup-runs", a.warmup, "Runs before measuring")
       ->check(CLI::Range(0, 1000));
   app.add_option("--iterations,--avgRuns", a.iterations, "Measured runs")
       ->check(CLI::Range(1, 10000));
+  app.add_flag("--kernels", a.kernels, "As 'halftone bench kernels'");
+  app.add_option("--network", a.network,
+                 "kernels: sdxl-1024-b2, turbo-512-b1, sd3-1024-b2 or vae-1024; default all");
+  app.add_option("--filter", a.filter, "kernels: only shapes whose text holds this");
+  app.add_option("--dtype", a.dtypes, "kernels: f32, bf16, f16, i8, f8e4m3; repeatable")
+      ->allow_extra_args(false);
+  app.add_option("--compare", a.compare,
+                 "Then the same in this precision (int8, fp8), and the speed-up of each module");
   app.add_flag("--no-profile", a.no_profile, "Without the time per operator class");
   add_common(app, a.common);
-  return run_verb({"bench", app, args, request_spelling()}, a.common, [&] { bench(app, a); });
+  bool is_right = true;
+  const int exit = run_verb({"bench", app, args, request_spelling()}, a.common,
+                            [&] { is_right = bench(app, a); });
+  return exit == 0 && !is_right ? kExitQualityGate : exit;
 }
 
 }  // namespace halftone::cli

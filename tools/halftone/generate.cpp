@@ -1,4 +1,6 @@
 // halftone generate: prompts to images.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/calibrate.h"
@@ -85,6 +87,7 @@ class Runner {
       files.push_back(path);
     });
     if (!args_.common.quiet) fmt::print(stderr, "{}", summary(report));
+    is_right_ = std::ranges::all_of(report.checks, &NodeCheck::ok);
     if (!args_.common.json.empty()) write_json(args_.common, to_json(report, files));
     if (!args_.save_report.empty()) {
       CommonOptions to_file = args_.common;
@@ -93,13 +96,18 @@ class Runner {
     }
   }
 
+  // No node was found wrong by --reference-check.
+  [[nodiscard]] bool is_right() const { return is_right_; }
+
  private:
   const GenerateArgs& args_;
   Session& session_;
   OutputNames& names_;
+  bool is_right_ = true;
 };
 
-void generate(const CLI::App& app, const GenerateArgs& a) {
+// Returns false when --reference-check found a wrong node.
+bool generate(const CLI::App& app, const GenerateArgs& a) {
   check_foreign(a);
   GenerateOptions options = generate_options(app, a.request);
   const std::vector<std::string> prompts = read_prompts(a.request);
@@ -121,7 +129,7 @@ void generate(const CLI::App& app, const GenerateArgs& a) {
   if (a.dry_run) {
     options.prompt = prompts.front();
     fmt::print("{}\n", to_json(session.dry_run(options)));
-    return;
+    return true;
   }
   for (int i = 0; i < a.warmup_runs; ++i) {
     options.prompt = prompts.front();
@@ -137,6 +145,7 @@ void generate(const CLI::App& app, const GenerateArgs& a) {
     runner.run(options);
     if (options.seed) *options.seed += static_cast<uint64_t>(per_prompt);
   }
+  return runner.is_right();
 }
 
 }  // namespace
@@ -145,7 +154,10 @@ int run_generate(Args args) {
   GenerateArgs a;
   CLI::App app("Makes images from prompts.", "halftone generate");
   add_options(app, a);
-  return run_verb({"generate", app, args, request_spelling()}, a.common, [&] { generate(app, a); });
+  bool is_right = true;
+  const int exit = run_verb({"generate", app, args, request_spelling()}, a.common,
+                            [&] { is_right = generate(app, a); });
+  return exit == 0 && !is_right ? kExitQualityGate : exit;
 }
 
 }  // namespace halftone::cli

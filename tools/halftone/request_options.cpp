@@ -208,6 +208,19 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_flag("--no-cuda-graph,--noCudaGraph", args.no_cuda_graph,
                "On a GPU: launch every kernel by itself instead of replaying a recorded graph")
       ->group(kGroup);
+  app.add_flag("--low-vram", args.low_vram,
+               "Load text encoders, denoiser and VAE one after the other and free each")
+      ->group(kGroup);
+  app.add_option("--memory-limit", args.memory_limit,
+                 "MiB of device memory to use at most (exit code 4 when it is too little)")
+      ->check(CLI::Range(0.0, 1e9))
+      ->group(kGroup);
+  app.add_flag("--reference-check", args.reference_check,
+               "Run every node beside its reference once and list the worst (slow; exit code 7)")
+      ->group(kGroup);
+  app.add_option("--disable-pass", args.disabled_passes,
+                 "Leave out a pass of the graph compiler, e.g. subpixel_upsample; repeatable")
+      ->group(kGroup);
   app.add_option("--plan,--loadEngine,--engine-dir", args.plan,
                  "Plan file of the unet, or folder with plan files; must fit (exit code 6)")
       ->group(kGroup);
@@ -292,6 +305,10 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.threads = common.threads;
   options.cache_dir = common.cache_dir;
   options.device_graphs = !args.no_cuda_graph;
+  options.low_vram = args.low_vram;
+  options.memory_limit = static_cast<uint64_t>(args.memory_limit * 1048576.0);
+  options.reference_check = args.reference_check;
+  options.disabled_passes = args.disabled_passes;
   options.plan = args.plan;
   options.logger = make_logger(common);
   options.progress = make_progress(common);

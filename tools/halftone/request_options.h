@@ -16,7 +16,9 @@ namespace halftone::cli {
 struct ModelArgs {
   std::string model, version, variant, precision = "auto", vae_precision = "auto", plan;
   std::string unet, vae, text_encoder, text_encoder_2, model_config;  // folders
-  bool no_cuda_graph = false;
+  bool no_cuda_graph = false, low_vram = false, reference_check = false;
+  double memory_limit = 0;  // MiB
+  std::vector<std::string> disabled_passes;
   std::vector<std::string> loras;  // PATH[:WEIGHT]
   QuantArgs quant;
 };

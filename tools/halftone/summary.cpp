@@ -26,10 +26,29 @@ std::string plan_lines(const std::vector<PlanUse>& plans) {
   return text;
 }
 
+std::string check_table(const std::vector<NodeCheck>& checks) {
+  constexpr size_t kShown = 20;
+  std::string text = fmt::format("{:>11} {:>11} {:>9}  {:<34} {}\n", "relative L2", "max abs",
+                                 "limit", "kernel", "node");
+  size_t wrong = 0;
+  for (size_t i = 0; i < checks.size(); ++i) {
+    const NodeCheck& check = checks[i];
+    if (!check.ok) ++wrong;
+    if (i >= kShown && check.ok) continue;
+    text += fmt::format("{:>11.3g} {:>11.3g} {:>9.1g}  {:<34} {}/{}{}\n", check.relative_l2,
+                        check.max_abs, check.limit, check.kernel, check.component, check.node,
+                        check.ok ? "" : "  WRONG");
+  }
+  return text + fmt::format("Reference check: {} nodes, {} wrong\n", checks.size(), wrong);
+}
+
 std::string summary(const GenerateReport& report) {
   std::string text;
   for (const LoraUse& lora : report.request.loras) {
     text += fmt::format("lora {} weight {}, {} layers\n", lora.file, lora.weight, lora.num_modules);
+  }
+  if (!report.request.device_reason.empty()) {
+    text += fmt::format("device {} ({})\n", report.request.device, report.request.device_reason);
   }
   text += plan_lines(report.plans);
   text += fmt::format("| {:^15} | {:^12} |\n", "Module", "Latency");
@@ -50,6 +69,8 @@ std::string summary(const GenerateReport& report) {
   text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
                       mib(report.memory.static_bytes), mib(report.memory.dynamic_bytes),
                       mib(report.memory.peak_rss_bytes));
+  text += fmt::format("Device memory: peak {:.1f} MB\n", mib(report.memory.device_peak_bytes));
+  if (!report.checks.empty()) text += check_table(report.checks);
   text += "Seeds:";
   for (const uint64_t seed : report.seeds) text += fmt::format(" {}", seed);
   return text + "\n";
@@ -73,12 +94,19 @@ std::string bench_table(const BenchReport& report) {
   text += fmt::format("Throughput: {:.5f} image/s\nIteration speed: {:.3f} it/s\n",
                       report.images_per_second, report.steps_per_second);
   if (!report.ops.empty()) {
-    text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10}\n", "op", "kernel", "calls",
-                        "ms", "GFLOP", "GFLOP/s");
+    text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10} {:>8} {:>6}\n", "op", "kernel",
+                        "calls", "ms", "GFLOP", "GFLOP/s", "GB", "roof");
     for (const OpClassTime& op : report.ops) {
-      text += fmt::format("{:<14} {:<34} {:>7} {:>11.2f} {:>10.2f} {:>10.1f}\n", op.op, op.kernel,
-                          op.calls, op.ms, op.gflop, op.gflop_per_second);
+      text += fmt::format("{:<14} {:<34} {:>7} {:>11.2f} {:>10.2f} {:>10.1f} {:>8.3f} {:>5.0f}%\n",
+                          op.op, op.kernel, op.calls, op.ms, op.gflop, op.gflop_per_second,
+                          op.gbyte, 100 * op.share);
     }
+    text += fmt::format("Roof: share of the least time that the peaks allow ({}: {:.0f} GB/s",
+                        report.peaks.source, report.peaks.gbyte_per_second);
+    for (const auto& [dtype, tflops] : report.peaks.tflops) {
+      text += fmt::format(", {} {:.3g} TFLOP/s", dtype, tflops);
+    }
+    text += ")\n";
   }
   text += fmt::format("\nBuild: cold {:.3f} s, ", report.build_cold_ms / 1000.0);
   text += report.build_warm_ms > 0
@@ -88,6 +116,8 @@ std::string bench_table(const BenchReport& report) {
   text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
                       mib(report.last.memory.static_bytes), mib(report.last.memory.dynamic_bytes),
                       mib(report.last.memory.peak_rss_bytes));
+  text += fmt::format("Device memory: peak {:.1f} MB\n", mib(report.last.memory.device_peak_bytes));
+  if (!report.last.checks.empty()) text += check_table(report.last.checks);
   return text;
 }
 

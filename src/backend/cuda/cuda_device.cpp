@@ -8,6 +8,7 @@
 
 #include "halftone/error.h"
 
+#include "backend/cuda/architectures.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/error.h"
 #include "backend/cuda/kernels.h"
@@ -206,8 +207,11 @@ std::unique_ptr<Device> create_cuda_device(const CudaOptions& options) {
     throw Error(Errc::kDeviceLost, fmt::format("device cuda:{}: wanted cuda:0 to cuda:{}",
                                                options.ordinal, count - 1));
   }
-  check(cudaSetDevice(options.ordinal), "choosing the device");
   DeviceInfo info = make_info(options.ordinal);
+  if (const std::string reason = unusable_because(info); !reason.empty()) {
+    throw Error(Errc::kDeviceLost, fmt::format("device {}: {}", info.name, reason));
+  }
+  check(cudaSetDevice(options.ordinal), "choosing the device");
   auto made = std::make_unique<Context>();
   made->ordinal = options.ordinal;
   made->num_sms = info.num_units;
@@ -232,6 +236,25 @@ std::vector<DeviceInfo> list_cuda_devices(std::string* reason) {
   if (!why.empty()) return infos;
   for (int i = 0; i < count; ++i) infos.push_back(make_info(i));
   return infos;
+}
+
+uint64_t free_bytes(int ordinal) {
+  size_t free = 0;
+  size_t total = 0;
+  const bool asked =
+      cudaSetDevice(ordinal) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess;
+  cudaGetLastError();
+  return asked ? free : 0;
+}
+
+std::string unusable_because(const DeviceInfo& info) {
+  // "sm_90", "sm_120": the last digit is the minor version.
+  const int number = std::stoi(info.arch.substr(3));
+  if (has_code_for(built_architectures(), number / 10, number % 10)) return {};
+  return fmt::format(
+      "has compute capability {}.{}, this build has code for {}; configure with "
+      "-DCMAKE_CUDA_ARCHITECTURES={}, or use --device cpu",
+      number / 10, number % 10, built_architectures(), number);
 }
 
 std::string model_name(int ordinal) {

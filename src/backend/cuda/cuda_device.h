@@ -23,6 +23,12 @@ struct CudaOptions {
 // then why.
 [[nodiscard]] std::vector<DeviceInfo> list_cuda_devices(std::string* reason = nullptr);
 
+// Memory that nobody holds, now; 0 when the driver does not say.
+[[nodiscard]] uint64_t free_bytes(int ordinal);
+
+// Why this build cannot use a device with these facts; empty when it can.
+[[nodiscard]] std::string unusable_because(const DeviceInfo& info);
+
 // What the driver calls the device: "NVIDIA H200".
 [[nodiscard]] std::string model_name(int ordinal);
 

@@ -114,9 +114,73 @@ std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const Devic
   });
 }
 
-// --- Floating x, through cuBLASLt
-
 constexpr size_t kLibraryWorkspace = size_t{16} << 20;
+
+// --- Codes by codes, through cuBLASLt
+
+// "sm_89" = 89.
+int capability(const DeviceInfo& info) {
+  return info.arch.starts_with("sm_") ? std::stoi(info.arch.substr(3)) : 0;
+}
+
+Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("cublaslt")) return Support::no("needs cuBLASLt (libcublasLt)");
+  if (Support base = supports_quantized(desc, info); !base.ok) return base;
+  const TensorType& x = *desc.input(Role::kX);
+  const TensorType& weight = *desc.input(Role::kWeight);
+  if (x.dtype != weight.dtype || (x.dtype != DType::kI8 && x.dtype != DType::kF8E4M3)) {
+    return Support::no("wants x and weight in i8 or f8e4m3");
+  }
+  constexpr int kFirstWithF8 = 89;
+  if (x.dtype == DType::kF8E4M3 && capability(info) < kFirstWithF8) {
+    return Support::no("f8e4m3 needs compute capability 8.9");
+  }
+  if (desc.input(Role::kXScale) == nullptr) return Support::no("wants a scale of x");
+  if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
+  if (weight_rows(desc) % 16 != 0 || x.shape.row_size() % 16 != 0 || x.shape.num_rows() % 16 != 0) {
+    return Support::no("wants multiples of 16 rows, inputs and outputs");
+  }
+  return Support::yes();
+}
+
+size_t workspace_codes(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return kLibraryWorkspace + workspace_quantized(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  Operands rest = operands;
+  rest.workspace = static_cast<std::byte*>(operands.workspace) + kLibraryWorkspace;
+  const QuantizedMatrixArgs matrix = matrix_args(desc, rest);
+  const bool integers = matrix.x.dtype == DType::kI8;
+  MatmulArgs product;
+  product.dtype = matrix.x.dtype;
+  product.rows = matrix.n;
+  product.in = product.x_pitch = product.weight_pitch = matrix.in;
+  product.out = product.y_pitch = matrix.out;
+  product.x = matrix.x.data;
+  product.weight = matrix.weight;
+  product.y = matrix.y;
+  product.y_dtype = integers ? DType::kI32 : DType::kF32;
+  product.workspace = operands.workspace;
+  product.workspace_bytes = kLibraryWorkspace;
+  ScaleSumsArgs scale;
+  scale.sums = matrix.y;
+  scale.integers = integers;
+  scale.row_scale = matrix.x_scale;
+  scale.column_scale = matrix.weight_scale;
+  scale.rows = matrix.n;
+  scale.cols = matrix.out;
+  scale.rows_per_scale = matrix.rows_per_scale;
+  const Ending end = ending_of(desc, rest, matrix.y);
+  return make_launch([=, matmul = Matmul(product)](cudaStream_t stream) {
+    matmul.enqueue(stream);
+    launch_scale_sums(scale, stream);
+    launch_ending(end, stream);
+  });
+}
+
+// --- Floating x, through cuBLASLt
 
 Support supports_weight_only(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("cublaslt")) return Support::no("needs cuBLASLt (libcublasLt)");
@@ -179,6 +243,9 @@ std::unique_ptr<Launch> prepare_weight_only(const graph::OpDesc& desc, const Dev
 
 }  // namespace
 
+const Kernel linear_codes_cublaslt =
+    plain_kernel("cuda.linear.codes.cublaslt", graph::OpKind::kLinear, supports_codes,
+                 prepare_codes, workspace_codes);
 const Kernel linear_weight_only =
     plain_kernel("cuda.linear.weight_only.cublaslt", graph::OpKind::kLinear, supports_weight_only,
                  prepare_weight_only, workspace_weight_only);

@@ -26,6 +26,12 @@ cudaDataType_t data_type(DType dtype) {
       return CUDA_R_16F;
     case DType::kBF16:
       return CUDA_R_16BF;
+    case DType::kI8:
+      return CUDA_R_8I;
+    case DType::kI32:
+      return CUDA_R_32I;
+    case DType::kF8E4M3:
+      return CUDA_R_8F_E4M3;
     default:
       return CUDA_R_32F;
   }
@@ -57,8 +63,9 @@ struct Matmul::Bound {
 
   explicit Bound(const MatmulArgs& given) : args(given) {
     const CublasLt& lt = CublasLt::get();
-    CublasLt::check(lt.init_desc(&desc, sizeof(desc), CUBLAS_COMPUTE_32F, CUDA_R_32F),
-                    "describing a product");
+    const auto compute = is_integer() ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F;
+    const auto scale_type = is_integer() ? CUDA_R_32I : CUDA_R_32F;
+    CublasLt::check(lt.init_desc(&desc, sizeof(desc), compute, scale_type), "describing a product");
     const cublasOperation_t transposed = args.weight_is_in_out ? CUBLAS_OP_N : CUBLAS_OP_T;
     set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
     if (args.bias != nullptr) {
@@ -73,6 +80,8 @@ struct Matmul::Bound {
     init(b, args.dtype, in, rows, args.x_pitch);
     init(d, args.y_dtype, out, rows, args.y_pitch);
   }
+
+  [[nodiscard]] bool is_integer() const { return args.dtype == DType::kI8; }
 
   template <class T>
   void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
@@ -91,10 +100,14 @@ struct Matmul::Bound {
   cublasStatus_t run(const cublasLtMatmulAlgo_t& with, cudaStream_t stream) const {
     const CublasLt& lt = CublasLt::get();
     const float beta = args.residual != nullptr ? 1.0F : 0.0F;
+    constexpr int32_t kOne = 1;
+    constexpr int32_t kZero = 0;
+    const void* alpha = is_integer() ? static_cast<const void*>(&kOne) : &args.scale;
+    const void* residual_scale = is_integer() ? static_cast<const void*>(&kZero) : &beta;
     const void* c = args.residual != nullptr ? args.residual : args.y;
-    return lt.matmul(lt.handle, const_cast<cublasLtMatmulDescOpaque_t*>(&desc), &args.scale,
-                     args.weight, const_cast<cublasLtMatrixLayoutOpaque_t*>(&a), args.x,
-                     const_cast<cublasLtMatrixLayoutOpaque_t*>(&b), &beta, c,
+    return lt.matmul(lt.handle, const_cast<cublasLtMatmulDescOpaque_t*>(&desc), alpha, args.weight,
+                     const_cast<cublasLtMatrixLayoutOpaque_t*>(&a), args.x,
+                     const_cast<cublasLtMatrixLayoutOpaque_t*>(&b), residual_scale, c,
                      const_cast<cublasLtMatrixLayoutOpaque_t*>(&d), args.y,
                      const_cast<cublasLtMatrixLayoutOpaque_t*>(&d), &with, args.workspace,
                      args.workspace_bytes, stream);

@@ -12,8 +12,9 @@
 namespace halftone::backend::cuda {
 
 // y [rows, out] = x [rows, in] * weight [out, in]^T (or weight [in, out] when `weight_is_in_out`)
-// + bias [out] + residual [rows, out]. x, weight, bias and residual have `dtype`; sums in f32.
-// Pitches in elements.
+// + bias [out] + residual [rows, out]. x, weight, bias and residual have `dtype`; sums in f32, of
+// i8 in i32. i8 gives y as i32, f8e4m3 as f32; both want multiples of 16 and no bias, residual or
+// scale. Pitches in elements.
 struct MatmulArgs {
   DType dtype = DType::kF32;
   DType y_dtype = DType::kF32;

@@ -195,6 +195,17 @@ struct QuantizedMatrixArgs {
 };
 void launch_quantized_matrix(const QuantizedMatrixArgs& args, cudaStream_t stream);
 
+// Sums of products of codes, i32 or f32 [rows, cols], in place to f32: times the row's and the
+// column's scale.
+struct ScaleSumsArgs {
+  float* sums = nullptr;
+  bool integers = false;
+  const float* row_scale = nullptr;
+  const float* column_scale = nullptr;
+  int64_t rows = 0, cols = 0, rows_per_scale = 1;
+};
+void launch_scale_sums(const ScaleSumsArgs& args, cudaStream_t stream);
+
 // In the order of graph::Reduction.
 enum class ReduceKind : uint8_t { kAbsMax, kMin, kMax, kSumSquares };
 // x [rows, cols], rows `pitch` elements apart. y f32 [groups], the rows in equal groups, or [cols]

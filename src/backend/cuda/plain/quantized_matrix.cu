@@ -54,7 +54,25 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+__global__ void __launch_bounds__(kThreads)
+    scale_sums_kernel(const __grid_constant__ ScaleSumsArgs a) {
+  for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.rows * a.cols;
+       i += gridDim.x * int64_t{kThreads}) {
+    const int64_t row = i / a.cols;
+    const float scale =
+        __fmul_rn(a.row_scale[row / a.rows_per_scale], a.column_scale[i - row * a.cols]);
+    const float sum = a.integers ? static_cast<float>(__float_as_int(a.sums[i])) : a.sums[i];
+    a.sums[i] = __fmul_rn(sum, scale);
+  }
+}
+
 }  // namespace
+
+void launch_scale_sums(const ScaleSumsArgs& a, cudaStream_t stream) {
+  if (a.rows * a.cols == 0) return;
+  scale_sums_kernel<<<num_blocks(a.rows * a.cols, kThreads), kThreads, 0, stream>>>(a);
+  check_launch("scale_sums");
+}
 
 void launch_quantized_matrix(const QuantizedMatrixArgs& a, cudaStream_t stream) {
   const int64_t total = a.n * a.out_h * a.out_w * a.out;

@@ -1,0 +1,108 @@
+// Which kernel each architecture takes for the ops of a network; needs no GPU.
+#include <gtest/gtest.h>
+
+#include "backend/cuda/kernels.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+using graph::Role;
+
+DeviceInfo device(std::string arch) {
+  DeviceInfo info;
+  info.name = "cuda:0";
+  info.num_units = 132;
+  info.features = {"cuda", "cublaslt", "cudnn", "cudnn_attention"};
+  if (arch == "sm_90") info.features.emplace_back("sm_90a");
+  info.arch = std::move(arch);
+  return info;
+}
+
+struct Op {
+  graph::OpAttrs attrs;
+  std::vector<graph::TypedOperand> in;
+};
+
+// The kernel of the highest priority that takes the op.
+std::string chosen(const Op& op, const DeviceInfo& info) {
+  std::vector<graph::TypedOperand> out;
+  for (const TensorType& type : infer_types(op.attrs, op.in)) {
+    out.push_back({out.empty() ? Role::kY : Role::kYScale, type});
+  }
+  const graph::OpDesc desc{op.attrs, op.in, out};
+  for (const Kernel* kernel : all_kernels()) {
+    if (kernel->op == kind_of(op.attrs) && kernel->supports(desc, info).ok) {
+      return std::string(kernel->name);
+    }
+  }
+  return "none";
+}
+
+Op linear(DType dtype, int64_t rows = 2048) {
+  Op op{graph::Linear{},
+        {{Role::kX, {dtype, {rows, 1280}}}, {Role::kWeight, {dtype, {1280, 1280}}}}};
+  if (size_of(dtype) == 1) {
+    std::get<graph::Linear>(op.attrs).out = DType::kF16;
+    op.in.push_back({Role::kXScale, {DType::kF32, {rows}}});
+    op.in.push_back({Role::kWScale, {DType::kF32, {1280}}});
+  }
+  return op;
+}
+
+Op conv(DType dtype) {
+  Op op{graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1},
+        {{Role::kX, {dtype, {2, 32, 32, 1280}}}, {Role::kWeight, {dtype, {1280, 3, 3, 1280}}}}};
+  if (size_of(dtype) == 1) {
+    std::get<graph::Conv2d>(op.attrs).out = DType::kF16;
+    op.in.push_back({Role::kXScale, {DType::kF32, {1}}});
+    op.in.push_back({Role::kWScale, {DType::kF32, {1280}}});
+  }
+  return op;
+}
+
+Op attention() {
+  const TensorType x{DType::kF16, {2, 1024, 1280}};
+  return {graph::Attention{20, 0.125, false}, {{Role::kQ, x}, {Role::kK, x}, {Role::kV, x}}};
+}
+
+TEST(Selection, EveryArchitectureHasItsKernels) {
+  struct Row {
+    const char* arch;
+    Op op;
+    const char* kernel;
+  };
+  std::vector<Row> rows;
+  for (const char* arch : {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}) {
+    const bool hopper = std::string(arch) == "sm_90";
+    const bool f8 = std::string(arch) != "sm_80" && std::string(arch) != "sm_86";
+    rows.push_back({arch, linear(DType::kF16), "cuda.linear.cublaslt"});
+    rows.push_back({arch, conv(DType::kF16), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.cudnn"});
+    rows.push_back({arch, attention(), "cuda.attention.cudnn"});
+    rows.push_back(
+        {arch, linear(DType::kI8), hopper ? "cuda.linear.hopper" : "cuda.linear.codes.cublaslt"});
+    rows.push_back({arch, linear(DType::kF8E4M3),
+                    hopper ? "cuda.linear.hopper"
+                    : f8   ? "cuda.linear.codes.cublaslt"
+                           : "cuda.linear.quantized.plain"});
+    rows.push_back(
+        {arch, conv(DType::kI8), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.quantized.plain"});
+    // A number of rows that the library does not take.
+    if (!hopper) rows.push_back({arch, linear(DType::kI8, 77), "cuda.linear.quantized.plain"});
+  }
+  for (const Row& row : rows) {
+    EXPECT_EQ(chosen(row.op, device(row.arch)), row.kernel)
+        << row.arch << " " << print_attrs(row.op.attrs) << " " << to_string(row.op.in.front().type);
+  }
+}
+
+TEST(Selection, WithoutLibrariesPlainKernelsServe) {
+  DeviceInfo info = device("sm_80");
+  info.features = {"cuda"};
+  EXPECT_EQ(chosen(linear(DType::kF16), info), "cuda.linear.plain");
+  EXPECT_EQ(chosen(conv(DType::kF16), info), "cuda.conv2d.plain");
+  EXPECT_EQ(chosen(linear(DType::kI8), info), "cuda.linear.quantized.plain");
+  EXPECT_NE(chosen(attention(), info), "none");
+}
+
+}  // namespace
+}  // namespace halftone::backend::cuda

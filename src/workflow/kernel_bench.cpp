@@ -1,0 +1,255 @@
+#include "workflow/kernel_bench.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "halftone/error.h"
+
+#include "graph/cost.h"
+#include "metrics/summary.h"
+#include "tensor/dtype.h"
+#include "workflow/kernel_shapes.h"
+
+namespace halftone::workflow {
+namespace {
+
+using backend::Buffer;
+using backend::Kernel;
+
+// Enough calls that a sample is not the clock's resolution.
+constexpr double kSampleMs = 2;
+constexpr int kMostCalls = 200;
+
+uint64_t next_random(uint64_t& state) {
+  state ^= state << 13U;
+  state ^= state >> 7U;
+  state ^= state << 17U;
+  return state;
+}
+
+// Values without a pattern: magnitudes from 0.25 to 0.5, or codes, of E4M3 the small ones.
+std::vector<std::byte> random_bytes(const TensorType& type, bool positive) {
+  uint64_t state = 88172645463325252U;
+  std::vector<std::byte> bytes(type.num_bytes());
+  if (size_of(type.dtype) == 1) {
+    const unsigned mask = type.dtype == DType::kI8 ? 0xffU : 0xb7U;
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(next_random(state) & mask);
+    return bytes;
+  }
+  constexpr size_t kValues = 4096;
+  std::vector<float> values(kValues);
+  for (float& value : values) {
+    const uint64_t r = next_random(state);
+    const float magnitude = 0.25F + static_cast<float>(r >> 40U) * 0x1p-26F;
+    value = positive || (r & 1U) != 0 ? magnitude : -magnitude;
+  }
+  const Tensor table = Tensor::from({static_cast<int64_t>(kValues)}, values).to(type.dtype);
+  const size_t element = size_of(type.dtype);
+  for (size_t i = 0; i < bytes.size(); i += element) {
+    const size_t from = (next_random(state) >> 20U) % kValues;
+    std::copy_n(table.data() + from * element, element, bytes.data() + i);
+  }
+  return bytes;
+}
+
+// Operands and results of one shape in one element type, on the device.
+class Operation {
+ public:
+  Operation(backend::Device& device, const KernelShape& shape, DType dtype)
+      : device_(device), attrs_(shape.attrs(dtype)), in_(shape.operands(dtype)) {
+    for (const TensorType& type : infer_types(attrs_, in_)) {
+      out_.push_back({out_.empty() ? graph::Role::kY : graph::Role::kYScale, type});
+    }
+  }
+
+  [[nodiscard]] graph::OpDesc desc() const { return {attrs_, in_, out_}; }
+
+  // Kernels that take it, in the device's order; after the first only those that anybody would
+  // compare with.
+  [[nodiscard]] std::vector<const Kernel*> kernels() const {
+    std::vector<const Kernel*> list;
+    for (const Kernel* kernel : device_.kernels()) {
+      if (kernel->op != kind_of(attrs_) || !kernel->supports(desc(), device_.info()).ok) continue;
+      const bool slow = kernel->name.ends_with(".plain") || kernel->name.ends_with(".reference");
+      if (list.empty() || !slow) list.push_back(kernel);
+    }
+    return list;
+  }
+
+  void upload() {
+    if (!inputs_.empty()) return;
+    for (const graph::TypedOperand& operand : in_) {
+      const bool is_scale =
+          operand.role == graph::Role::kXScale || operand.role == graph::Role::kWScale;
+      const std::vector<std::byte> bytes = random_bytes(operand.type, is_scale);
+      buffers_.push_back(device_.allocate(bytes.size()));
+      device_.upload(buffers_.back()->data(), bytes.data(), bytes.size());
+      inputs_.emplace_back(operand.type, buffers_.back()->data());
+    }
+    for (const graph::TypedOperand& operand : out_) {
+      buffers_.push_back(device_.allocate(operand.type.num_bytes()));
+      outputs_.emplace_back(operand.type, buffers_.back()->data());
+    }
+  }
+
+  // Median milliseconds of a call.
+  double measure(const Kernel& kernel, int iterations) {
+    upload();
+    const backend::DeviceInfo& info = device_.info();
+    const graph::OpDesc d = desc();
+    const backend::Config config =
+        kernel.configs == nullptr ? backend::Config{} : kernel.configs(d, info).at(0);
+    std::vector<TensorView> inputs = inputs_;
+    std::unique_ptr<Buffer> packed;
+    if (kernel.packed_bytes != nullptr && kernel.packed_bytes(d, info, config) > 0) {
+      packed = device_.allocate(kernel.packed_bytes(d, info, config));
+      for (size_t i = 0; i < in_.size(); ++i) {
+        if (in_[i].role != graph::Role::kWeight) continue;
+        kernel.pack(d, info, config, inputs[i], packed->data());
+        inputs[i].data = packed->data();
+      }
+    }
+    const size_t scratch =
+        kernel.workspace_bytes == nullptr ? 0 : kernel.workspace_bytes(d, info, config);
+    const std::unique_ptr<Buffer> workspace = device_.allocate(scratch);
+    const auto launch = kernel.prepare(d, info, config, {inputs, outputs_, workspace->data()});
+    const auto stream = device_.create_stream();
+    const auto run = [&](int calls) {
+      stream->mark(0);
+      for (int i = 0; i < calls; ++i) launch->enqueue(*stream);
+      stream->mark(1);
+      stream->synchronize();
+      return stream->ms_between(0, 1) / calls;
+    };
+    const double first = std::max(std::min(run(1), run(1)), 1e-4);
+    const int calls = std::clamp(static_cast<int>(kSampleMs / first), 1, kMostCalls);
+    std::vector<double> samples;
+    for (int i = 0; i < iterations; ++i) samples.push_back(run(calls));
+    std::ranges::sort(samples);
+    return metrics::quantile(samples, 0.5);
+  }
+
+ private:
+  backend::Device& device_;
+  graph::OpAttrs attrs_;
+  std::vector<graph::TypedOperand> in_, out_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<TensorView> inputs_, outputs_;
+};
+
+std::vector<DType> chosen_types(const backend::DeviceInfo& info,
+                                const KernelBenchOptions& options) {
+  std::vector<DType> types;
+  for (const std::string& name : options.dtypes) types.push_back(parse_dtype(name));
+  if (!types.empty()) return types;
+  if (info.has("cuda")) return {DType::kF16, DType::kF8E4M3, DType::kI8};
+  types = {DType::kF32, DType::kI8};
+  if (info.has("amx_bf16") || info.has("avx512_bf16")) types.push_back(DType::kBF16);
+  return types;
+}
+
+void check_network(const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const KernelShape& shape : kernel_shapes()) {
+    if (std::ranges::find(known, shape.network) == known.end()) known.push_back(shape.network);
+  }
+  if (name.empty() || std::ranges::find(known, name) != known.end()) return;
+  throw Error(Errc::kInvalidArgument,
+              fmt::format("--network: got '{}', wanted one of {}", name, fmt::join(known, ", ")));
+}
+
+double measured_bandwidth(backend::Device& device) {
+  constexpr size_t kBytes = size_t{128} << 20;
+  const auto from = device.allocate(kBytes);
+  const auto to = device.allocate(kBytes);
+  const std::vector<std::byte> bytes(kBytes, std::byte{1});
+  device.upload(from->data(), bytes.data(), kBytes);
+  const auto stream = device.create_stream();
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    stream->mark(0);
+    device.copy(to->data(), from->data(), kBytes, *stream);
+    stream->mark(1);
+    stream->synchronize();
+    best = std::max(best, 2.0 * kBytes / (stream->ms_between(0, 1) * 1e6));
+  }
+  return best;
+}
+
+}  // namespace
+
+double tflops_of(const Peaks& peaks, std::string_view dtype) {
+  for (const auto& [name, tflops] : peaks.tflops) {
+    if (name == dtype) return tflops;
+  }
+  return 0;
+}
+
+Peaks peaks_of(backend::Device& device, std::span<const DType> dtypes) {
+  if (device.info().arch == "sm_90") {
+    return {.source = "datasheet of the H200, dense",
+            .tflops = {{"f16", 989}, {"bf16", 989}, {"i8", 1979}, {"f8e4m3", 1979}, {"f32", 67}},
+            .gbyte_per_second = 4800};
+  }
+  constexpr KernelShape kLarge{.kind = KernelShape::Kind::kLinear,
+                               .network = {},
+                               .calls = 1,
+                               .rows = 1024,
+                               .out = 2048,
+                               .in = 2048};
+  Peaks peaks{.source = "measured", .tflops = {}, .gbyte_per_second = measured_bandwidth(device)};
+  for (const DType dtype : dtypes) {
+    Operation operation(device, kLarge, dtype);
+    double best = 0;
+    for (const Kernel* kernel : operation.kernels()) {
+      const double ms = operation.measure(*kernel, 3);
+      best = std::max(best, graph::flop_of(operation.desc()) / (ms * 1e9));
+    }
+    peaks.tflops.emplace_back(to_string(dtype), best);
+  }
+  return peaks;
+}
+
+KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOptions& options) {
+  check_network(options.network);
+  const std::vector<DType> types = chosen_types(device.info(), options);
+  KernelBenchReport report{.device = device.info().name,
+                           .arch = device.info().arch,
+                           .peaks = peaks_of(device, types),
+                           .kernels = {}};
+  for (const KernelShape& shape : kernel_shapes()) {
+    if (!options.network.empty() && shape.network != options.network) continue;
+    if (shape.text().find(options.filter) == std::string::npos) continue;
+    for (const DType dtype : types) {
+      if (shape.kind == KernelShape::Kind::kAttention && size_of(dtype) == 1) continue;
+      Operation operation(device, shape, dtype);
+      for (const Kernel* kernel : operation.kernels()) {
+        KernelTime row{.shape = shape.text(),
+                       .model = std::string(shape.network),
+                       .dtype = std::string(to_string(dtype)),
+                       .kernel = std::string(kernel->name),
+                       .calls = shape.calls,
+                       .problem = {}};
+        row.gflop = graph::flop_of(operation.desc()) * 1e-9;
+        try {
+          const double ms = operation.measure(*kernel, options.iterations);
+          row.us = ms * 1e3;
+          row.tflops = row.gflop / ms;
+          const double peak = tflops_of(report.peaks, row.dtype);
+          row.share = peak > 0 ? row.tflops / peak : 0;
+        } catch (const Error& error) {  // a library that has no algorithm
+          row.problem = error.what();
+        }
+        log(options.logger, LogLevel::kDebug, "bench",
+            fmt::format("{} {} {}: {:.1f} us", row.shape, row.dtype, row.kernel, row.us));
+        report.kernels.push_back(std::move(row));
+      }
+    }
+  }
+  return report;
+}
+
+}  // namespace halftone::workflow

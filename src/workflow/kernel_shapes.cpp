@@ -1,0 +1,152 @@
+#include "workflow/kernel_shapes.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace halftone::workflow {
+namespace {
+
+using graph::Role;
+using Kind = KernelShape::Kind;
+
+constexpr KernelShape linear(std::string_view network, int calls, int64_t rows, int64_t out,
+                             int64_t in, Kind kind = Kind::kLinear) {
+  return {.kind = kind, .network = network, .calls = calls, .rows = rows, .out = out, .in = in};
+}
+constexpr KernelShape conv(std::string_view network, int calls, int64_t batch, int64_t size,
+                           int64_t in, int64_t out) {
+  return {.kind = Kind::kConv,
+          .network = network,
+          .calls = calls,
+          .batch = batch,
+          .out = out,
+          .in = in,
+          .size = size};
+}
+constexpr KernelShape attention(std::string_view network, int calls, int64_t batch, int64_t heads,
+                                int64_t queries, int64_t keys, int64_t width = 64) {
+  return {.kind = Kind::kAttention,
+          .network = network,
+          .calls = calls,
+          .batch = batch,
+          .rows = queries,
+          .keys = keys,
+          .heads = heads,
+          .width = width};
+}
+
+constexpr std::string_view kSdxl = "sdxl-1024-b2";
+constexpr std::string_view kTurbo = "turbo-512-b1";
+constexpr std::string_view kSd3 = "sd3-1024-b2";
+constexpr std::string_view kVae = "vae-1024";
+
+constexpr KernelShape kShapes[] = {
+    linear(kSdxl, 60, 2048, 10240, 1280, Kind::kGeglu),
+    linear(kSdxl, 60, 2048, 3840, 1280),
+    linear(kSdxl, 192, 2048, 1280, 1280),
+    linear(kSdxl, 60, 2048, 1280, 5120),
+    linear(kSdxl, 10, 8192, 5120, 640, Kind::kGeglu),
+    linear(kSdxl, 10, 8192, 1920, 640),
+    linear(kSdxl, 40, 8192, 640, 640),
+    linear(kSdxl, 10, 8192, 640, 2560),
+    conv(kSdxl, 10, 2, 32, 1280, 1280),
+    conv(kSdxl, 2, 2, 32, 2560, 1280),
+    conv(kSdxl, 1, 2, 32, 1920, 1280),
+    conv(kSdxl, 1, 2, 32, 640, 1280),
+    conv(kSdxl, 6, 2, 64, 640, 640),
+    conv(kSdxl, 1, 2, 64, 1920, 640),
+    conv(kSdxl, 1, 2, 64, 1280, 640),
+    conv(kSdxl, 1, 2, 64, 960, 640),
+    conv(kSdxl, 1, 2, 64, 320, 640),
+    conv(kSdxl, 7, 2, 128, 320, 320),
+    conv(kSdxl, 2, 2, 128, 640, 320),
+    conv(kSdxl, 1, 2, 128, 960, 320),
+    attention(kSdxl, 10, 2, 10, 4096, 4096),
+    attention(kSdxl, 60, 2, 20, 1024, 1024),
+    attention(kSdxl, 10, 2, 10, 4096, 77),
+    attention(kSdxl, 60, 2, 20, 1024, 77),
+    linear(kTurbo, 60, 256, 10240, 1280, Kind::kGeglu),
+    linear(kTurbo, 60, 256, 3840, 1280),
+    linear(kTurbo, 192, 256, 1280, 1280),
+    linear(kTurbo, 60, 256, 1280, 5120),
+    linear(kTurbo, 10, 1024, 5120, 640, Kind::kGeglu),
+    linear(kTurbo, 10, 1024, 1920, 640),
+    linear(kTurbo, 40, 1024, 640, 640),
+    linear(kTurbo, 10, 1024, 640, 2560),
+    conv(kTurbo, 10, 1, 16, 1280, 1280),
+    conv(kTurbo, 6, 1, 32, 640, 640),
+    conv(kTurbo, 7, 1, 64, 320, 320),
+    attention(kTurbo, 10, 1, 10, 1024, 1024),
+    attention(kTurbo, 60, 1, 20, 256, 256),
+    linear(kSd3, 24, 8192, 4608, 1536),
+    linear(kSd3, 24, 8192, 1536, 1536),
+    linear(kSd3, 24, 8192, 6144, 1536),
+    linear(kSd3, 24, 8192, 1536, 6144),
+    linear(kSd3, 24, 308, 4608, 1536),
+    linear(kSd3, 24, 308, 6144, 1536),
+    attention(kSd3, 24, 2, 24, 4250, 4250),
+    conv(kVae, 7, 1, 256, 512, 512),
+    conv(kVae, 5, 1, 512, 256, 256),
+    conv(kVae, 5, 1, 1024, 128, 128),
+    conv(kVae, 10, 1, 128, 512, 512),
+    conv(kVae, 1, 1, 512, 512, 256),
+    conv(kVae, 1, 1, 1024, 256, 128),
+    attention(kVae, 1, 1, 1, 16384, 16384, 512),
+};
+
+}  // namespace
+
+std::string KernelShape::text() const {
+  switch (kind) {
+    case Kind::kLinear:
+    case Kind::kGeglu:
+      return fmt::format("{} {}x{}x{}", kind == Kind::kGeglu ? "geglu" : "linear", rows, out, in);
+    case Kind::kConv:
+      return fmt::format("conv3x3 {}x{}x{} {}->{}", batch, size, size, in, out);
+    case Kind::kAttention:
+      return fmt::format("attention {}x{}x{}x{} width {}", batch, heads, rows, keys, width);
+  }
+  return "?";
+}
+
+graph::OpAttrs KernelShape::attrs(DType dtype) const {
+  const DType result = size_of(dtype) == 1 ? DType::kF16 : dtype;
+  if (kind == Kind::kConv) {
+    return graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1, .out = result};
+  }
+  if (kind == Kind::kAttention) {
+    return graph::Attention{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
+  }
+  graph::Linear op;
+  op.geglu = kind == Kind::kGeglu;
+  op.out = result;
+  return op;
+}
+
+std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
+  if (kind == Kind::kAttention) {
+    const int64_t channels = heads * width;
+    const TensorType kv{dtype, {batch, keys, channels}};
+    return {{Role::kQ, {dtype, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
+  }
+  std::vector<graph::TypedOperand> list;
+  if (kind == Kind::kConv) {
+    list = {{Role::kX, {dtype, {batch, size, size, in}}},
+            {Role::kWeight, {dtype, {out, 3, 3, in}}}};
+  } else {
+    list = {{Role::kX, {dtype, {rows, in}}}, {Role::kWeight, {dtype, {out, in}}}};
+  }
+  const bool codes = size_of(dtype) == 1;
+  list.push_back({Role::kBias, {codes ? DType::kF16 : dtype, {out}}});
+  if (codes) {
+    const int64_t scales = kind == Kind::kConv ? 1 : rows;
+    list.push_back({Role::kXScale, {DType::kF32, {scales}}});
+    list.push_back({Role::kWScale, {DType::kF32, {out}}});
+  }
+  return list;
+}
+
+std::span<const KernelShape> kernel_shapes() { return kShapes; }
+
+}  // namespace halftone::workflow
