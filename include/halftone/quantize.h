@@ -59,15 +59,12 @@ struct QuantizeOptions {
   std::string quant_params;           // and its ckpt.pth: ranges of the inputs
   std::string quant_layers;           // OneDiff's {"layer": {"ssim": x}}: only the best of these
   double top_percentage = 90;         // of them
-  // Chooses each layer's smoothing and static range by what changes its output least while the
-  // prompts are drawn; needs `output`.
-  bool tune = false;
   // Searches the mix of formats that the device executes; needs `output`, writes <output>.html too.
   Budget budget;
-  std::vector<std::string> prompts;  // for tune and budget; empty = the model's calibration prompts
-  int num_prompts = 3;               // how many of them
-  std::optional<double> target_bits;             // search: mean weight bits, 2 to 8
-  std::optional<double> target_act_bits;         // search: mean bits of inputs, 4 to 8
+  std::vector<std::string> prompts;       // drawn for it; empty = the model's calibration prompts
+  int num_prompts = 8;                    // how many of them
+  std::optional<double> target_bits;      // search: mean weight bits, 2 to 8
+  std::optional<double> target_act_bits;  // search: mean bits of inputs, 4 to 8
   BitObjective objective = BitObjective::kSqnr;  // of the search
   std::string protect;  // layers whose inputs stay as they are: one a line, or MixDQ's .pt list
 };

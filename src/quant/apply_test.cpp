@@ -112,6 +112,7 @@ Quantized quantize(const SchemeOptions& options) {
 SchemeOptions int8(double level) {
   SchemeOptions options;
   options.level = level;
+  options.smooth = true;
   return options;
 }
 
@@ -175,6 +176,26 @@ TEST(Apply, SmoothingSavesStaticScalesFromOutliers) {
   SchemeOptions smooth = plain;
   plain.smooth = false;
   EXPECT_GT(quantize(smooth).sqnr, quantize(plain).sqnr + 6);
+}
+
+TEST(Apply, Int8SmoothsStaticScalesAndWhereAnAlphaIsGiven) {
+  const auto smooths = [](const SchemeOptions& options) {
+    return RuleMatcher(make_recipe(options)).choose("ff.net.2", LayerKind::kLinear).spec.smooth;
+  };
+  SchemeOptions options;
+  EXPECT_FALSE(smooths(options));
+  EXPECT_EQ(make_recipe(options).collect.method, Collect::Method::kMse);
+  options.alpha = 0.5;
+  EXPECT_TRUE(smooths(options));
+  options.smooth = false;
+  EXPECT_FALSE(smooths(options));
+  options = {};
+  options.per_token = false;
+  EXPECT_TRUE(smooths(options));
+  options = {};
+  options.compat = Collect::Compat::kTrt10;
+  EXPECT_TRUE(smooths(options)) << "as that program does";
+  EXPECT_EQ(make_recipe(options).collect.method, Collect::Method::kMinMean);
 }
 
 TEST(Apply, StaticScalesComeFromTheRecord) {

@@ -24,8 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kEqual = 100;  // dB that equal pictures and latents count as
-constexpr int kMostDrawn = 8;   // mixes that are drawn for one budget
+constexpr double kEqual = 100;       // dB that equal pictures and latents count as
+constexpr int kMostDrawn = 8;        // mixes that are drawn for one budget
+constexpr size_t kMostMeasured = 3;  // prompts that the layers are measured with
 constexpr const char* kKeep = "keep";
 
 // What a mix gives when it is drawn.
@@ -163,7 +164,9 @@ class Search {
     for (size_t f = 1; f < table_.formats.size(); ++f) {
       wanted.formats.push_back({table_.formats[f], table_.recipes[f]});
     }
-    wanted.prompts = prompts_;
+    wanted.prompts.assign(
+        prompts_.begin(),
+        prompts_.begin() + static_cast<std::ptrdiff_t>(std::min(prompts_.size(), kMostMeasured)));
     SensitivityTable measured = measure_sensitivity(device_, session_, options_.generate, wanted);
     table_.layers = std::move(measured.layers);
     table_.kept_bits = float_precision_ == Precision::kF32 ? 32 : 16;

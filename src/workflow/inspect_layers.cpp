@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void refuse(std::string text) { throw Error(Errc::kInvalidArgument, std::move(text)); }
+[[noreturn]] void refuse(const std::string& text) { throw Error(Errc::kInvalidArgument, text); }
 
 QuantizeReport of_plan(const LayersOptions& options) {
   const auto plan = runtime::load_plan(options.path);

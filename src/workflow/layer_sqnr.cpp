@@ -127,53 +127,28 @@ std::string note_of(const quant::LayerReport& layer) {
   return note;
 }
 
-// Whether two candidates make the same of these layers.
-bool same_form(const quant::Recipe& a, const quant::Recipe& b,
-               const std::vector<const Node*>& layers) {
-  const quant::RuleMatcher match_a(a), match_b(b);
-  return std::ranges::all_of(layers, [&](const Node* layer) {
-    const auto kind = std::holds_alternative<graph::Conv2d>(layer->attrs)
-                          ? quant::LayerKind::kConv
-                          : quant::LayerKind::kLinear;
-    const quant::LayerSpec spec = match_a.choose(layer->name, kind).spec;
-    if (spec != match_b.choose(layer->name, kind).spec) return false;
-    const bool collects = spec.activation && !spec.activation->dynamic && !spec.input_amax;
-    return !collects || a.collect == b.collect;
-  });
-}
-
-// A form of a group, and the candidates that want it.
-struct Variant {
-  size_t model = 0;  // the first of them
-  std::unique_ptr<runtime::Executor> executor;
-  std::vector<std::pair<size_t, size_t>> results;  // candidate, index of its first layer
-  std::vector<std::string> outputs;                // names of the layers that it quantizes
-};
-
-// A group, compiled as it is and in each form.
-struct Measured {
+// One group, compiled both ways.
+struct Pair {
   std::string tap;  // output of the denoiser that holds the input
   Rate rate;
-  std::unique_ptr<runtime::Executor> plain;
-  std::vector<Variant> variants;
+  std::unique_ptr<runtime::Executor> plain, quantized;
+  std::vector<size_t> layers;        // indices of the result
+  std::vector<std::string> outputs;  // their names
 };
 
 class LayerRunner {
  public:
   LayerRunner(backend::Device& device, const SessionOptions& session,
-              const GenerateOptions& generate, std::span<const std::string> prompts,
-              std::span<const Quantization> candidates)
+              const GenerateOptions& generate)
       : device_(device),
         session_(session),
         generate_(generate),
-        prompts_(prompts),
-        candidates_(candidates),
         model_(open_model(session.model, session.cache_dir, session.logger)),
-        plain_(model_, device, plan_options()),
-        result_(candidates.size()),
-        errors_(candidates.size()) {}
+        plain_(model_, device, plan_options(false)),
+        quantized_(model_, device, plan_options(true)) {}
 
-  std::vector<std::vector<MeasuredLayer>> run() {
+  std::vector<LayerComparison> run() {
+    if (quantized_.quantization() == nullptr) return {};
     generate_.batch_size = generate_.batch_count = 1;
     generate_.output_type = OutputType::kLatent;
     generate_.dump_latents.clear();
@@ -188,81 +163,67 @@ class LayerRunner {
       next = make_chunk(whole, groups, next);
       draw();
     }
-    for (size_t c = 0; c < result_.size(); ++c) {
-      for (size_t i = 0; i < result_[c].size(); ++i) result_[c][i].sqnr = errors_[c][i].sqnr();
-    }
+    for (size_t i = 0; i < result_.size(); ++i) result_[i].sqnr = errors_[i].sqnr();
     return std::move(result_);
   }
 
+  // What the results depend on; only after they were measured.
+  [[nodiscard]] SqnrKey key() const {
+    const Quantization* quantization = quantized_.quantization();
+    if (quantization == nullptr) return {};
+    return {session_.cache_dir, model_.checkpoint->content_hash(), quantization->recipe.hash(),
+            quantization->record_hash};
+  }
+
  private:
-  [[nodiscard]] PlanOptions plan_options() const {
+  [[nodiscard]] PlanOptions plan_options(bool quantize) const {
     PlanOptions options;
-    options.precision = Precision::kF32;
+    options.precision = quantize ? session_.precision : Precision::kF32;
     options.vae_precision = Precision::kF32;
+    if (quantize) options.quantization = session_.quantization;
     options.cache_dir = session_.cache_dir;
-    options.logger = session_.logger;
+    options.logger = quantize ? Logger() : session_.logger;
     return options;
   }
 
   // Compiles groups from `first` on until they hold enough memory; returns the next one.
   size_t make_chunk(const Graph& whole, const std::vector<Group>& groups, size_t first) {
-    measured_.clear();
+    pairs_.clear();
     graph_ = whole;
     uint64_t bytes = 0;
     size_t next = first;
     for (; next < groups.size() && bytes < kChunkBytes; ++next) {
       const Group& group = groups[next];
-      const Graph part = Extraction(whole, group).take();
-      Measured measured{.tap = fmt::format("layer_input/{}", next),
-                        .rate = whole.value(group.input).rate,
-                        .plain = nullptr,
-                        .variants = {}};
-      for (size_t c = 0; c < candidates_.size(); ++c) add_variant(part, group, next, c, measured);
-      if (measured.variants.empty()) continue;
-      graph_.add_output(measured.tap, group.input);
-      measured.plain = executor(part, {});
-      bytes += whole.type(group.input).num_bytes() + measured.plain->memory().constant_bytes;
-      for (const Variant& variant : measured.variants) {
-        bytes += variant.executor->memory().constant_bytes;
-      }
-      measured_.push_back(std::move(measured));
-    }
-    return next;
-  }
-
-  void add_variant(const Graph& part, const Group& group, size_t index, size_t candidate,
-                   Measured& measured) {
-    const Quantization& wanted = candidates_[candidate];
-    Variant* same = nullptr;
-    for (Variant& variant : measured.variants) {
-      const bool equal =
-          same_form(candidates_[variant.model].recipe, wanted.recipe, group.layers) &&
-          candidates_[variant.model].record_hash == wanted.record_hash;
-      if (equal) same = &variant;
-    }
-    const size_t at = result_[candidate].size();
-    if (same != nullptr) {
-      const auto [model, from] = same->results.front();
-      for (size_t i = 0; i < same->outputs.size(); ++i) {
-        result_[candidate].push_back(result_[model][from + i]);
-      }
-      same->results.emplace_back(candidate, at);
-    } else {
+      Graph part = Extraction(whole, group).take();
       Graph rewritten = part;
+      const auto& quantization = *quantized_.quantization();
       const quant::Applied applied =
-          quant::apply(rewritten, wanted.recipe, wanted.record.get(), model_.weights());
-      Variant variant{
-          .model = candidate, .executor = nullptr, .results = {{candidate, at}}, .outputs = {}};
+          quant::apply(rewritten, quantization.recipe, quantization.record.get(), model_.weights());
+      Pair pair{.tap = fmt::format("layer_input/{}", next),
+                .rate = whole.value(group.input).rate,
+                .plain = nullptr,
+                .quantized = nullptr,
+                .layers = {},
+                .outputs = {}};
       for (const quant::LayerReport& layer : applied.layers) {
         if (!layer.weight && !layer.activation) continue;
-        variant.outputs.push_back(layer.name);
-        result_[candidate].push_back({.report = layer, .group = index});
+        pair.layers.push_back(result_.size());
+        pair.outputs.push_back(layer.name);
+        result_.push_back({.name = layer.name,
+                           .op = layer.kind == quant::LayerKind::kConv ? "conv2d" : "linear",
+                           .scheme = scheme_of(layer),
+                           .note = note_of(layer)});
       }
-      if (variant.outputs.empty()) return;
-      variant.executor = executor(std::move(rewritten), {"fold_quantize"});
-      measured.variants.push_back(std::move(variant));
+      if (pair.layers.empty()) continue;
+      graph_.add_output(pair.tap, group.input);
+      pair.plain = executor(std::move(part), {});
+      pair.quantized = executor(std::move(rewritten), {"fold_quantize"});
+      bytes += whole.type(group.input).num_bytes() + pair.plain->memory().constant_bytes +
+               pair.quantized->memory().constant_bytes;
+      pairs_.push_back(std::move(pair));
     }
-    errors_[candidate].resize(result_[candidate].size());
+    errors_.resize(result_.size());
+    return next;
   }
 
   [[nodiscard]] std::unique_ptr<runtime::Executor> executor(
@@ -300,44 +261,34 @@ class LayerRunner {
   }
 
   void draw() {
-    if (measured_.empty()) return;
+    if (pairs_.empty()) return;
     pipeline::Pipeline pipe = make_pipeline();
-    const uint64_t seed = generate_.seed.value_or(0);
-    for (size_t i = 0; i < prompts_.size(); ++i) {
-      generate_.prompt = prompts_[i];
-      const PreparedRequest prepared = prepare_request(model_, generate_);
-      Tensor latents;
-      pipeline::Request request = batch_request(prepared, generate_, seed + i, 0, latents);
-      const auto last = static_cast<int>(request.schedule.rows.size()) - 1;
-      request.on_step = [&](int row, const runtime::Executor& denoiser) {
-        if (row == 0 || row == last / 2 || row == last) measure(denoiser);
-      };
-      request.progress = [&](const Progress& inner) {
-        return !session_.progress || session_.progress(inner);
-      };
-      static_cast<void>(pipe.generate(request));
-    }
-  }
-
-  static void run(runtime::Executor& executor, const Tensor& x, Rate rate) {
-    executor.set_input(kInput, x);
-    if (rate == Rate::kPrompt) executor.run_prompt();
-    executor.run_step();
+    const PreparedRequest prepared = prepare_request(model_, generate_);
+    Tensor latents;
+    pipeline::Request request =
+        batch_request(prepared, generate_, generate_.seed.value_or(0), 0, latents);
+    const auto last = static_cast<int>(request.schedule.rows.size()) - 1;
+    request.on_step = [&](int row, const runtime::Executor& denoiser) {
+      if (row == 0 || row == last / 2 || row == last) measure(denoiser);
+    };
+    request.progress = [&](const Progress& inner) {
+      return !session_.progress || session_.progress(inner);
+    };
+    static_cast<void>(pipe.generate(request));
   }
 
   void measure(const runtime::Executor& denoiser) {
-    for (const Measured& measured : measured_) {
-      const Tensor x = denoiser.output(measured.tap);
-      run(*measured.plain, x, measured.rate);
-      for (const Variant& variant : measured.variants) {
-        run(*variant.executor, x, measured.rate);
-        for (size_t i = 0; i < variant.outputs.size(); ++i) {
-          const Tensor reference = measured.plain->output(variant.outputs[i]);
-          const Tensor value = variant.executor->output(variant.outputs[i]);
-          for (const auto& [candidate, first] : variant.results) {
-            errors_[candidate][first + i].add(reference.values<float>(), value.values<float>());
-          }
-        }
+    for (const Pair& pair : pairs_) {
+      const Tensor x = denoiser.output(pair.tap);
+      for (runtime::Executor* side : {pair.plain.get(), pair.quantized.get()}) {
+        side->set_input(kInput, x);
+        if (pair.rate == Rate::kPrompt) side->run_prompt();
+        side->run_step();
+      }
+      for (size_t i = 0; i < pair.layers.size(); ++i) {
+        const Tensor reference = pair.plain->output(pair.outputs[i]);
+        const Tensor value = pair.quantized->output(pair.outputs[i]);
+        errors_[pair.layers[i]].add(reference.values<float>(), value.values<float>());
       }
     }
   }
@@ -345,50 +296,25 @@ class LayerRunner {
   backend::Device& device_;
   const SessionOptions& session_;
   GenerateOptions generate_;
-  std::span<const std::string> prompts_;
-  std::span<const Quantization> candidates_;
   Model model_;
-  PlanMaker plain_;
+  PlanMaker plain_, quantized_;
   Graph graph_;
   pipeline::ShapeKey shape_;
-  std::vector<Measured> measured_;
-  // A list a candidate.
-  std::vector<std::vector<MeasuredLayer>> result_;
-  std::vector<std::vector<metrics::ErrorSum>> errors_;
+  std::vector<Pair> pairs_;
+  std::vector<LayerComparison> result_;
+  std::vector<metrics::ErrorSum> errors_;
 };
 
 }  // namespace
 
-std::vector<std::vector<MeasuredLayer>> measure_layers(backend::Device& device,
-                                                       const SessionOptions& session,
-                                                       const GenerateOptions& generate,
-                                                       std::span<const std::string> prompts,
-                                                       std::span<const Quantization> candidates) {
-  return LayerRunner(device, session, generate, prompts, candidates).run();
-}
-
 std::vector<LayerComparison> layer_sqnr(backend::Device& device, const SessionOptions& session,
                                         const GenerateOptions& generate) {
-  const Model model = open_model(session.model, session.cache_dir, session.logger);
-  const auto quantization =
-      resolve_quantization(session.quantization, session.precision, model, session.cache_dir, {});
-  if (!quantization) return {};
-  std::vector<LayerComparison> result;
-  const auto measured = measure_layers(device, session, generate, std::span(&generate.prompt, 1),
-                                       std::span(&*quantization, 1));
+  LayerRunner runner(device, session, generate);
+  std::vector<LayerComparison> layers = runner.run();
   LayerSqnr kept;
-  for (const MeasuredLayer& layer : measured.front()) {
-    result.push_back({.name = layer.report.name,
-                      .op = layer.report.kind == quant::LayerKind::kConv ? "conv2d" : "linear",
-                      .scheme = scheme_of(layer.report),
-                      .sqnr = layer.sqnr,
-                      .note = note_of(layer.report)});
-    kept[layer.report.name] = layer.sqnr;
-  }
-  keep_sqnr({session.cache_dir, model.checkpoint->content_hash(), quantization->recipe.hash(),
-             quantization->record_hash},
-            kept);
-  return result;
+  for (const LayerComparison& layer : layers) kept[layer.name] = layer.sqnr;
+  keep_sqnr(runner.key(), kept);
+  return layers;
 }
 
 }  // namespace halftone::workflow

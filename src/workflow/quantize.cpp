@@ -1,7 +1,5 @@
 #include "workflow/quantize.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -18,7 +16,6 @@
 #include "workflow/layer_table.h"
 #include "workflow/mixdq_import.h"
 #include "workflow/plans.h"
-#include "workflow/tune.h"
 
 namespace halftone::workflow {
 namespace {
@@ -83,7 +80,6 @@ class Quantizer {
       const auto base = recipe_of(session_.quantization, session_.precision, model_);
       if (base) return quant::only_layers(*base, layers);
     }
-    if (options_.tune) return tuned_recipe();
     if (options_.budget.given()) {
       AutoSearch found = search_budget(device_, session_, options_);
       report_.pareto = std::move(found.points);
@@ -92,33 +88,6 @@ class Quantizer {
     if (!options_.target_bits && !options_.target_act_bits) return std::nullopt;
     calibrate_if_missing(device_, session_);
     return searched_recipe();
-  }
-
-  quant::Recipe tuned_recipe() {
-    calibrate_if_missing(device_, session_);
-    const auto base = resolve_quantization(session_.quantization, session_.precision, model_,
-                                           session_.cache_dir, session_.logger);
-    if (!base || !base->record) {
-      throw Error(Errc::kInvalidArgument,
-                  "--tune: chooses static ranges and smoothing, and this recipe has neither; give "
-                  "--precision int8");
-    }
-    std::vector<std::string> prompts =
-        options_.prompts.empty() ? calibration_prompts(model_) : options_.prompts;
-    if (prompts.empty()) {
-      throw Error(Errc::kInvalidArgument,
-                  "--tune: draws prompts and has none; give --prompts-file");
-    }
-    prompts.resize(
-        std::min(prompts.size(), static_cast<size_t>(std::max(options_.num_prompts, 1))));
-    TunedLayers counts;
-    quant::Recipe recipe =
-        tune_recipe(device_, session_, options_.generate, prompts, *base, &counts);
-    recipe.scheme += "-tuned";
-    log(session_.logger, LogLevel::kInfo, "quant",
-        fmt::format("tuned {} groups of layers: {} smoothed, {} as they were", counts.total,
-                    counts.smoothed, counts.unchanged));
-    return recipe;
   }
 
   // The widths are written as MixDQ's files too.

@@ -38,7 +38,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
                  "1 convolutions, 2 + feed-forward, 2.5 + q, k, v, 3 + all linears (default 2.5 "
                  "int8, 3 fp8), 4 + attention (fp8); 0 = default")
       ->group(kGroup);
-  app.add_option("--quant-algo", a.algo, "max or smoothquant (default)")
+  app.add_option("--quant-algo", a.algo,
+                 "max, or smoothquant (default with --alpha or --activations static)")
       ->check(CLI::IsMember({"max", "smoothquant"}))
       ->group(kGroup);
   app.add_option("--alpha,--quantization-alpha", a.alphas,
@@ -61,7 +62,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
   app.add_option("--include", a.include, "Pattern of layers that do not; repeatable")
       ->group(kGroup);
   app.add_option("--collect-method", a.method,
-                 "min-mean, min-max, mean-max, global_min, max, hist:P or mse")
+                 "mse (int8's default), max (fp8's), min-mean, min-max, mean-max, global_min or "
+                 "hist:P")
       ->group(kGroup);
   app.add_option("--percentile,--quantization-percentile", a.percentile,
                  "Share of the denoising steps whose maxima count (default 1.0)")

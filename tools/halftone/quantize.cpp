@@ -17,13 +17,13 @@ struct QuantizeArgs {
   ModelArgs model;
   RequestArgs request;
   std::string output = "recipe.json";
-  bool install = false, sqnr = false, tune = false;
+  bool install = false, sqnr = false;
   std::string weight_bits, act_bits, quant_params, quant_layers;
   double top_percentage = 90, target_bits = 0, target_act_bits = 0;
   std::string sensitivity = "sqnr", protect;
   std::string max_size;
   double min_psnr = 0, min_sqnr = 0, target_speedup = 0;
-  int search_prompts = 3;
+  int search_prompts = 8;
 };
 
 BitObjective objective_of(const std::string& name) {
@@ -94,11 +94,8 @@ void add_search_options(CLI::App& app, QuantizeArgs& a) {
   app.add_option("--target-speedup", a.target_speedup,
                  "The best denoiser whose step is so many times as fast as unquantized")
       ->group(kBudget);
-  app.add_flag("--tune", a.tune,
-               "Choose each layer's smoothing and range by what measures best while drawing")
-      ->group(kBudget);
   app.add_option("--search-prompts", a.search_prompts,
-                 "Prompts that a search draws (default 3; of --prompts-file, else of the model)")
+                 "Prompts that a search draws (default 8; of --prompts-file, else of the model)")
       ->check(CLI::Range(1, 1000))
       ->group(kBudget);
 }
@@ -120,7 +117,6 @@ void quantize(const CLI::App& app, const QuantizeArgs& a) {
   options.output = a.output;
   options.install = a.install;
   options.sqnr = a.sqnr;
-  options.tune = a.tune;
   options.weight_bits = a.weight_bits;
   options.act_bits = a.act_bits;
   options.quant_params = a.quant_params;

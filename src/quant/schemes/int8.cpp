@@ -1,5 +1,5 @@
-// INT8: weights per output channel; SmoothQuant on linears; inputs of linears dynamic per token or
-// static per tensor, of convolutions static per tensor.
+// INT8: weights per output channel; inputs of linears dynamic per token, or static per tensor with
+// SmoothQuant; of convolutions static per tensor.
 #include "quant/schemes/scheme.h"
 
 namespace halftone::quant {
@@ -20,15 +20,18 @@ LayerSpec w8a8(bool per_token) {
 Recipe make(const SchemeOptions& options) {
   // The source systems' flows have static scales.
   const bool follows = options.compat != Collect::Compat::kNone;
-  LayerSpec linear = w8a8(options.per_token.value_or(!follows));
-  linear.smooth = options.smooth.value_or(true);
+  const bool per_token = options.per_token.value_or(!follows);
+  LayerSpec linear = w8a8(per_token);
+  // A scale per token meets most outliers; smoothing then costs the weights more than it saves.
+  const bool has_alpha = options.alpha || !options.alphas.empty();
+  linear.smooth = options.smooth.value_or(!per_token || has_alpha);
   linear.alpha = options.alpha.value_or(kAlpha);
   const LayerSpec conv = w8a8(false);
   Recipe recipe;
   recipe.scheme = "int8";
   recipe.level = options.level.value_or(kLevel);
   if (linear.smooth) recipe.alpha = linear.alpha;
-  recipe.collect = collect_of(options, Collect::Method::kMinMean);
+  recipe.collect = collect_of(options, follows ? Collect::Method::kMinMean : Collect::Method::kMse);
   add_levels(recipe, *recipe.level, linear, conv);
   add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
@@ -68,7 +71,7 @@ Recipe make_int4_weights(const SchemeOptions& options) {
 
 extern const Scheme kScheme_int8, kScheme_int8_dynamic, kScheme_int8_weightonly,
     kScheme_int4_weightonly;
-const Scheme kScheme_int8{"int8", "W8A8: SmoothQuant linears per token, static convolutions", make};
+const Scheme kScheme_int8{"int8", "W8A8: linears per token, static convolutions", make};
 const Scheme kScheme_int8_dynamic{"int8_dynamic", "W8A8 linears per token, no calibration",
                                   make_dynamic};
 const Scheme kScheme_int8_weightonly{"int8_weightonly", "8-bit weights of linears",
