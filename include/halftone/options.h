@@ -87,7 +87,9 @@ struct SessionOptions {
   std::vector<std::string> disabled_passes;  // of the graph compiler, by name
   std::string cache_dir;                     // plan cache; empty = none
   Precision precision = Precision::kAuto;
-  Precision vae_precision = Precision::kAuto;  // kAuto = as `precision`; never kI8 or kF8
+  // kAuto = as `precision`, without quantization; kI8 quantizes the decoder's convolutions; never
+  // kF8.
+  Precision vae_precision = Precision::kAuto;
   QuantizationOptions quantization{};
   // A plan file of the denoiser, or a folder with plan files of the components; they must fit
   // exactly (kIncompatiblePlan). Empty = by fingerprint from the cache, built when missing.

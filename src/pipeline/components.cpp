@@ -141,10 +141,16 @@ std::vector<runtime::Executor*> Components::load(const std::vector<Entry*>& in_u
           options_.observer(component, call);
         };
       }
+      std::shared_ptr<runtime::ConstantCache> cache;
+      if (!entry->source.constants_file.empty()) {
+        cache = std::make_shared<runtime::ConstantCache>(
+            entry->source.constants_file, entry->source.constants_identity, options_.logger);
+      }
       entry->executor = std::make_unique<runtime::Executor>(
           entry->source.plan, entry->profile, device_, *entry->source.weights,
           runtime::ExecutorOptions{.arena = arena_,
                                    .constants = constants,
+                                   .constant_cache = std::move(cache),
                                    .profile = options_.profile,
                                    .record = options_.record,
                                    .observer = std::move(observer),

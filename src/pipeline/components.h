@@ -22,6 +22,9 @@ struct PlanSource {
   const WeightSource* weights = nullptr;  // must outlive the pipeline
   std::string origin;                     // "cache", "built" or "file"
   std::string file;                       // empty when only in memory
+  // Where its finished constants are kept between processes, and what they depend on besides the
+  // plan's expressions (runtime/constant_cache.h); empty = nowhere.
+  std::string constants_file{}, constants_identity{};
   double build_ms = 0;
 };
 struct WantedPlan {

@@ -400,6 +400,7 @@ struct Pipeline::Run {
     const auto values = latents.values<float>().subspan(index * one, one);
     decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
     decoder.run_step();
+    if (request.on_decode) request.on_decode(decoder);
     Tensor image = decoder.output("image");
     add_time("vae", 1, clock.ms());
     return image;

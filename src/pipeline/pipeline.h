@@ -63,6 +63,8 @@ struct Request {
   ProgressCallback progress;           // stages "load", "text", "encode", "denoise", "decode"
   // After each row of the schedule, to read the denoiser's outputs; index from 0.
   std::function<void(int row, const runtime::Executor& denoiser)> on_step;
+  // After each decoded image, to read the decoder's outputs.
+  std::function<void(const runtime::Executor& decoder)> on_decode;
 };
 
 struct StageTime {

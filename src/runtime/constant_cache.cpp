@@ -40,7 +40,7 @@ struct ConstantCache::Row {
   uint32_t crc = 0;
   uint32_t reserved = 0;
 };
-ConstantCache::ConstantCache(std::filesystem::path file, std::string identity, Logger logger)
+ConstantCache::ConstantCache(std::filesystem::path file, std::string_view identity, Logger logger)
     : file_(std::move(file)), identity_(sha256(identity)), logger_(std::move(logger)) {
   std::error_code failed;
   if (std::filesystem::exists(file_, failed)) open();

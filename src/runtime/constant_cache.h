@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "halftone/log.h"
@@ -22,7 +23,7 @@ namespace halftone::runtime {
 // read-only disk costs a warning. Not thread-safe.
 class ConstantCache {
  public:
-  ConstantCache(std::filesystem::path file, std::string identity, Logger logger = {});
+  ConstantCache(std::filesystem::path file, std::string_view identity, Logger logger = {});
   ~ConstantCache();
   ConstantCache(const ConstantCache&) = delete;
   ConstantCache& operator=(const ConstantCache&) = delete;

@@ -107,7 +107,7 @@ std::shared_ptr<Buffer> ConstantLoader::dense(SlotId slot) {
   if (auto kept = cached(slot, key, profile_.slots[slot].type.num_bytes())) {
     return keep(key, std::move(kept));
   }
-  const std::shared_ptr<Buffer> buffer = evaluate(slot);
+  std::shared_ptr<Buffer> buffer = evaluate(slot);
   // A call with several results may have stored this one.
   if (const auto stored = store_.buffers_.find(key); stored != store_.buffers_.end()) return buffer;
   give_to_cache(slot, key, *buffer);

@@ -84,18 +84,21 @@ void merge(Tensor& into, const Tensor& from, Statistic statistic) {
   }
 }
 
+constexpr std::string_view kDenoiser = "unet";
+constexpr std::string_view kDecoder = "vae_decoder";
+
 // Statistics of the prompts of one batch: by step, by output.
 class BatchStatistics {
  public:
   BatchStatistics(const std::vector<TapOutput>& outputs, int num_steps)
       : outputs_(outputs), steps_(static_cast<size_t>(num_steps)) {}
 
-  void add(int step, const runtime::Executor& denoiser) {
+  void add(int step, const runtime::Executor& tapped) {
     auto& values = steps_[static_cast<size_t>(step)];
     for (const TapOutput& output : outputs_) {
       // Values of the prompt are the same at every step.
       if (output.rate == graph::Rate::kPrompt && step > 0) continue;
-      Tensor value = denoiser.output(output.name);
+      Tensor value = tapped.output(output.name);
       const auto [entry, is_new] = values.try_emplace(output.name);
       if (is_new) {
         entry->second = std::move(value);
@@ -124,10 +127,12 @@ std::string prompts_hash(const std::vector<std::string>& prompts) {
   return to_hex(hash.finish());
 }
 
+// Of one component, kDenoiser or kDecoder. The decoder's record has one step.
 class Calibrator {
  public:
-  Calibrator(backend::Device& device, const CalibrateOptions& options)
+  Calibrator(backend::Device& device, const CalibrateOptions& options, std::string_view component)
       : options_(options),
+        component_(component),
         session_(options.session),
         generate_(options.generate),
         device_(device),
@@ -149,9 +154,10 @@ class Calibrator {
     choose_file();
     insert_taps();
     open_record();
-    CalibrateReport report{.request = prepared_.resolved, .record = file_.string(), .hash = {}};
+    CalibrateReport report{
+        .request = prepared_.resolved, .record = file_.string(), .decoder_record = {}, .hash = {}};
     report.resumed_samples = record_.samples;
-    quant::Recorder recorder(record_, taps_, num_steps());
+    quant::Recorder recorder(record_, taps_, num_recorded());
     while (record_.samples < options_.calib_size) add_batch(recorder);
     report.hash = record_.hash();
     report.samples = record_.samples;
@@ -166,18 +172,22 @@ class Calibrator {
     PlanOptions plan;
     plan.precision = session_.precision;
     plan.vae_precision = session_.vae_precision;
+    if (plan.vae_precision == Precision::kI8) plan.vae_precision = Precision::kAuto;
     // A quantized precision asks for its record: the values are those of the full precision.
     if (plan.precision == Precision::kI8 || plan.precision == Precision::kF8) {
       plan.precision = Precision::kAuto;
     }
     plan.precision = resolve_precision(plan.precision, device_.info());
     plan.cache_dir = session_.cache_dir;
-    plan.taps = taps;
+    plan.taps = taps && component_ == kDenoiser;
+    plan.decoder_taps = taps && component_ == kDecoder;
     plan.logger = session_.logger;
     return plan;
   }
 
   [[nodiscard]] int num_steps() const { return static_cast<int>(prepared_.schedule.rows.size()); }
+  // Steps of the record.
+  [[nodiscard]] int num_recorded() const { return component_ == kDenoiser ? num_steps() : 1; }
 
   void choose_prompts() {
     prompts_ = options_.prompts;
@@ -198,7 +208,7 @@ class Calibrator {
     if (!generate_.negative_prompt) generate_.negative_prompt = kCalibrationNegativePrompt;
     if (!generate_.seed) generate_.seed = 0;
     generate_.batch_size = generate_.batch_count = 1;
-    generate_.output_type = OutputType::kLatent;
+    generate_.output_type = component_ == kDecoder ? OutputType::kImage : OutputType::kLatent;
     if (generate_.steps == 0) {
       const int own = prepare_request(model_, generate_).resolved.steps;
       generate_.steps = std::min(own, kDefaultSteps);
@@ -213,6 +223,7 @@ class Calibrator {
   void choose_file() {
     file_ = options_.record.empty() ? default_record(model_, session_.cache_dir)
                                     : fs::path(options_.record);
+    if (component_ == kDecoder) file_ = decoder_record(file_);
     if (file_.empty()) {
       throw Error(Errc::kInvalidArgument,
                   "calibrate: there is no cache to keep the record in; name a file (--ranges)");
@@ -222,8 +233,8 @@ class Calibrator {
 
   void insert_taps() {
     const ResolvedRequest& r = prepared_.resolved;
-    for (const auto& wanted : pipeline_.wanted(r.width, r.height, 1, r.cfg, false, false)) {
-      if (wanted.component != "unet") continue;
+    for (const auto& wanted : pipeline_.wanted(r.width, r.height, 1, r.cfg, true, false)) {
+      if (wanted.component != component_) continue;
       graph::Graph graph =
           PlanMaker(model_, device_, plan_options(false)).graph(wanted.component, wanted.shape);
       taps_ = quant::insert_taps(graph);
@@ -236,7 +247,7 @@ class Calibrator {
     const ResolvedRequest& r = prepared_.resolved;
     return {{"model", model_.checkpoint->content_hash()},
             {"loras", model_.lora_identity()},
-            {"precision", r.precision},
+            {"precision", component_ == kDecoder ? r.vae_precision : r.precision},
             {"prompts", prompts_hash(prompts_)},
             {"steps", fmt::format("{}", r.steps)},
             {"batch", fmt::format("{}", options_.batch_size)},
@@ -263,7 +274,7 @@ class Calibrator {
       return;
     }
     record_.key = key();
-    record_.num_steps = num_steps();
+    record_.num_steps = num_recorded();
   }
 
   void add_batch(quant::Recorder& recorder) {
@@ -271,7 +282,7 @@ class Calibrator {
     // Batches begin at multiples of their size, also when a record is extended.
     const int end =
         std::min(options_.calib_size, (first / options_.batch_size + 1) * options_.batch_size);
-    BatchStatistics statistics(outputs_, num_steps());
+    BatchStatistics statistics(outputs_, num_recorded());
     for (int i = first; i < end; ++i) draw(i, statistics);
     statistics.give_to(recorder);
     record_.samples = end;
@@ -284,9 +295,13 @@ class Calibrator {
     Tensor latents;
     const uint64_t seed = *generate_.seed + static_cast<uint64_t>(index);
     pipeline::Request request = batch_request(prepared, generate_, seed, 0, latents);
-    request.on_step = [&](int row, const runtime::Executor& denoiser) {
-      statistics.add(row, denoiser);
-    };
+    if (component_ == kDecoder) {
+      request.on_decode = [&](const runtime::Executor& decoder) { statistics.add(0, decoder); };
+    } else {
+      request.on_step = [&](int row, const runtime::Executor& denoiser) {
+        statistics.add(row, denoiser);
+      };
+    }
     request.progress = [&](const Progress& inner) { return show(index, inner); };
     static_cast<void>(pipeline_.generate(request));
     model_.checkpoint->check_unchanged();
@@ -303,6 +318,7 @@ class Calibrator {
   }
 
   const CalibrateOptions& options_;
+  std::string_view component_;
   const SessionOptions& session_;
   GenerateOptions generate_;
   backend::Device& device_;
@@ -327,39 +343,53 @@ std::vector<std::string> calibration_prompts(const Model& model) {
 }
 
 CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options) {
-  return Calibrator(device, options).run();
+  CalibrateReport report = Calibrator(device, options, kDenoiser).run();
+  if (options.session.vae_precision == Precision::kI8) {
+    report.decoder_record = Calibrator(device, options, kDecoder).run().record;
+  }
+  return report;
 }
 
 bool may_need_record(const SessionOptions& session) {
   const QuantizationOptions& quantization = session.quantization;
   const bool quantizes = session.precision == Precision::kI8 ||
                          session.precision == Precision::kF8 || !quantization.scheme.empty() ||
-                         !quantization.recipe.empty();
+                         !quantization.recipe.empty() || session.vae_precision == Precision::kI8;
   // The recipe of a model's folder, whose record is that of the model without LoRAs.
   const bool may_quantize = session.precision == Precision::kAuto && !session.model.loras.empty();
   return (quantizes || may_quantize) && quantization.ranges.empty() && session.plan.empty();
 }
 
+namespace {
+
+bool is_missing(const fs::path& record, int samples) {
+  std::error_code ignored;
+  return !fs::exists(record, ignored) ||
+         (samples > 0 && quant::load_record(record).samples < samples);
+}
+
+}  // namespace
+
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session) {
   if (!may_need_record(session)) return;
   const Model model = open_model(session.model, session.cache_dir, {});
-  const auto recipe = recipe_of(session.quantization, session.precision, model);
-  if (!recipe || !recipe->needs_record()) return;
   const fs::path file = default_record(model, session.cache_dir);
+  if (file.empty() || calibration_prompts(model).empty()) return;
   const int wanted = session.quantization.calib_size;
-  std::error_code ignored;
-  if (file.empty()) return;
-  if (fs::exists(file, ignored) && (wanted == 0 || quant::load_record(file).samples >= wanted)) {
-    return;
-  }
-  if (!fs::is_regular_file(model.checkpoint->path() / kPromptFile, ignored)) return;
-  log(session.logger, LogLevel::kInfo, "quant",
-      fmt::format("too small or no calibration record yet: calibrating into {}", file.string()));
   CalibrateOptions options;
   if (wanted > 0) options.calib_size = wanted;
   options.session = session;
   options.session.quantization = {};
-  static_cast<void>(calibrate(device, options));
+  const auto make = [&](std::string_view component, const fs::path& record) {
+    if (!is_missing(record, wanted)) return;
+    log(session.logger, LogLevel::kInfo, "quant",
+        fmt::format("too small or no calibration record yet: calibrating into {}",
+                    record.string()));
+    static_cast<void>(Calibrator(device, options, component).run());
+  };
+  const auto recipe = recipe_of(session.quantization, session.precision, model);
+  if (recipe && recipe->needs_record()) make(kDenoiser, file);
+  if (session.vae_precision == Precision::kI8) make(kDecoder, decoder_record(file));
 }
 
 }  // namespace halftone::workflow
@@ -369,6 +399,7 @@ namespace halftone {
 std::string to_json(const CalibrateReport& report) {
   Json json = workflow::header("calibrate");
   json.set("record", report.record).set("hash", report.hash);
+  if (!report.decoder_record.empty()) json.set("decoder_record", report.decoder_record);
   json.set("samples", report.samples).set("resumed_samples", report.resumed_samples);
   json.set("num_values", report.num_values).set("num_layers", report.num_layers);
   json.set("request", workflow::to_value(report.request)).set("total_ms", report.total_ms);

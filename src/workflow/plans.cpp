@@ -54,6 +54,18 @@ Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device)
   return native ? Precision::kBF16 : Precision::kF32;
 }
 
+Precision resolve_vae_precision(Precision wanted, Precision precision,
+                                const backend::DeviceInfo& device) {
+  if (wanted == Precision::kF8) {
+    throw Error(Errc::kInvalidArgument,
+                "--vae-precision: got fp8, wanted auto, fp32, bf16, fp16 or int8");
+  }
+  const bool chosen = wanted != Precision::kAuto && wanted != Precision::kI8;
+  if (chosen) return resolve_precision(wanted, device);
+  // SDXL's VAE has activations beyond f16's range.
+  return precision == Precision::kF16 ? Precision::kBF16 : precision;
+}
+
 PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOptions options)
     : model_(model),
       device_(device),
@@ -71,15 +83,14 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
     quantization_ = resolve_quantization(options_.quantization, options_.precision, model,
                                          options_.cache_dir, options_.logger);
   }
-  if (quantization_) content_hash_ = model.checkpoint->content_hash();
-  options_.precision = resolve_precision(options_.precision, device.info());
-  if (options_.vae_precision != Precision::kAuto) {
-    options_.vae_precision = resolve_precision(options_.vae_precision, device.info());
-  } else {
-    // SDXL's VAE has activations beyond f16's range.
-    const bool half = options_.precision == Precision::kF16;
-    options_.vae_precision = half ? Precision::kBF16 : options_.precision;
+  if (!options_.decoder_taps && options_.vae_precision == Precision::kI8) {
+    decoder_quantization_ = resolve_decoder_quantization(options_.quantization, model,
+                                                         options_.cache_dir, options_.logger);
   }
+  if (quantization_ || decoder_quantization_) content_hash_ = model.checkpoint->content_hash();
+  options_.precision = resolve_precision(options_.precision, device.info());
+  options_.vae_precision =
+      resolve_vae_precision(options_.vae_precision, options_.precision, device.info());
 }
 
 void PlanMaker::take_file() {
@@ -98,6 +109,17 @@ void PlanMaker::take_file() {
 
 Precision PlanMaker::precision_of(const std::string& component) const {
   return component.starts_with("vae_") ? options_.vae_precision : options_.precision;
+}
+
+const Quantization* PlanMaker::quantization_of(const std::string& component) const {
+  if (component == "unet") return quantization();
+  const bool quantized = component == "vae_decoder" && decoder_quantization_;
+  return quantized ? &*decoder_quantization_ : nullptr;
+}
+
+bool PlanMaker::has_taps(const std::string& component) const {
+  return (component == "unet" && options_.taps) ||
+         (component == "vae_decoder" && options_.decoder_taps);
 }
 
 std::string PlanMaker::lora_identity(const std::string& component) const {
@@ -120,14 +142,14 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
   const auto append = [&](const std::vector<std::pair<std::string, std::string>>& entries) {
     result.entries.insert(result.entries.end(), entries.begin(), entries.end());
   };
-  if (component == "unet" && quantization_) {
-    result.entries.emplace_back("recipe", quantization_->recipe.hash());
-    result.entries.emplace_back("calibration", quantization_->record_hash);
+  if (const Quantization* quantization = quantization_of(component)) {
+    result.entries.emplace_back("recipe", quantization->recipe.hash());
+    result.entries.emplace_back("calibration", quantization->record_hash);
     result.entries.emplace_back("weights", content_hash_);
-    result.entries.emplace_back("quantization", quantization_->name);
+    result.entries.emplace_back("quantization", quantization->name);
     result.entries.emplace_back("simulate", options_.quantization.simulate ? "true" : "false");
   }
-  if (component == "unet" && options_.taps) result.entries.emplace_back("taps", "1");
+  if (has_taps(component)) result.entries.emplace_back("taps", "1");
   append(runtime::library_entries(device_.info(), device_.kernels()));
   append(compile::compile_entries(compile_options()));
   return result;
@@ -136,15 +158,17 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
 std::string PlanMaker::readable_name(const std::string& component,
                                      const pipeline::ShapeKey& shape) const {
   std::string name = fmt::format("{}-{}", component, to_string(precision_of(component)));
-  if (component == "unet" && quantization_) name += "-" + quantization_->name;
-  if (component == "unet" && options_.taps) name += "-taps";
+  if (const Quantization* quantization = quantization_of(component))
+    name += "-" + quantization->name;
+  if (has_taps(component)) name += "-taps";
   for (const auto& [key, value] : shape) name += fmt::format("-{}{}", key.substr(0, 1), value);
   return name;
 }
 
 std::string PlanMaker::precision_name(const std::string& component) const {
   std::string name(to_string(precision_of(component)));
-  if (component == "unet" && quantization_) name += "+" + quantization_->name;
+  if (const Quantization* quantization = quantization_of(component))
+    name += "+" + quantization->name;
   return name;
 }
 
@@ -164,12 +188,11 @@ graph::Graph PlanMaker::graph(const std::string& component, const pipeline::Shap
   graph::Graph graph = models::build(component, models::class_name_of(config.value()), config,
                                      build_shape(shape), options, options_.logger);
   compile::run_early_passes(graph, compile_options());
-  if (component != "unet") return graph;
-  if (options_.taps) static_cast<void>(quant::insert_taps(graph));
-  if (quantization_) {
+  if (has_taps(component)) static_cast<void>(quant::insert_taps(graph));
+  if (const Quantization* quantization = quantization_of(component)) {
     const graph::Graph before = graph;
     const auto applied =
-        quant::apply(graph, quantization_->recipe, quantization_->record.get(), model_.weights());
+        quant::apply(graph, quantization->recipe, quantization->record.get(), model_.weights());
     log_layers(applied, options_.logger);
     if (rows != nullptr) *rows = layer_rows(before, applied);
   }
@@ -215,11 +238,26 @@ pipeline::PlanSource PlanMaker::get(const std::string& component,
   runtime::PlanCache cache(folder_, options_.logger);
   auto found = cache.get(fingerprint(component, shape), readable_name(component, shape),
                          [&] { return build(component, shape); });
-  return {.plan = std::move(found.plan),
-          .weights = &model_.weights(),
-          .origin = found.from_cache ? "cache" : "built",
-          .file = found.file.string(),
-          .build_ms = found.from_cache ? 0 : clock.ms()};
+  pipeline::PlanSource source{.plan = std::move(found.plan),
+                              .weights = &model_.weights(),
+                              .origin = found.from_cache ? "cache" : "built",
+                              .file = found.file.string(),
+                              .build_ms = found.from_cache ? 0 : clock.ms()};
+  if (quantization_of(component) != nullptr && !options_.cache_dir.empty()) {
+    keep_constants(component, source);
+  }
+  return source;
+}
+
+// All sizes share their weights, so the shape does not belong to what they depend on.
+void PlanMaker::keep_constants(const std::string& component, pipeline::PlanSource& source) const {
+  runtime::Fingerprint identity = source.plan->fingerprint;
+  std::erase_if(identity.entries, [](const auto& entry) { return entry.first == "shape"; });
+  source.constants_identity = identity.hash();
+  source.constants_file =
+      (options_.cache_dir / "weights" /
+       fmt::format("{}-{}.constants", component, source.constants_identity.substr(0, 16)))
+          .string();
 }
 
 PlanChoice PlanMaker::choice(const std::string& component, const pipeline::ShapeKey& shape) const {

@@ -28,8 +28,9 @@ struct PlanOptions {
   // A plan file of the unet that must be taken, or a folder that serves as the cache. Empty = none.
   std::string plan{};
   QuantizationOptions quantization{};
-  // The unet's plan has calibration taps (quant/taps.h); nothing is quantized.
+  // The unet's (the VAE decoder's) plan has calibration taps (quant/taps.h); nothing is quantized.
   bool taps = false;
+  bool decoder_taps = false;
   std::vector<std::string> disabled_passes{};
   Logger logger{};
 };
@@ -51,16 +52,20 @@ class PlanMaker {
   [[nodiscard]] PlanChoice choice(const std::string& component,
                                   const pipeline::ShapeKey& shape) const;
 
-  // What a component computes in; never kAuto, kI8 or kF8.
+  // What a component computes in around its quantized layers; never kAuto, kI8 or kF8.
   [[nodiscard]] Precision precision_of(const std::string& component) const;
   // The unet's; null when it is not quantized.
   [[nodiscard]] const Quantization* quantization() const {
     return quantization_ ? &*quantization_ : nullptr;
   }
+  // Of any component.
+  [[nodiscard]] const Quantization* quantization_of(const std::string& component) const;
   // "bf16", or "bf16+int8.l2.5.s20.c32.p1.0.a0.8".
   [[nodiscard]] std::string precision_name(const std::string& component) const;
-  // The unet's graph as it is compiled, before passes. `rows`: what the recipe did to each layer,
-  // unchanged when there is none.
+  // Whether a component's plan has calibration taps.
+  [[nodiscard]] bool has_taps(const std::string& component) const;
+  // A component's graph as it is compiled, before passes. `rows`: what the recipe did to each
+  // layer, unchanged when there is none.
   [[nodiscard]] graph::Graph graph(const std::string& component, const pipeline::ShapeKey& shape,
                                    std::vector<QuantizedLayer>* rows = nullptr) const;
 
@@ -69,6 +74,8 @@ class PlanMaker {
                                     const pipeline::ShapeKey& shape) const;
   // Reads and checks options_.plan, and takes over what it computes in.
   void take_file();
+  // Names the file that keeps a quantized component's finished weights between starts.
+  void keep_constants(const std::string& component, pipeline::PlanSource& source) const;
   [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
   [[nodiscard]] compile::CompileOptions compile_options() const;
   // Of the LoRAs that change a component; empty when none does.
@@ -82,7 +89,7 @@ class PlanMaker {
   std::filesystem::path folder_;                    // of plans; empty = no cache
   std::shared_ptr<const runtime::Plan> file_plan_;  // with options_.plan
   std::string structure_hash_;
-  std::optional<Quantization> quantization_;
+  std::optional<Quantization> quantization_, decoder_quantization_;
   std::string content_hash_;  // with quantization: smoothing factors come from the weights
 };
 
@@ -92,5 +99,8 @@ class PlanMaker {
 // On a GPU f16; on a CPU bf16 where it is multiplied natively, else f32. Other values are returned
 // unchanged.
 [[nodiscard]] Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device);
+// `precision` is the denoiser's, resolved. kI8 resolves to what is computed around its integers.
+[[nodiscard]] Precision resolve_vae_precision(Precision wanted, Precision precision,
+                                              const backend::DeviceInfo& device);
 
 }  // namespace halftone::workflow

@@ -7,7 +7,7 @@
 #include "halftone/error.h"
 
 #include "base/hash.h"
-#include "quant/schemes/scheme.h"
+#include "quant/schemes/vae.h"
 
 namespace halftone::workflow {
 namespace {
@@ -71,6 +71,21 @@ void check_record(const quant::CalibrationRecord& record, const Model& model,
                           path.string(), named(loras), named(wanted)));
 }
 
+// The record that a recipe with static scales wants; `command` makes it.
+void read_record(const fs::path& path, std::string_view command, const Model& model,
+                 Quantization& result) {
+  if (path.empty() || !is_file(path)) {
+    throw Error(Errc::kNotFound,
+                fmt::format("calibration record {}: is missing, and the recipe '{}' has static "
+                            "scales; run '{}' (or name one with --ranges)",
+                            path.string(), result.recipe.scheme, command));
+  }
+  auto record = std::make_shared<quant::CalibrationRecord>(quant::load_record(path));
+  check_record(*record, model, path);
+  result.record_hash = record->hash();
+  result.record = std::move(record);
+}
+
 }  // namespace
 
 std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options, Precision precision,
@@ -115,21 +130,33 @@ std::optional<Quantization> resolve_quantization(const QuantizationOptions& opti
   if (result.recipe.needs_record()) {
     const fs::path path =
         options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
-    if (path.empty() || !is_file(path)) {
-      throw Error(Errc::kNotFound,
-                  fmt::format("calibration record {}: is missing, and the recipe '{}' has static "
-                              "scales; run 'halftone calibrate -m MODEL' (or name one with "
-                              "--ranges)",
-                              path.string(), result.recipe.scheme));
-    }
-    auto record = std::make_shared<quant::CalibrationRecord>(quant::load_record(path));
-    check_record(*record, model, path);
-    result.record_hash = record->hash();
-    result.record = std::move(record);
+    read_record(path, "halftone calibrate -m MODEL", model, result);
   }
   result.name = quant::readable_name(result.recipe, result.record.get());
   log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));
   return result;
+}
+
+Quantization resolve_decoder_quantization(const QuantizationOptions& options, const Model& model,
+                                          const fs::path& cache_dir, const Logger& logger) {
+  Quantization result;
+  result.recipe = quant::make_vae_recipe(scheme_options(options, {}));
+  result.origin = "scheme " + result.recipe.scheme;
+  const fs::path path =
+      options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
+  read_record(decoder_record(path), "halftone calibrate -m MODEL --vae-precision int8", model,
+              result);
+  result.name = quant::readable_name(result.recipe, result.record.get());
+  log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));
+  return result;
+}
+
+fs::path decoder_record(const fs::path& record) {
+  if (record.empty()) return {};
+  fs::path name = record.stem();
+  name += ".vae";
+  name += record.extension();
+  return record.parent_path() / name;
 }
 
 void log_layers(const quant::Applied& applied, const Logger& logger) {

@@ -39,6 +39,16 @@ struct Quantization {
     const QuantizationOptions& options, Precision precision, const Model& model,
     const std::filesystem::path& cache_dir, const Logger& logger);
 
+// The same of the VAE decoder in int8, with `options`' policy, patterns and collect method. Its
+// record lies beside the denoiser's.
+[[nodiscard]] Quantization resolve_decoder_quantization(const QuantizationOptions& options,
+                                                        const Model& model,
+                                                        const std::filesystem::path& cache_dir,
+                                                        const Logger& logger);
+
+// The decoder's record that belongs to a denoiser's: "X.safetensors" -> "X.vae.safetensors".
+[[nodiscard]] std::filesystem::path decoder_record(const std::filesystem::path& record);
+
 // One debug line a layer.
 void log_layers(const quant::Applied& applied, const Logger& logger);
 

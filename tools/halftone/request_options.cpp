@@ -203,7 +203,8 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
          "holds, else bf16 where the CPU multiplies it natively, fp16 on a GPU")
       ->group(kGroup);
   app.add_option("--vae-precision", args.vae_precision,
-                 "auto (as --precision; bf16 with fp16), fp32, bf16 or fp16")
+                 "auto (as --precision; bf16 with fp16), fp32, bf16, fp16 or int8 (the decoder's "
+                 "convolutions)")
       ->group(kGroup);
   app.add_flag("--no-cuda-graph,--noCudaGraph", args.no_cuda_graph,
                "On a GPU: launch every kernel by itself instead of replaying a recorded graph")
