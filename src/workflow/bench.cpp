@@ -68,10 +68,11 @@ std::vector<DType> multiplied_types(const TrafficMap& traffic) {
   return types;
 }
 
-OpSums sum_ops(const pipeline::Components& components, const Peaks& peaks) {
-  const TrafficMap traffic = traffic_of(components);
+using Times = std::map<std::string, std::vector<runtime::CallTime>>;  // by component
+
+OpSums sum_ops(const Times& all_times, const TrafficMap& traffic, const Peaks& peaks) {
   OpSums sums;
-  for (const auto& [component, times] : components.times()) {
+  for (const auto& [component, times] : all_times) {
     for (const runtime::CallTime& time : times) {
       if (time.stage == graph::Rate::kLoad) continue;
       OpSum& sum = sums[{time.op, time.kernel}];
@@ -162,10 +163,7 @@ BenchReport Generator::bench(const BenchOptions& options) {
     const GenerateReport run = generate(options.generate, ignore);
     report.warmup_build_ms += run.build_ms + run.load_ms;
   }
-  if (options.profile) {
-    report.peaks = peaks_of(device_, multiplied_types(traffic_of(pipe.components())));
-  }
-  const OpSums before = sum_ops(pipe.components(), report.peaks);
+  const Times before = pipe.components().times();
   std::vector<double> totals;
   std::map<std::string, std::vector<double>> modules;
   for (int i = 0; i < options.iterations; ++i) {
@@ -184,8 +182,12 @@ BenchReport Generator::bench(const BenchOptions& options) {
     report.steps_per_second = report.last.modules[i].runs / (spread.median * 1e-3);
   }
   if (options.profile) {
-    report.ops =
-        per_iteration(before, sum_ops(pipe.components(), report.peaks), options.iterations);
+    const Times after = pipe.components().times();
+    const TrafficMap traffic = traffic_of(pipe.components());
+    // Last, as it takes memory of its own.
+    report.peaks = peaks_of(device_, multiplied_types(traffic));
+    report.ops = per_iteration(sum_ops(before, traffic, report.peaks),
+                               sum_ops(after, traffic, report.peaks), options.iterations);
   }
   return report;
 }
