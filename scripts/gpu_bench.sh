@@ -1,10 +1,29 @@
 #!/usr/bin/env bash
-# Tests and measures a CUDA build on a GPU machine that may have no network: conformance of every kernel, the embedded
-# model's picture against the CPU's, SDXL workloads on random full-size weights, and diffusers beside them.
-# Usage: scripts/gpu_bench.sh BUILD_FOLDER RESULTS_FOLDER [--no-peers]
+# Tests and measures a build on a machine that may have no network, in stages of at most nine minutes: conformance of
+# every kernel, compute-sanitizer, the embedded model's pictures against the CPU's, SDXL workloads on random full-size
+# weights in fp16, int8 and fp8, and diffusers beside them.
+# Usage: scripts/gpu_bench.sh [--device DEVICE] [--tiny] BUILD_FOLDER RESULTS_FOLDER [STAGE...]
+#        scripts/gpu_bench.sh --list
 # BUILD_FOLDER holds bin/halftone and bin/cuda_conformance_test (cmake --preset cuda), or the same two as .xz files,
-# with the shared libraries that the machine lacks beside them. Results: rows.jsonl, conformance.log, pictures.
+# with the shared libraries that the machine lacks beside them. --tiny draws small pictures with a small model: with
+# "--device cpu" it tries the script itself. Each stage writes rows.STAGE.jsonl and logs; without STAGE all run.
+# PYTHON (default python3) has numpy, PIL and, for the peers, torch and diffusers.
+# GPU_BENCH_SCRATCH (default /dev/shm) takes the random weights, 7 GB, and keeps them and the tuning for later stages.
 set -uo pipefail
+
+python=${PYTHON:-python3}
+stages=(conformance memcheck racecheck pictures fp16 int8 fp8 int8_static_ff2 subpixel turbo batched lowvram peers_eager
+  peers_graph peers_compile)
+device=cuda:0
+tiny=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --list) printf '%s\n' "${stages[@]}"; exit 0 ;;
+    --device) device=$2; shift 2 ;;
+    --tiny) tiny=1; shift ;;
+    *) break ;;
+  esac
+done
 if [ $# -lt 2 ]; then
   sed -n 's/^# //p' "$0" >&2
   exit 2
@@ -13,59 +32,183 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "$1" && pwd)
 mkdir -p "$2"
 results=$(cd "$2" && pwd)
-scratch=$(mktemp -d "${GPU_BENCH_SCRATCH:-/dev/shm}/halftone.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
+shift 2
+[ $# -gt 0 ] || set -- "${stages[@]}"
+scratch=${GPU_BENCH_SCRATCH:-/dev/shm}/halftone-bench${tiny:+-tiny}
+mkdir -p "$scratch"
+failed=0
 
 # Programs and libraries in one folder.
-cp "$build"/bin/* "$build"/*.so* "$scratch" 2>/dev/null
+cp "$build"/bin/halftone "$build"/bin/cuda_conformance_test "$build"/*.so* "$scratch" 2>/dev/null
 for file in "$build"/*.xz; do
   [ -e "$file" ] && xz -dc "$file" > "$scratch/$(basename "${file%.xz}")"
 done
-chmod +x "$scratch"/* 2>/dev/null
+chmod +x "$scratch"/halftone "$scratch"/cuda_conformance_test 2>/dev/null
 # cuDNN and cuBLASLt: PyTorch's, where python3 has them, else the system's.
-packages=$(python3 -c 'import nvidia.cudnn, os; print(os.path.dirname(list(nvidia.cudnn.__path__)[0]))' 2>/dev/null || true)
+packages=$("$python" -c 'import nvidia.cudnn, os; print(os.path.dirname(list(nvidia.cudnn.__path__)[0]))' 2>/dev/null || true)
 export LD_LIBRARY_PATH="$scratch:${packages:+$packages/cudnn/lib:$packages/cu13/lib:}/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}"
 halftone=$scratch/halftone
-failed=0
-: > "$results/rows.jsonl"
-nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu --format=csv | tee "$results/device.txt"
-
-# A process a test: an error on the device ends only that one.
-tests=$("$scratch/cuda_conformance_test" --gtest_list_tests | awk '/^ /{print "*" $1}')
-echo "$tests" | xargs -P 4 -I{} timeout 200 "$scratch/cuda_conformance_test" --gtest_filter={} \
-  > "$results/conformance.log" 2>&1 || failed=1
-echo "conformance: $(grep -c '^\[       OK' "$results/conformance.log") passed," \
-  "$(grep -c '^\[  FAILED  \].*ms)' "$results/conformance.log") failed," \
-  "$(grep -c '^\[  SKIPPED \].*ms)' "$results/conformance.log") skipped"
-
-# The embedded model: the GPU's picture against the CPU's in fp32.
-picture=(generate "a red heart" -m "$root/models/emoji-xl" --steps 20 --cfg-scale 5 -s 7)
-for precision in fp16 bf16; do
-  "$halftone" "${picture[@]}" --device cuda:0 --precision "$precision" -o "$results/heart_$precision.png" > /dev/null || failed=1
-done
-if "$halftone" "${picture[@]}" --device cpu --precision fp32 -o "$results/heart_cpu.png" > /dev/null; then
-  python3 "$root/bench/gpu_rows.py" psnr "$results"/heart_cpu.png "$results"/heart_fp16.png "$results"/heart_bf16.png ||
-    failed=1
+tests=$scratch/cuda_conformance_test
+if [ "$device" = cpu ]; then
+  printf 'name\ncpu\n' > "$results/device.txt"
+else
+  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu --format=csv | tee "$results/device.txt"
 fi
 
-# SDXL in its full size, random weights.
-"$halftone" models random --family sdxl --out "$scratch/sdxl" > /dev/null || exit 1
-bench() {
-  local name=$1
-  shift
-  local command=("$halftone" bench e2e "a red apple" -m "$scratch/sdxl" --device cuda:0 --precision fp16
-    --cache-dir "$scratch/cache" --json="$results/$name.json" "$@")
-  timeout 500 "${command[@]}" > "$results/$name.log" 2>&1 || { failed=1; tail -3 "$results/$name.log"; return; }
-  python3 "$root/bench/gpu_rows.py" rows "$results/$name.json" "$results/device.txt" "halftone bench e2e ${*}" \
-    | tee -a "$results/rows.jsonl"
+# --- what the stages share
+
+large=1024x1024 small=512x512 steps=30
+if [ -n "$tiny" ]; then
+  large=64x64 small=64x64 steps=2
+fi
+model() {
+  local folder=$scratch/sdxl
+  [ -e "$folder/model_index.json" ] ||
+    "$halftone" models random --family sdxl ${tiny:+--tiny} --out "$folder" > /dev/null || return 1
+  echo "$folder"
 }
-bench sdxl_1024 --size 1024x1024 --steps 30 --cfg-scale 5 --warmup 2 --iterations 10 --no-profile
-bench sdxl_1024_b8 --size 1024x1024 --steps 4 --cfg-scale 5 --batch-size 8 --warmup 1 --iterations 3 --no-profile
-bench turbo_512 --size 512x512 --steps 1 --cfg-scale 1 --warmup 3 --iterations 20 --no-profile
-bench sdxl_1024_profile --size 1024x1024 --steps 4 --cfg-scale 5 --warmup 1 --iterations 3
 
-if [ "${3:-}" != --no-peers ]; then
-  python3 "$root/bench/peers/torch_cuda.py" sdxl:2:graph turbo:1:graph vae:1:graph clip:2:graph |
-    tee -a "$results/rows.jsonl"
-fi
+# A short record of the random model, which has no prompts of its own: speed does not depend on its values.
+calibrated() {
+  local folder
+  folder=$(model) || return 1
+  [ -e "$scratch/calibrated" ] && return
+  printf 'a red apple\na blue cup\n' > "$scratch/prompts.txt"
+  timeout 300 "$halftone" calibrate -m "$folder" --device "$device" --cache-dir "$scratch/cache" --prompt-file \
+    "$scratch/prompts.txt" --size $small --n-steps 2 --calib-size 2 > "$results/calibrate.log" 2>&1 ||
+    { tail -3 "$results/calibrate.log"; return 1; }
+  touch "$scratch/calibrated"
+}
+
+# bench ROWS_FILE NAME PRECISION_LABEL OPTIONS...: one run of the program, its rows appended.
+bench() {
+  local rows=$1 name=$2 label=$3
+  shift 3
+  local folder
+  folder=$(model) || { failed=1; return; }
+  case $label in int8 | fp8) calibrated || { failed=1; return; } ;; esac
+  timeout 520 "$halftone" bench e2e "a red apple" -m "$folder" --device "$device" --cache-dir "$scratch/cache" \
+    --json="$results/$name.json" "$@" > "$results/$name.log" 2>&1 ||
+    { failed=1; tail -3 "$results/$name.log"; return; }
+  "$python" "$root/bench/gpu_rows.py" rows "$results/$name.json" "$results/device.txt" "halftone bench e2e $*" "$label" |
+    tee -a "$rows"
+}
+
+# The workloads of one precision: whole image with guidance and a negative prompt, batch 16 in the denoiser, a profile.
+half=fp16
+[ "$device" = cpu ] && half=fp32
+workloads() {
+  local rows=$1 label=$2
+  shift 2
+  bench "$rows" "sdxl_$label" "$label" --size $large --steps $steps --cfg-scale 5 -n blurry --warmup 2 --iterations 7 \
+    --no-profile "$@"
+  bench "$rows" "sdxl_b16_$label" "$label" --size $large --steps 4 --cfg-scale 5 --batch-size 8 --warmup 1 \
+    --iterations 3 --no-profile "$@"
+  bench "$rows" "sdxl_profile_$label" "$label" --size $large --steps 4 --cfg-scale 5 --warmup 1 --iterations 2 "$@"
+}
+
+# Each test of the list under a tool; a process a test, so that an error on the device ends only that one.
+each_test() {
+  local log=$1
+  shift
+  "$tests" --gtest_list_tests | awk '/^ /{print "*" $1}' |
+    xargs -P 4 -I{} timeout 240 "$@" "$tests" --gtest_filter={} > "$log" 2>&1 || failed=1
+  echo "$log: $(grep -c '^\[       OK' "$log") passed, $(grep -c '^\[  FAILED  \].*ms)' "$log") failed," \
+    "$(grep -c '^\[  SKIPPED \].*ms)' "$log") skipped, $(grep -c '^========= .*[Ee]rror' "$log") tool errors"
+}
+
+# Level 3 with one static scale for what FF2 reads, so that the GEGLU epilogue writes its codes.
+static_ff2_recipe() {
+  local folder
+  folder=$(model) || return 1
+  calibrated || return 1
+  "$halftone" quantize -m "$folder" --device "$device" --cache-dir "$scratch/cache" --precision int8 --quant-level 3 \
+    -o "$scratch/level3.json" > "$results/quantize.log" 2>&1 || return 1
+  "$python" "$root/bench/gpu_rows.py" static_ff2 "$scratch/level3.json" "$scratch/level3_static_ff2.json"
+}
+
+peers() {
+  local rows=$1 mode=$2
+  if [ "$device" = cpu ]; then
+    echo "peers run on a GPU only"
+    return
+  fi
+  timeout 540 "$python" "$root/bench/peers/torch_cuda.py" sdxl:2:"$mode" sdxl:16:"$mode" turbo:1:"$mode" vae:1:"$mode" \
+    clip:2:"$mode" | tee -a "$rows" || failed=1
+}
+
+# The embedded model's picture in each precision: this device's against the CPU's in the same precision.
+pictures() {
+  local rows=$1 precision reference
+  local picture=(generate "a red heart" -m "$root/models/emoji-xl" --steps 20 --cfg-scale 5 -s 7 --cache-dir "$scratch/cache")
+  [ -n "$tiny" ] && picture=(generate "a red heart" -m "$(model)" --size 64x64 --steps 2 -s 7 --cache-dir "$scratch/cache")
+  if [ -n "$tiny" ]; then
+    calibrated || { failed=1; return; }
+  fi
+  for precision in $half int8 fp8; do
+    reference=$precision
+    [ "$precision" = fp16 ] && reference=fp32
+    "$halftone" "${picture[@]}" --device cpu --precision "$reference" -o "$results/heart_cpu_$reference.png" > /dev/null 2>&1 &&
+      "$halftone" "${picture[@]}" --device "$device" --precision "$precision" -o "$results/heart_$precision.png" > /dev/null 2>&1 &&
+      "$python" "$root/bench/gpu_rows.py" psnr "$results/heart_cpu_$reference.png" "$results/heart_$precision.png" |
+      tee -a "$rows" || failed=1
+  done
+}
+
+# --- stages
+
+stage() {
+  local rows=$results/rows.$1.jsonl
+  : > "$rows"
+  case $1 in
+    conformance) each_test "$results/conformance.log" ;;
+    memcheck | racecheck) each_test "$results/$1.log" compute-sanitizer --tool "$1" --error-exitcode 9 ;;
+    pictures) pictures "$rows" ;;
+    fp16) workloads "$rows" $half --precision $half ;;
+    int8) workloads "$rows" int8 --precision int8 ;;
+    fp8) workloads "$rows" fp8 --precision fp8 ;;
+    int8_static_ff2)
+      if static_ff2_recipe; then
+        workloads "$rows" int8 --recipe "$scratch/level3_static_ff2.json"
+      else
+        failed=1
+      fi
+      ;;
+    # What the sub-pixel form gains: the same runs without it.
+    subpixel)
+      for precision in $half int8; do
+        bench "$rows" "subpixel_off_$precision" "$precision" --size $large --steps 8 --cfg-scale 5 --warmup 2 --iterations 5 \
+          --no-profile --precision "$precision" --disable-pass subpixel_upsample
+        bench "$rows" "subpixel_on_$precision" "$precision" --size $large --steps 8 --cfg-scale 5 --warmup 2 --iterations 5 \
+          --no-profile --precision "$precision"
+      done
+      ;;
+    turbo)
+      for precision in $half int8 fp8; do
+        bench "$rows" "turbo_$precision" "$precision" --size $small --steps 1 --cfg-scale 1 --warmup 3 --iterations 20 \
+          --no-profile --precision "$precision"
+      done
+      ;;
+    batched)
+      for precision in $half int8 fp8; do
+        bench "$rows" "batched_$precision" "$precision" --size $large --steps 20 --cfg-scale 5 --batch-size 8 --batch-count 4 \
+          --warmup 1 --iterations 2 --no-profile --precision "$precision"
+      done
+      ;;
+    lowvram)
+      bench "$rows" lowvram "$half" --size $large --steps 4 --cfg-scale 5 --warmup 1 --iterations 2 --no-profile \
+        --precision $half --low-vram
+      ;;
+    peers_*) peers "$rows" "${1#peers_}" ;;
+    *)
+      echo "unknown stage '$1'; there are: ${stages[*]}" >&2
+      exit 2
+      ;;
+  esac
+}
+for name in "$@"; do
+  begin=$SECONDS
+  stage "$name"
+  echo "$name: $((SECONDS - begin)) s"
+done
 exit $failed
