@@ -102,6 +102,38 @@ TEST(FoldQuantize, WhatNoKernelTakesStaysASimulation) {
   EXPECT_EQ(evaluated(apart), evaluated(graph::parse(kGraph)));
 }
 
+// Enlarging commutes with rounding: codes are enlarged, and the norm before makes them.
+TEST(FoldQuantize, CodesAreEnlargedInsteadOfValues) {
+  constexpr std::string_view kEnlarged = R"(input %0 "x" f32[1,2,2,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "norm" group_norm{groups=2 eps=1e-05 activation=silu} x=%0 gamma=%1 beta=%2 -> %3 f32[1,2,2,8] step
+node "up" upsample{out_h=4 out_w=4} x=%3 -> %4 f32[1,4,4,8] step
+literal %5 "s" f32[1] cdcc4c3d
+node "q" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%4 x_scale=%5 -> %6 i8[1,4,4,8] step
+node "dq" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%6 x_scale=%5 -> %7 f32[1,4,4,8] step
+output "y" %7
+)";
+  const auto values = [](const Graph& graph) {
+    std::map<std::string, Tensor> inputs;
+    Tensor x({DType::kF32, {1, 2, 2, 8}});
+    int i = 0;
+    for (float& v : x.values<float>()) v = static_cast<float>(std::cos(1.3 * i++));
+    inputs.emplace("x", std::move(x));
+    const auto outputs = reference::evaluate(graph, inputs, Waves());
+    const auto y = outputs.at("y").values<float>();
+    return std::vector<float>(y.begin(), y.end());
+  };
+  Graph graph = graph::parse(kEnlarged);
+  run_passes(graph, {});
+  EXPECT_EQ(count(graph, "quantize"), 0U) << print(graph);
+  for (const graph::Node& node : graph.nodes()) {
+    if (name_of(node.attrs) != "upsample") continue;
+    EXPECT_EQ(graph.type(node.outputs[0]).dtype, DType::kI8) << print(graph);
+  }
+  EXPECT_EQ(values(graph), values(graph::parse(kEnlarged)));
+}
+
 TEST(FoldQuantize, CanBeSwitchedOff) {
   Graph graph = graph::parse(kGraph);
   CompileOptions options;
