@@ -44,7 +44,7 @@ class QuantizationInputs : public ::testing::Test {
 };
 
 TEST_F(QuantizationInputs, ExitWith3AndWriteNothing) {
-  const std::string recipe = file("r.json", R"({"halftone_recipe":1,"scheme":"x","ruels":[]})");
+  const std::string recipe = file("r.json", R"({"halftone_recipe":1,"scheme":"x","rule":[]})");
   expect_refused({"--recipe", recipe}, "did you mean 'rules'?");
   expect_refused({"--recipe", file("cut.json", R"({"halftone_recipe":1,)")},
                  "cut.json: invalid JSON");
