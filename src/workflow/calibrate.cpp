@@ -9,6 +9,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "pipeline/clock.h"
 #include "quant/observer.h"
@@ -228,7 +229,7 @@ class Calibrator {
       throw Error(Errc::kInvalidArgument,
                   "calibrate: there is no cache to keep the record in; name a file (--ranges)");
     }
-    if (file_.has_parent_path()) fs::create_directories(file_.parent_path());
+    make_folders(file_.parent_path());
   }
 
   void insert_taps() {

@@ -8,6 +8,7 @@
 
 #include "halftone/error.h"
 
+#include "base/folder.h"
 #include "io/safetensors.h"
 #include "pipeline/clock.h"
 #include "runtime/plan_file.h"
@@ -314,7 +315,7 @@ BuildReport Generator::build(const BuildOptions& options) {
     if (options.save.empty()) continue;
     fs::path file = options.save;
     if (total > 1 || fs::is_directory(file)) {
-      fs::create_directories(file);
+      make_folders(file);
       file /= item.component + ".plan";
     }
     runtime::save_plan(*source.plan, file);

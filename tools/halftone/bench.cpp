@@ -7,6 +7,7 @@
 #include "halftone/kernels.h"
 #include "halftone/session.h"
 
+#include "dry_run.h"
 #include "request_options.h"
 #include "summary.h"
 #include "verbs.h"
@@ -19,7 +20,7 @@ struct BenchArgs {
   ModelArgs model;
   RequestArgs request;
   int warmup = 1, iterations = 3;
-  bool no_profile = false, kernels = false;
+  bool no_profile = false, dry_run = false, kernels = false;
   std::string network, filter, compare;
   std::vector<std::string> dtypes;
 };
@@ -92,6 +93,10 @@ bool bench(const CLI::App& app, BenchArgs& a) {
   options.generate.prompt = prompts.empty() ? "a red apple" : prompts.front();
   if (!options.generate.seed) options.generate.seed = 0;
   const SessionOptions wanted = session_options(a.model, a.common);
+  if (a.dry_run) {
+    print_dry_run(wanted, options.generate);
+    return true;
+  }
   calibrate_if_missing(wanted);
   Session session(wanted);
   const BenchReport report = session.bench(options);
@@ -135,6 +140,7 @@ int run_bench(Args args) {
   app.add_option("--compare", a.compare,
                  "Then the same in this precision (int8, fp8), and the speed-up of each module");
   app.add_flag("--no-profile", a.no_profile, "Without the time per operator class");
+  app.add_flag("--dry-run", a.dry_run, "Print the resolved request and plans as JSON and stop");
   add_common(app, a.common);
   bool is_right = true;
   const int exit = run_verb({"bench", app, args, request_spelling()}, a.common,

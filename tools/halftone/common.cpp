@@ -77,7 +77,9 @@ std::string environment(const char* name) {
 void add_common(CLI::App& app, CommonOptions& common) {
   app.set_help_flag("--help,-h", "Show this help");
   constexpr const char* kGroup = "Common";
-  app.add_option("--device", common.device, "auto (a GPU that can be used, else the CPU), cpu, cuda or cuda:N")->group(kGroup);
+  app.add_option("--device", common.device,
+                 "auto (a GPU that can be used, else the CPU), cpu, cuda or cuda:N")
+      ->group(kGroup);
   app.add_option("--threads,-t", common.threads, "Threads; 0 = all cores of this process")
       ->check(CLI::Range(0, 4096))
       ->group(kGroup);

@@ -1,11 +1,14 @@
 // halftone generate: prompts to images.
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
 #include "halftone/calibrate.h"
 #include "halftone/session.h"
 
+#include "dry_run.h"
+#include "foreign.h"
 #include "outputs.h"
 #include "request_options.h"
 #include "summary.h"
@@ -19,8 +22,8 @@ struct GenerateArgs {
   ModelArgs model;
   RequestArgs request;
   OutputArgs output;
-  std::string format = "png", save_report, mode;
-  bool no_metadata = false, dry_run = false;
+  std::string format = "png", save_report, mode, compiler_config;
+  bool no_metadata = false, dry_run = false, many_resolutions = false;
   int warmup_runs = 0;
 };
 
@@ -44,6 +47,11 @@ void add_options(CLI::App& app, GenerateArgs& a) {
       ->group("Output");
   app.add_flag("--dry-run", a.dry_run, "Print the resolved request and plans as JSON and stop")
       ->group("Output");
+  app.add_flag("--run-multiple-resolutions", a.many_resolutions,
+               "Then draw OneDiff's sixteen sizes and print how long each took; no files")
+      ->group("Output");
+  app.add_option("--compiler-config", a.compiler_config, "OneDiff's {\"mode\": \"WORD:WORD\"}")
+      ->group("Output");
   app.add_option("--mode,-M", a.mode, "sd.cpp's mode; only img_gen")->group("Output");
   add_common(app, a.common);
 }
@@ -54,9 +62,12 @@ void check_foreign(const GenerateArgs& a) {
         fmt::format("not supported: --format {}: this version writes png only", a.format));
   }
   if (a.mode.empty() || a.mode == "img_gen" || a.mode == "txt2img" || a.mode == "img2img") return;
-  if (a.mode == "convert") throw UsageError("not supported: -M convert: quantize is not built yet");
-  if (a.mode == "metadata")
+  if (a.mode == "convert") {
+    throw UsageError("not supported: -M convert: use 'halftone quantize' (and --precision int8)");
+  }
+  if (a.mode == "metadata") {
     throw UsageError("not supported: -M metadata: use 'halftone inspect FILE'");
+  }
   throw UsageError(fmt::format("not supported: -M {}: Halftone makes images only", a.mode));
 }
 
@@ -66,6 +77,23 @@ void refuse_tags(const std::string& prompt) {
   if (prompt.find("<lora:") == std::string::npos) return;
   throw UsageError(
       "not supported: <lora:...> in the prompt: take the tag out and give --lora PATH:WEIGHT");
+}
+
+// OneDiff's list for SDXL. A size that was not drawn before builds its plans, which are cached.
+void run_many_resolutions(Session& session, GenerateOptions options) {
+  constexpr std::array kSizes = {960, 720, 896, 768};
+  options.batch_count = 1;
+  options.dump_latents.clear();
+  options.output_type = OutputType::kImage;
+  for (const int height : kSizes) {
+    for (const int width : kSizes) {
+      options.height = height;
+      options.width = width;
+      const GenerateReport report = session.generate(options, [](Image&&) {});
+      fmt::print(stderr, "Resolution {}x{}: {:.2f} s, of that {:.2f} s for plans and weights\n",
+                 height, width, report.total_ms / 1000, (report.build_ms + report.load_ms) / 1000);
+    }
+  }
 }
 
 // Writes the pictures of all prompts as they come.
@@ -124,13 +152,14 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
   if (!a.dry_run) names.check();
 
   const SessionOptions wanted = session_options(a.model, a.common);
-  if (!a.dry_run) calibrate_if_missing(wanted);
-  Session session(wanted);
+  if (!a.compiler_config.empty()) check_compiler_config(a.compiler_config, wanted.logger);
   if (a.dry_run) {
     options.prompt = prompts.front();
-    fmt::print("{}\n", to_json(session.dry_run(options)));
+    print_dry_run(wanted, options);
     return true;
   }
+  calibrate_if_missing(wanted);
+  Session session(wanted);
   for (int i = 0; i < a.warmup_runs; ++i) {
     options.prompt = prompts.front();
     GenerateOptions warmup = options;
@@ -144,6 +173,10 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
     options.prompt = prompt;
     runner.run(options);
     if (options.seed) *options.seed += static_cast<uint64_t>(per_prompt);
+  }
+  if (a.many_resolutions) {
+    options.prompt = prompts.front();
+    run_many_resolutions(session, options);
   }
   return runner.is_right();
 }

@@ -14,7 +14,7 @@
 namespace halftone::cli {
 
 struct ModelArgs {
-  std::string model, version, variant, precision = "auto", vae_precision = "auto", plan;
+  std::string model, version, variant, precision = "auto", vae_precision = "auto", plan, engine_dir;
   std::string unet, vae, text_encoder, text_encoder_2, model_config;  // folders
   bool no_cuda_graph = false, low_vram = false, reference_check = false;
   double memory_limit = 0;  // MiB
