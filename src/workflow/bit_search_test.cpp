@@ -106,7 +106,7 @@ TEST(SensitivityJson, ReadsBackAndRefuses) {
   EXPECT_EQ(key, "key");
   for (const char* bad :
        {"", "{}", R"({"schema":"x","key":"","formats":[],"layers":[]})",
-        R"({"schema":"halftone.sensitivity/v1","key":"","formats":["a"],"layers":[{"name":"n",
+        R"({"schema":"halftone.sensitivity/v2","key":"","formats":["a"],"layers":[{"name":"n",
             "op":"linear","num_weights":1,"num_inputs":1,"num_outputs":1,"effects":[]}]})"}) {
     EXPECT_THROW((void)parse_sensitivity(bad, "s.json", nullptr), Error) << bad;
   }

@@ -35,7 +35,7 @@ using graph::Role;
 using graph::ValueId;
 
 constexpr const char* kOutput = "state";
-constexpr std::string_view kSchema = "halftone.sensitivity/v1";
+constexpr std::string_view kSchema = "halftone.sensitivity/v2";
 
 ValueId operand(const Node& node, Role role) {
   for (const graph::Operand& input : node.inputs) {
