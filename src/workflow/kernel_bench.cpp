@@ -162,7 +162,7 @@ void check_network(const std::string& name) {
 }
 
 double measured_bandwidth(backend::Device& device) {
-  constexpr size_t kBytes = size_t{128} << 20;
+  constexpr size_t kBytes = size_t{64} << 20;
   const auto from = device.allocate(kBytes);
   const auto to = device.allocate(kBytes);
   const std::vector<std::byte> bytes(kBytes, std::byte{1});
@@ -197,8 +197,8 @@ Peaks peaks_of(backend::Device& device, std::span<const DType> dtypes) {
   constexpr KernelShape kLarge{.kind = KernelShape::Kind::kLinear,
                                .network = {},
                                .calls = 1,
-                               .rows = 1024,
-                               .out = 2048,
+                               .rows = 512,
+                               .out = 1024,
                                .in = 2048};
   Peaks peaks{.source = "measured", .tflops = {}, .gbyte_per_second = measured_bandwidth(device)};
   for (const DType dtype : dtypes) {

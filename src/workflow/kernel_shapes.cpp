@@ -111,7 +111,8 @@ std::string KernelShape::text() const {
 }
 
 graph::OpAttrs KernelShape::attrs(DType dtype) const {
-  const DType result = size_of(dtype) == 1 ? DType::kF16 : dtype;
+  // Of codes only: other results have the operands' type.
+  const DType result = size_of(dtype) == 1 ? DType::kF16 : DType::kF32;
   if (kind == Kind::kConv) {
     return graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1, .out = result};
   }
