@@ -51,13 +51,13 @@ device="$(sed -n 's/^Model name: *//p' "$results/lscpu.txt"), taskset -c $cores"
 grep -qw amx_int8 "$results/lscpu.txt" && device+=", AMX"
 printf '%s\n%s\n' "$("${halftone[@]}" --version | paste -sd' ')" "$device" | tee "$results/device.txt"
 
-# A process a test: an error ends only that one.
-tests=$("${with_libraries[@]}" "$scratch/bin/conformance_test" --gtest_list_tests | awk '/^ /{print "*" $1}')
-echo "$tests" | limited 120 xargs -P 2 -I{} timeout 60 "${with_libraries[@]}" "$scratch/bin/conformance_test" \
-  --gtest_filter={} > "$results/conformance.log" 2>&1 || failed=1
+# In shards, each a process: an error ends only its shard, and a test that is missing is counted as not run.
+tests=$("${with_libraries[@]}" "$scratch/bin/conformance_test" --gtest_list_tests | grep -c '^ ')
+seq 0 15 | limited 150 xargs -P 2 -I{} env GTEST_TOTAL_SHARDS=16 GTEST_SHARD_INDEX={} "${with_libraries[@]}" \
+  "$scratch/bin/conformance_test" > "$results/conformance.log" 2>&1 || failed=1
 note "conformance: $(grep -c '^\[       OK' "$results/conformance.log") passed," \
   "$(grep -c '^\[  FAILED  \].*ms)' "$results/conformance.log") failed," \
-  "$(grep -c '^\[  SKIPPED \].*ms)' "$results/conformance.log") skipped, of $(echo "$tests" | wc -l)"
+  "$(grep -c '^\[  SKIPPED \].*ms)' "$results/conformance.log") skipped, of $tests"
 
 kernels=(--threads 2 --repeats 5 --all --json "$results/kernels.jsonl")
 [ "$trial" = --trial ] && kernels+=(--filter "linear 1x")
@@ -91,7 +91,8 @@ bench() {
     tail -3 "$results/$name.log"
     return
   fi
-  python3 "$root/bench/gpu_rows.py" rows "$results/$name.json" "$results/device.txt" "halftone bench e2e $*" |
+  python3 "$root/bench/gpu_rows.py" rows "$results/$name.json" "$results/device.txt" "halftone bench e2e $*" \
+    "${name%%.*}" |
     tee -a "$results/rows.jsonl"
 }
 # Times, then where they go. The two precisions run in turn, so that a change of the clock meets both.

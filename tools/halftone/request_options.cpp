@@ -38,11 +38,11 @@ Precision parse_precision(const std::string& text, std::string_view flag) {
   if (text == "fp32" || text == "f32") return Precision::kF32;
   if (text == "bf16") return Precision::kBF16;
   if (text == "fp16" || text == "f16") return Precision::kF16;
-  if (text == "int8" && flag == "--precision") return Precision::kI8;
+  if (text == "int8") return Precision::kI8;
   if (text == "fp8" && flag == "--precision") return Precision::kF8;
   throw UsageError(
-      fmt::format("not supported: {} {}: this version has fp32, bf16 and fp16{} (and auto)", flag,
-                  text, flag == "--precision" ? ", int8 and fp8" : ""));
+      fmt::format("not supported: {} {}: this version has fp32, bf16, fp16{} int8 (and auto)", flag,
+                  text, flag == "--precision" ? ", fp8 and" : " and"));
 }
 
 std::vector<double> parse_list(std::string_view text, std::string_view flag) {
