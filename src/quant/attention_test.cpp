@@ -159,7 +159,9 @@ TEST(QuantizedAttention, DynamicSchemesNeedNoRecord) {
 
 // to_out's smoothing multiplies the rows of to_v, so v is larger than the record says.
 TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
-  const Quantized run = quantize(options("int8", 3, "fp8"));
+  SchemeOptions smoothed = options("int8", 3, "fp8");
+  smoothed.smooth = true;
+  const Quantized run = quantize(smoothed);
   ASSERT_EQ(run.layer("attn1.to_out.0")->smoothing, "in attn1.to_v");
   Graph tapped = run.graph;
   const graph::ValueId v = operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kX);

@@ -100,9 +100,7 @@ void expect_floats(const std::vector<float>& got, const std::vector<float>& want
 //   y = 0.01 / 127 * (50 * 127 - 128 * 32) = 0.01 / 127 * 2254 = 0.177480
 TEST(WorkedExample, Int8StaticConvolution) {
   const auto record = record_of("conv1", {1.27F, 1.27F}, -1.27F, 1.27F);
-  SchemeOptions options = scheme("int8", 1);
-  options.method = Collect::Method::kMinMean;
-  const auto y = run(kConv, make_recipe(options), &record, {1, 0.25F}, {0.5F, -2.54F});
+  const auto y = run(kConv, make_recipe(scheme("int8", 1)), &record, {1, 0.25F}, {0.5F, -2.54F});
   expect_floats(y, {0.01F / 127.0F * 2254.0F});
 }
 

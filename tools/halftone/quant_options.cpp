@@ -62,8 +62,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
   app.add_option("--include", a.include, "Pattern of layers that do not; repeatable")
       ->group(kGroup);
   app.add_option("--collect-method", a.method,
-                 "mse (int8's default), max (fp8's), min-mean, min-max, mean-max, global_min or "
-                 "hist:P")
+                 "min-mean (int8's default), max (fp8's), min-max, mean-max, global_min, hist:P or "
+                 "mse")
       ->group(kGroup);
   app.add_option("--percentile,--quantization-percentile", a.percentile,
                  "Share of the denoising steps whose maxima count (default 1.0)")

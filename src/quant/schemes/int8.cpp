@@ -31,7 +31,7 @@ Recipe make(const SchemeOptions& options) {
   recipe.scheme = "int8";
   recipe.level = options.level.value_or(kLevel);
   if (linear.smooth) recipe.alpha = linear.alpha;
-  recipe.collect = collect_of(options, follows ? Collect::Method::kMinMean : Collect::Method::kMse);
+  recipe.collect = collect_of(options, Collect::Method::kMinMean);
   add_levels(recipe, *recipe.level, linear, conv);
   add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
