@@ -218,6 +218,62 @@ TEST(Aliases, SpellingsOfOtherToolsMeanTheSame) {
   }
 }
 
+// Command lines of other tools' documents: only the program's name, the verb and the model's path
+// are changed.
+TEST(Aliases, CommandLinesOfOtherTools) {
+  const Scratch scratch;
+  fs::create_directory_symlink(golden("tiny-sdxl"), scratch.path("model"));
+  const auto request_of = [&](const Words& words) {
+    const Outcome got = scratch.run(words + Words{"--dry-run"});
+    EXPECT_EQ(got.exit_code, 0) << words[0] << ": " << got.err;
+    return got.exit_code == 0 ? *parse_json(got.out, "stdout").find("request") : Json();
+  };
+  const auto integer = [](const Json& request, const char* key) {
+    return JsonView(request, "request").at(key).integer();
+  };
+  const auto word = [](const Json& request, const char* key) {
+    return JsonView(request, "request").at(key).string();
+  };
+  const Json nemo = request_of(
+      {"build", "--onnx=./model", "--shapes=x:8x4x128x128,timesteps:8,context:8x80x2048,y:8x2816",
+       "--fp16", "--int8", "--builderOptimizationLevel=4", "--saveEngine=nemo_unet_xl.plan"});
+  EXPECT_EQ(integer(nemo, "width"), 1024);
+  EXPECT_EQ(integer(nemo, "batch_size"), 4);
+  EXPECT_EQ(word(nemo, "precision"), "int8");
+  const Json trt =
+      request_of({"generate", "a beautiful photograph", "-m", "model", "--onnx-dir", "onnx-sdxl",
+                  "--engine-dir", "engine-sdxl", "--int8", "--quantization-level", "2.5",
+                  "--denoising-steps", "30", "--num-warmup-runs", "5"});
+  EXPECT_EQ(integer(trt, "steps"), 30);
+  EXPECT_EQ(word(trt, "precision"), "int8");
+  const Json onediff =
+      request_of({"generate", "a cat", "--model", "model", "--compiler-config",
+                  R"({"mode":"quant:max-optimize:max-autotune:low-precision:cudagraphs:cache-all",)"
+                  R"("memory_format":"channels_last","dynamic":true})",
+                  "--quantize-config", R"({"quant_type":"fp8_e4m3_e4m3_dynamic"})",
+                  "--run_multiple_resolutions", "1", "--saved-image", "sd3.png"});
+  EXPECT_EQ(word(onediff, "prompt"), "a cat");
+  const Json sd_cpp = request_of({"generate",    "-m",          "model",  "-p",
+                                  "a cat",       "-n",          "blurry", "--sampling-method",
+                                  "euler_a",     "--scheduler", "karras", "--steps",
+                                  "20",          "--cfg-scale", "7",      "-W",
+                                  "1024",        "-H",          "1024",   "-s",
+                                  "42",          "-b",          "2",      "-o",
+                                  "out_%03d.png"});
+  EXPECT_EQ(word(sd_cpp, "scheduler") + " " + word(sd_cpp, "sigma_schedule"), "euler-a karras");
+  EXPECT_EQ(integer(sd_cpp, "batch_count"), 2);
+
+  EXPECT_EQ(scratch.run({"build", "--onnx", "unet.onnx"}).exit_code, 2);
+  const Outcome unknown = scratch.run(
+      {"generate", "a cat", "-m", "model", "--compiler-config", R"({"mode":"O9"})", "--dry-run"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_TRUE(contains(unknown.err, "unknown word 'O9'")) << unknown.err;
+  const Outcome rows = scratch.run({"build", "-m", "model", "--shapes", "x:8x4x64x64,timesteps:2"});
+  EXPECT_EQ(rows.exit_code, 2);
+  EXPECT_TRUE(contains(rows.err, "8 as the others")) << rows.err;
+  EXPECT_TRUE(contains(scratch.run({"--completion-bash"}).out, "generate"));
+}
+
 TEST(Aliases, AbsentNegativePromptIsNotEmpty) {
   const Scratch scratch;
   EXPECT_TRUE(dry_run(scratch, {"a cat"}).find("negative_prompt")->is_null());
@@ -475,6 +531,7 @@ TEST(Verbs, ModelsDevicesCompletionBench) {
   ASSERT_EQ(random.exit_code, 0) << random.err;
   const Outcome list = scratch.run({"models", "list", "--models-dir", "m"});
   EXPECT_TRUE(contains(list.out, "random-xl")) << list.out;
+  EXPECT_TRUE(contains(list.out, "emoji-xl ")) << list.out;
   EXPECT_EQ(scratch.run({"models", "path", "m/random-xl"}).exit_code, 0);
   EXPECT_EQ(scratch.run({"models", "path", "nobody/nothing"}).exit_code, 3);
   EXPECT_TRUE(contains(scratch.run({"models", "show", "m/random-xl"}).out, "unet"));

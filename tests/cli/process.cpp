@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ Scratch::~Scratch() {
 }
 
 pid_t Scratch::start(const std::vector<std::string>& args, const std::string& input,
-                     const Environment& environment) const {
+                     const Environment& environment, const Limits& limits) const {
   std::ofstream(path(".stdin"), std::ios::binary) << input;
   const pid_t process = ::fork();
   if (process != 0) return process;
@@ -47,6 +48,11 @@ pid_t Scratch::start(const std::vector<std::string>& args, const std::string& in
   redirect(".stderr", O_WRONLY | O_CREAT | O_TRUNC, 2);
   ::setenv("XDG_CACHE_HOME", path("cache").c_str(), 1);
   for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+  if (limits.file_bytes > 0) {
+    std::signal(SIGXFSZ, SIG_IGN);  // inherited: the write fails instead
+    const rlimit limit = {limits.file_bytes, limits.file_bytes};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
   std::vector<std::string> words{HALFTONE_BINARY};
   words.insert(words.end(), args.begin(), args.end());
   std::vector<char*> argv;
@@ -66,12 +72,16 @@ Outcome Scratch::finish(pid_t process) const {
 
 Outcome Scratch::run(const std::vector<std::string>& args, const std::string& input,
                      const Environment& environment) const {
-  return finish(start(args, input, environment));
+  return finish(start(args, input, environment, {}));
+}
+
+Outcome Scratch::run_limited(const std::vector<std::string>& args, const Limits& limits) const {
+  return finish(start(args, "", {}, limits));
 }
 
 Outcome Scratch::run_with(const std::vector<std::string>& args,
                           const std::function<void(pid_t, const fs::path&)>& meanwhile) const {
-  const pid_t process = start(args, "", {});
+  const pid_t process = start(args, "", {}, {});
   meanwhile(process, path(".stderr"));
   return finish(process);
 }

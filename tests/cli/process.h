@@ -2,6 +2,7 @@
 #pragma once
 
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -32,6 +33,12 @@ class Scratch {
   using Environment = std::map<std::string, std::string>;
   [[nodiscard]] Outcome run(const std::vector<std::string>& args, const std::string& input = "",
                             const Environment& environment = {}) const;
+  // A system without room: writing beyond the limit fails as on a full disk.
+  struct Limits {
+    uint64_t file_bytes = 0;
+  };
+  [[nodiscard]] Outcome run_limited(const std::vector<std::string>& args,
+                                    const Limits& limits) const;
   // Starts, calls `meanwhile` with the process id and the file that stderr goes to, then waits.
   [[nodiscard]] Outcome run_with(
       const std::vector<std::string>& args,
@@ -39,7 +46,7 @@ class Scratch {
 
  private:
   [[nodiscard]] pid_t start(const std::vector<std::string>& args, const std::string& input,
-                            const Environment& environment) const;
+                            const Environment& environment, const Limits& limits) const;
   [[nodiscard]] Outcome finish(pid_t process) const;
 
   std::filesystem::path folder_;
