@@ -36,8 +36,8 @@ limited() {
 }
 note() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
-if [ -e "$pack/kit.tar.xz" ]; then
-  tar -C "$scratch" -xJf "$pack/kit.tar.xz" || exit 1
+if [ -e "$pack/programs.tar.xz" ]; then
+  for part in programs libraries; do tar -C "$scratch" -xJf "$pack/$part.tar.xz" || exit 1; done
 else
   ln -s "$pack/bin" "$scratch/bin"
 fi
