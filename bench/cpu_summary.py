@@ -47,23 +47,21 @@ def times(sides):
     return rows[-1][1:]
 
 
-def unet_memory(report):
-    for one in report.get("component_memory", []):
-        if one["component"] == "unet":
-            return one["static_bytes"] / MIB, one["dynamic_bytes"] / MIB
-    return 0.0, 0.0
+def unet_memory(image):
+    unet = next(one for one in image["component_memory"] if one["component"] == "unet")
+    return unet["static_bytes"] / MIB, unet["dynamic_bytes"] / MIB
 
 
-def memory(sides):
+def memory(images):
     print(f"\n{'memory, MiB':<28}{'static':>12}{'dynamic':>12}{'peak':>12}")
-    rows = [(f"UNet, {side}", *unet_memory(reports[-1])) for side, reports in sides.items()]
-    for side, reports in sides.items():
-        m = reports[-1]["memory"]
+    rows = [(f"UNet, {side}", *unet_memory(image)) for side, image in images.items()]
+    for side, image in images.items():
+        m = image["memory"]
         rows.append((f"pipeline, {side}", m["static_bytes"] / MIB, m["dynamic_bytes"] / MIB))
     rows += [(f"UNet, MixDQ {name}", *values) for name, values in MIXDQ.items()]
     for name, static, dynamic in rows:
         print(f"{name:<28}{static:>12.2f}{dynamic:>12.2f}{static + dynamic:>12.2f}")
-    return unet_memory(sides["int8"][-1])
+    return unet_memory(images["int8"])
 
 
 def profile(folder, side):
@@ -78,11 +76,13 @@ def main():
     folder = sys.argv[1]
     plain = "bf16" if runs(folder, "bf16") else "fp32"
     sides = {side: runs(folder, side) for side in (plain, "int8")}
-    if not all(sides.values()):
-        print("a run is missing: " + ", ".join(side for side, reports in sides.items() if not reports))
+    images = {side: lines(os.path.join(folder, f"{side}.image.json")) for side in sides}
+    missing = [side for side in sides if not sides[side] or not images[side]]
+    if missing:
+        print("a run is missing: " + ", ".join(missing))
         return 1
     before, after = times(sides)
-    static, dynamic = memory(sides)
+    static, dynamic = memory({side: rows[0] for side, rows in images.items()})
     for side in sides:
         profile(folder, side)
     bars = [

@@ -105,6 +105,15 @@ bench "$precision.profile" --precision "$precision" --warmup 1 --iterations 1
 bench int8.profile "${int8[@]}" --vae-precision int8 --warmup 1 --iterations 1
 bench int8.plain_vae "${int8[@]}" --warmup 1 --iterations 3 --no-profile
 note "profiles"
+# The memory of each component is in the report of a picture.
+picture() {
+  local name=$1
+  shift
+  limited 60 "${halftone[@]}" generate "a red apple" "${image[@]}" "$@" -o "$results/$name.png" \
+    --json="$results/$name.image.json" > "$results/$name.image.log" 2>&1 || failed=1
+}
+picture "$precision" --precision "$precision"
+picture int8 "${int8[@]}" --vae-precision int8
 
 peer=(--precision bf16 --repeats 3)
 [ "$trial" = --trial ] && peer=(--precision fp32 --repeats 1 --model "$model" --size 64)
