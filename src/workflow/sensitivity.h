@@ -37,13 +37,13 @@ struct LayerSensitivity {
   std::string name;
   quant::LayerKind kind = quant::LayerKind::kLinear;
   int64_t num_weights = 0;
-  int64_t num_inputs = 0;  // elements of its input for one image, both halves of guidance
+  int64_t num_inputs = 0;   // elements of its input for one image, both halves of guidance
+  int64_t num_outputs = 0;  // output channels
   std::vector<std::optional<Effect>> effects;  // a format; nothing where it leaves the layer alone
 
   // The weights as they are stored: packed bits and one f32 scale an output channel; kept ones at
   // `kept_bits`.
   [[nodiscard]] uint64_t weight_bytes(int bits, int kept_bits = 16) const;
-  int64_t num_outputs = 0;  // output channels
 };
 
 struct SensitivityTable {
