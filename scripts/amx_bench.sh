@@ -75,7 +75,7 @@ else
   limited 90 "${halftone[@]}" models random --family sdxl-turbo --out "$model" > "$results/random.log" 2>&1 || exit 1
   note "random model written"
 fi
-image=(-m "$model" --size "$size" --steps 1 --cfg-scale 0 -s 1 -t 2 --cache-dir "$scratch/cache")
+image=(-m "$model" --device cpu --size "$size" --steps 1 --cfg-scale 0 -s 1 -t 2 --cache-dir "$scratch/cache")
 int8=(--precision "$precision" --scheme int8 --quantization-level 3 --ranges "$results/calibration.safetensors")
 limited 90 "${halftone[@]}" calibrate "a red apple" "a blue bird on a branch" "${image[@]}" --calib-size 2 \
   --precision "$precision" --vae-precision int8 --ranges "$results/calibration.safetensors" --json \
