@@ -1,5 +1,6 @@
 // Attention: cuDNN's fused kernel (head widths up to 128), two products with a softmax between them
-// (wide heads, scores in pieces), a kernel for few keys (causal texts), and the plain one.
+// (wide heads, scores in pieces), a kernel for few keys (causal texts), plain ones for values and
+// for codes, and the centring of keys.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -253,6 +254,49 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
   return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
 }
 
+// --- plain, 8 bits
+
+Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
+  if (!graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
+    return Support::no("nothing is in 8 bits");
+  }
+  if (head_dim_of(desc) > kPlainAttentionMaxHeadDim) {
+    return Support::no("wants head widths up to 512");
+  }
+  for (const graph::TypedOperand& operand : desc.inputs) {
+    if (!is_plain_float(operand.type.dtype) && !graph::is_quantized(operand.type.dtype)) {
+      return Support::no("wants f32, f16, bf16 or codes");
+    }
+  }
+  return is_plain_float(desc.output().dtype) ? Support::yes()
+                                             : Support::no("makes f32, f16 or bf16");
+}
+
+std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  CodesAttentionArgs args;
+  args.base = make_args(desc, operands);
+  const auto scale = [&](Role role, bool* by_part) -> const float* {
+    const TensorView* view = find_view(desc, operands, role);
+    if (view == nullptr) return nullptr;
+    if (by_part != nullptr) *by_part = view->type.shape.num_elements() > 1;
+    return view->as<float>();
+  };
+  args.q_scale = scale(Role::kQScale, &args.q_by_part);
+  args.k_scale = scale(Role::kKScale, &args.k_by_part);
+  args.v_scale = scale(Role::kVScale, nullptr);
+  args.rounds = desc.as<graph::Attention>().probabilities == DType::kF8E4M3;
+  return make_launch([args](cudaStream_t stream) { launch_codes_attention(args, stream); });
+}
+
+std::unique_ptr<Launch> prepare_center(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                       Config /*config*/, const Operands& operands) {
+  const TensorView& x = *find_view(desc, operands, Role::kX);
+  const Shape& shape = x.type.shape;
+  const CenterArgs args{typed(x), typed_out(operands.outputs[0]), shape[0], shape[1], shape[2]};
+  return make_launch([args](cudaStream_t stream) { launch_center(args, stream); });
+}
+
 }  // namespace
 
 const Kernel attention_cudnn = plain_kernel("cuda.attention.cudnn", graph::OpKind::kAttention,
@@ -263,5 +307,9 @@ const Kernel attention_short = plain_kernel("cuda.attention.short.plain", graph:
                                             supports_short, prepare_short);
 const Kernel attention_plain =
     plain_kernel("cuda.attention.plain", graph::OpKind::kAttention, supports_plain, prepare_plain);
+const Kernel attention_codes_plain = plain_kernel(
+    "cuda.attention.codes.plain", graph::OpKind::kAttention, supports_codes, prepare_codes);
+const Kernel center_plain =
+    plain_kernel("cuda.center.plain", graph::OpKind::kCenter, supports_floats, prepare_center);
 
 }  // namespace halftone::backend::cuda

@@ -294,6 +294,27 @@ inline constexpr int64_t kShortAttentionMaxHeadDim = 128;
 void launch_short_attention(const AttentionArgs& args, cudaStream_t stream);
 void launch_plain_attention(const AttentionArgs& args, cudaStream_t stream);
 
+// The same with parts in 8 bits (graph/ops/attention.h). A scale is null for values that are no
+// codes; it has one element for each head's part of a token where `by_part`, else one. `rounds`:
+// weights are rounded to f8e4m3.
+struct CodesAttentionArgs {
+  AttentionArgs base;
+  const float* q_scale = nullptr;
+  const float* k_scale = nullptr;
+  const float* v_scale = nullptr;
+  bool q_by_part = false, k_by_part = false;
+  bool rounds = false;
+};
+void launch_codes_attention(const CodesAttentionArgs& args, cudaStream_t stream);
+
+// y = x - mean of x over the tokens, x [batch, tokens, channels].
+struct CenterArgs {
+  Typed x;
+  TypedOut y;
+  int64_t batch = 0, tokens = 0, channels = 0;
+};
+void launch_center(const CenterArgs& args, cudaStream_t stream);
+
 // Softmax of f32 scores [rows, keys] without the division: weights [rows, keys] in `dtype` =
 // exp(scale * (s - max)), sums [rows] f32.
 void launch_softmax_rows(const float* scores, void* weights, DType dtype, float* sums, int64_t rows,
