@@ -11,6 +11,13 @@ const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands,
   return nullptr;
 }
 
+bool is_constant(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
+  for (size_t i = 0; i < desc.inputs.size() && i < 32; ++i) {
+    if (desc.inputs[i].role == role) return (operands.constants >> i & 1) != 0;
+  }
+  return false;
+}
+
 Typed find_typed(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
   const TensorView* view = find_view(desc, operands, role);
   return view == nullptr ? Typed() : typed(*view);

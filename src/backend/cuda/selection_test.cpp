@@ -60,9 +60,23 @@ Op conv(DType dtype) {
   return op;
 }
 
-Op attention() {
-  const TensorType x{DType::kF16, {2, 1024, 1280}};
-  return {graph::Attention{20, 0.125, false}, {{Role::kQ, x}, {Role::kK, x}, {Role::kV, x}}};
+Op attention(int64_t keys = 1024, bool causal = false) {
+  const TensorType x{DType::kF16, {2, causal ? keys : 1024, 1280}};
+  const TensorType kv{DType::kF16, {2, keys, 1280}};
+  return {graph::Attention{20, 0.125, causal}, {{Role::kQ, x}, {Role::kK, kv}, {Role::kV, kv}}};
+}
+
+// q and k of `dtype`, all parts in 8 bits.
+Op codes_attention(DType dtype, int64_t heads = 20) {
+  const TensorType x{dtype, {2, 1024, 1280}};
+  const TensorType parts{DType::kF32, {2 * 1024 * heads}};
+  return {graph::Attention{heads, 0.125, false, DType::kF8E4M3, DType::kF16},
+          {{Role::kQ, x},
+           {Role::kK, x},
+           {Role::kV, {DType::kF8E4M3, x.shape}},
+           {Role::kQScale, parts},
+           {Role::kKScale, parts},
+           {Role::kVScale, {DType::kF32, {1}}}}};
 }
 
 TEST(Selection, EveryArchitectureHasItsKernels) {
@@ -75,9 +89,19 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
   for (const char* arch : {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}) {
     const bool hopper = std::string(arch) == "sm_90";
     const bool f8 = std::string(arch) != "sm_80" && std::string(arch) != "sm_86";
-    rows.push_back({arch, linear(DType::kF16), "cuda.linear.cublaslt"});
+    rows.push_back({arch, linear(DType::kF16),
+                    hopper ? "cuda.linear.hopper_or_cublaslt" : "cuda.linear.cublaslt"});
     rows.push_back({arch, conv(DType::kF16), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.cudnn"});
     rows.push_back({arch, attention(), "cuda.attention.cudnn"});
+    rows.push_back(
+        {arch, attention(77), hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.cudnn"});
+    rows.push_back({arch, attention(77, true),
+                    hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.short.plain"});
+    for (const DType dtype : {DType::kI8, DType::kF8E4M3}) {
+      rows.push_back({arch, codes_attention(dtype),
+                      hopper ? "cuda.attention.codes.hopper" : "cuda.attention.codes.plain"});
+      rows.push_back({arch, codes_attention(dtype, 8), "cuda.attention.codes.plain"});
+    }
     rows.push_back(
         {arch, linear(DType::kI8), hopper ? "cuda.linear.hopper" : "cuda.linear.codes.cublaslt"});
     rows.push_back({arch, linear(DType::kF8E4M3),

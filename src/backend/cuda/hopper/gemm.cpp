@@ -108,6 +108,9 @@ std::string unsupported_reason(const GemmShape& s) {
     return "rows of y or of the residual are no multiple of 16 bytes";
   }
   if (s.residual && out == 1) return "no residual before a requantized output";
+  if (s.interleaved && s.n / 4 * out % kCopyAlignment != 0) {
+    return "the channels of a parity are no multiple of 16 bytes";
+  }
   if (s.conv && (s.stride > 8 || s.pad > 127 || s.kernel_h > 127 || s.kernel_w > 127)) {
     return "the convolution's window is too large";
   }
@@ -172,6 +175,7 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
                        : args_.y;
   args_.m = static_cast<int>(shape.m);
   args_.n = static_cast<int>(shape.n);
+  args_.constant_weights = addresses.constant_weight;
   args_.chunks = static_cast<int>(divide_up(shape.channels, chunk_elements(kernel)));
   args_.taps = static_cast<int>(shape.kernel_h * shape.kernel_w);
   args_.conv.out_w = static_cast<int>(shape.out_w);
@@ -179,6 +183,10 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
   args_.conv.stride = static_cast<int>(shape.stride);
   args_.conv.pad = static_cast<int>(shape.pad);
   args_.conv.kernel_w = static_cast<int>(shape.kernel_w);
+  if (shape.interleaved) {
+    args_.conv.interleave = {addresses.y, static_cast<int>(shape.out_h - 1),
+                             static_cast<int>(shape.out_w - 1), static_cast<int>(shape.n / 4)};
+  }
   const int64_t clusters =
       divide_up(shape.m, int64_t{kernel.bm} * kernel.cluster) * divide_up(shape.n, kernel.out_n);
   blocks_ =

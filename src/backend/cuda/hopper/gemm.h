@@ -33,8 +33,9 @@ struct GemmShape {
   int64_t kernel_h = 1;
   int64_t kernel_w = 1;
   int64_t stride = 1;
-  int64_t pad = 0;      // before both axes
-  int64_t x_pitch = 0;  // bytes between rows (pixels) of x, y, residual
+  int64_t pad = 0;           // before both axes
+  bool interleaved = false;  // y is [images, 2 (out_h - 1), 2 (out_w - 1), n / 4]
+  int64_t x_pitch = 0;       // bytes between rows (pixels) of x, y, residual
   int64_t y_pitch = 0;
   int64_t residual_pitch = 0;
 };
@@ -44,6 +45,7 @@ struct GemmAddresses {
   const void* weight = nullptr;
   void* y = nullptr;
   const void* residual = nullptr;
+  bool constant_weight = false;  // nothing in the stream writes the weight: it is read ahead
 };
 
 // One compiled kernel.

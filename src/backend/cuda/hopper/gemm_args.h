@@ -27,6 +27,15 @@ struct EpilogueArgs {
   bool residual = false;
 };
 
+// Where a sub-pixel convolution's results go: y [images, 2h, 2w, channels], the columns of parity
+// (p, q) from (2p + q) * channels on. Null: to the map of y, as they come.
+struct InterleaveArgs {
+  void* y = nullptr;
+  int h = 1;
+  int w = 1;
+  int channels = 1;  // a multiple of 16 bytes
+};
+
 // A convolution as a product: row m is output pixel m, K runs tap by tap.
 struct ConvArgs {
   int out_w = 1;
@@ -34,6 +43,7 @@ struct ConvArgs {
   int stride = 1;
   int pad = 0;  // before both axes
   int kernel_w = 1;
+  InterleaveArgs interleave;
 };
 
 struct KernelArgs {
@@ -45,6 +55,7 @@ struct KernelArgs {
   int n = 0;       // columns of the output
   int chunks = 0;  // of K, in each tap
   int taps = 1;
+  bool constant_weights = false;  // no kernel before this one in the stream writes them
   EpilogueArgs epilogue;
   ConvArgs conv;
 };

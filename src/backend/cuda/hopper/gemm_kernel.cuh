@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cuda/hopper/epilogue/epilogue.cuh"
+#include "backend/cuda/hopper/epilogue/interleave.cuh"
 #include "backend/cuda/hopper/mma/wgmma.cuh"
 #include "backend/cuda/hopper/ptx/tma.cuh"
 
@@ -81,9 +82,32 @@ __device__ __forceinline__ void load_weights(const KernelArgs& args, const Ring<
   }
 }
 
+// The weights of the first stages, while the kernel before this one still runs: nothing that it
+// writes is read. Returns for how many stages.
+template <class T>
+__device__ __forceinline__ int load_weights_ahead(const KernelArgs& args, const Ring<T>& ring,
+                                                  const Raster<T>& raster, int first, int rank) {
+  if (!args.constant_weights || first >= raster.tiles()) return 0;
+  const TilePosition position = raster.at(first, rank);
+  const int stages = min(T::kStages, args.taps * args.chunks);
+  int tap = 0;
+  int chunk = 0;
+  for (int stage = 0; stage < stages; ++stage) {
+    barrier_expect(ring.full(stage), T::kStageBytes);
+    load_weights(args, ring, stage, rank, position.n, chunk * T::kK, tap);
+    if (++chunk == args.chunks) {
+      chunk = 0;
+      ++tap;
+    }
+  }
+  return stages;
+}
+
 template <class T>
 __device__ __forceinline__ void produce(const KernelArgs& args, const Ring<T>& ring,
                                         const Raster<T>& raster, int first, int step, int rank) {
+  int ahead = load_weights_ahead(args, ring, raster, first, rank);
+  wait_for_previous_kernel();
   RingPosition at;
   for (int tile = first; tile < raster.tiles(); tile += step) {
     const TilePosition position = raster.at(tile, rank);
@@ -101,15 +125,22 @@ __device__ __forceinline__ void produce(const KernelArgs& args, const Ring<T>& r
     uint16_t tap_h = 0;
     for (int tap = 0; tap < args.taps; ++tap) {
       for (int chunk = 0; chunk < args.chunks; ++chunk) {
-        barrier_wait(ring.empty(at.stage), at.phase ^ 1);
-        barrier_expect(ring.full(at.stage), T::kStageBytes);
+        const bool weights_come = ahead > 0;
+        if (weights_come) {
+          --ahead;
+        } else {
+          barrier_wait(ring.empty(at.stage), at.phase ^ 1);
+          barrier_expect(ring.full(at.stage), T::kStageBytes);
+        }
         if constexpr (T::kConv) {
           load_im2col(ring.a(at.stage), &args.a, ring.full(at.stage), chunk * T::kK, w, h, image,
                       tap_w, tap_h);
         } else {
           load_2d(ring.a(at.stage), &args.a, ring.full(at.stage), chunk * T::kK, position.m);
         }
-        load_weights(args, ring, at.stage, rank, position.n, chunk * T::kK, tap);
+        if (!weights_come) {
+          load_weights(args, ring, at.stage, rank, position.n, chunk * T::kK, tap);
+        }
         at.next<T>();
       }
       if (++tap_w == args.conv.kernel_w) {
@@ -213,6 +244,12 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void store(TilePosition at) const {
+    if constexpr (T::kConv) {
+      if (args.conv.interleave.y != nullptr) {
+        store_interleaved<T>(args, staging, at, thread);
+        return;
+      }
+    }
     if (thread != 0) return;
 #pragma unroll
     for (int block = 0; block < T::kBlocks; ++block) {
@@ -312,7 +349,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   } else {
     cluster_sync();
   }
-  wait_for_previous_kernel();
   let_next_kernel_start();
   const Raster<T> raster(args);
   const int first = static_cast<int>(blockIdx.x) / T::kCluster;
@@ -322,6 +358,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 0) produce(args, ring, raster, first, step, rank);
   } else {
     take_registers<232>();
+    wait_for_previous_kernel();
     const int index = warpgroup - 1;
     constexpr int kColumns = T::kStages * T::kStageBytes + 2 * T::kStagingBytes;
     Consumer<T> consumer{args,

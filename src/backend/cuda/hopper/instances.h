@@ -15,12 +15,14 @@ using InstancePart = std::vector<GemmKernel> (*)();
 [[nodiscard]] std::vector<GemmKernel> e4m3_linear_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_conv_kernels();
 [[nodiscard]] std::vector<GemmKernel> f16_linear_kernels();
+[[nodiscard]] std::vector<GemmKernel> bf16_linear_kernels();
 [[nodiscard]] std::vector<GemmKernel> f16_conv_kernels();
 [[nodiscard]] std::vector<GemmKernel> bf16_conv_kernels();
 
 inline constexpr InstancePart kInstanceParts[] = {
-    s8_linear_kernels, s8_geglu_kernels,   s8_conv_kernels,  e4m3_linear_kernels,
-    e4m3_conv_kernels, f16_linear_kernels, f16_conv_kernels, bf16_conv_kernels,
+    s8_linear_kernels,   s8_geglu_kernels,  s8_conv_kernels,
+    e4m3_linear_kernels, e4m3_conv_kernels, f16_linear_kernels,
+    bf16_linear_kernels, f16_conv_kernels,  bf16_conv_kernels,
 };
 
 }  // namespace halftone::backend::cuda::hopper

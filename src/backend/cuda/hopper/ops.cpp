@@ -1,4 +1,4 @@
-// Linear, convolution and attention of the graph on the kernel family.
+// Linear and convolution of the graph on the kernel family.
 #include <optional>
 
 #include <fmt/format.h>
@@ -7,7 +7,6 @@
 
 #include "backend/cuda/call.h"
 #include "backend/cuda/context.h"
-#include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/hopper/gemm.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
@@ -20,11 +19,8 @@ using hopper::Element;
 using hopper::Gemm;
 using hopper::GemmShape;
 
-constexpr size_t kMeasured = 4;       // the estimate's favourites that are timed
-constexpr double kWorthwhile = 0.98;  // a later one must win by this much
-// Plain 16-bit linears that beat the library: many short tiles, whose epilogues hide.
-constexpr double kLinearWaves = 3;
-constexpr int64_t kLinearChannels = 640;
+constexpr size_t kMeasured = 4;          // the estimate's favourites that are timed
+constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
 
 std::optional<Element> element_of(DType dtype) {
@@ -67,9 +63,16 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     s.kernel_w = weight.shape[2];
     s.stride = op->stride;
     s.pad = op->pad_begin;
+    s.interleaved = op->interleaved;
+    if (s.interleaved) {  // rows and columns of the product, not of y
+      s.out_h = s.out_h / 2 + 1;
+      s.out_w = s.out_w / 2 + 1;
+      s.m = s.images * s.out_h * s.out_w;
+      s.n *= 4;
+    }
     // A 1x1 convolution is a linear over pixels.
     if (s.kernel_h * s.kernel_w == 1 && s.stride == 1 && s.out_h == s.in_h && s.pad == 0 &&
-        desc.input(Role::kRowAdd) == nullptr) {
+        desc.input(Role::kRowAdd) == nullptr && !s.interleaved) {
       s.conv = false;
     }
   } else {
@@ -125,10 +128,6 @@ Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!is_quantized(shape.in)) {
     const double waves = static_cast<double>(shape.m) / 128.0 * static_cast<double>(shape.n) /
                          (shape.geglu ? 80.0 : 160.0) / info.num_units;
-    const bool plain = !shape.conv && !shape.geglu;
-    if (plain && (waves < kLinearWaves || shape.channels > kLinearChannels)) {
-      return Support::no("the library is as fast");
-    }
     if (waves < kSmallestShare) return Support::no("too small: the library splits K");
   }
   return Support::yes();
@@ -161,11 +160,17 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
 }
 
 std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
-  return fmt::format("hopper2/{}x{}x{}/{}{}{}/{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
+  return fmt::format("hopper3/{}x{}x{}/{}{}{}/{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
                      s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
-                     e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l', s.geglu ? 'g' : '-',
-                     s.residual ? 'r' : '-', s.in_h, s.in_w, s.kernel_h, s.kernel_w, s.stride,
-                     s.pad, s.x_pitch, s.y_pitch, context().num_sms);
+                     e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l',
+                     s.geglu       ? 'g'
+                     : s.activated ? 'a'
+                                   : '-',
+                     s.interleaved ? 'i'
+                     : s.residual  ? 'r'
+                                   : '-',
+                     s.in_h, s.in_w, s.kernel_h, s.kernel_w, s.stride, s.pad, s.x_pitch, s.y_pitch,
+                     context().num_sms);
 }
 
 // The fastest of the estimate's favourites, by measurement or from the cache.
@@ -185,7 +190,7 @@ Gemm choose(const GemmShape& shape, const hopper::GemmAddresses& addresses,
   double best_ms = 0;
   for (const uint16_t i : order) {
     Gemm gemm(shape, all[i], addresses, epilogue, sms);
-    const double ms = measure_ms([&] { gemm.launch(context().stream); });
+    const double ms = measure_ms([&] { gemm.launch(context().stream, true); });
     if (best && ms >= best_ms * kWorthwhile) continue;
     best = gemm;
     best_ms = ms;
@@ -194,77 +199,70 @@ Gemm choose(const GemmShape& shape, const hopper::GemmAddresses& addresses,
   return *best;
 }
 
-std::unique_ptr<Launch> prepare_hopper(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                       Config /*config*/, const Operands& operands) {
+// The family's kernel of an op, bound to its operands.
+Gemm bind(const graph::OpDesc& desc, const Operands& operands) {
   GemmShape shape = shape_of(desc);
   const TensorView& x = *find_view(desc, operands, Role::kX);
   const TensorView& y = operands.outputs[0];
   const TensorView* residual = find_view(desc, operands, Role::kResidual);
   shape.x_pitch = x.row_pitch * hopper::bytes_of(shape.in);
-  shape.y_pitch = y.row_pitch * hopper::bytes_of(shape.out);
+  if (!shape.interleaved) shape.y_pitch = y.row_pitch * hopper::bytes_of(shape.out);
   hopper::GemmAddresses addresses;
   addresses.x = x.data;
   addresses.weight = find_view(desc, operands, Role::kWeight)->data;
+  addresses.constant_weight = is_constant(desc, operands, Role::kWeight);
   addresses.y = y.data;
   if (residual != nullptr) {
     addresses.residual = residual->data;
     shape.residual_pitch = residual->row_pitch * hopper::bytes_of(shape.out);
   }
-  return make_launch([gemm = choose(shape, addresses, hopper_epilogue(desc, operands))](
-                         cudaStream_t stream) { gemm.launch(stream, true); });
+  return choose(shape, addresses, hopper_epilogue(desc, operands));
 }
 
-Support supports_attention(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
-  const auto& op = desc.as<graph::Attention>();
-  if (graph::is_quantized(op, desc.inputs)) return Support::no("no 8-bit attention");
-  const TensorType& y = desc.output();
-  if (y.dtype != DType::kF16 && y.dtype != DType::kBF16) return Support::no("wants f16 or bf16");
-  for (const graph::TypedOperand& operand : desc.inputs) {
-    if (operand.type.dtype != y.dtype) return Support::no("operands differ in type");
-    if (operand.type.shape.num_elements() == 0) return Support::no("nothing to compute");
-  }
-  if (y.shape[2] != op.heads * hopper::kHeadDim) return Support::no("wants heads of 64 channels");
-  if (op.causal) return Support::no("no causal mask");
-  if (!(op.scale > 0)) return Support::no("wants a positive scale");
-  constexpr int64_t kMaxBlocks = 65535;
-  if (op.heads > kMaxBlocks || y.shape[0] > kMaxBlocks) return Support::no("too many heads");
-  return Support::yes();
-}
-
-std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                          Config /*config*/, const Operands& operands) {
-  const auto& op = desc.as<graph::Attention>();
-  const TensorView& q = *find_view(desc, operands, Role::kQ);
-  const TensorView& k = *find_view(desc, operands, Role::kK);
-  const TensorView& v = *find_view(desc, operands, Role::kV);
-  const TensorView& y = operands.outputs[0];
-  hopper::AttentionProblem problem;
-  problem.element = *element_of(y.type.dtype);
-  problem.q = q.data;
-  problem.k = k.data;
-  problem.v = v.data;
-  problem.y = y.data;
-  problem.batch = q.type.shape[0];
-  problem.queries = q.type.shape[1];
-  problem.keys = k.type.shape[1];
-  problem.heads = op.heads;
-  const int64_t bytes = hopper::bytes_of(problem.element);
-  problem.q_pitch = q.row_pitch * bytes;
-  problem.k_pitch = k.row_pitch * bytes;
-  problem.v_pitch = v.row_pitch * bytes;
-  problem.y_pitch = y.row_pitch * bytes;
-  problem.scale = static_cast<float>(op.scale);
+std::unique_ptr<Launch> prepare_hopper(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                       Config /*config*/, const Operands& operands) {
   return make_launch(
-      [attention = hopper::Attention(problem)](cudaStream_t stream) { attention.launch(stream); });
+      [gemm = bind(desc, operands)](cudaStream_t stream) { gemm.launch(stream, true); });
+}
+
+// --- 16-bit linears: the family or the library, whichever is faster here
+
+Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
+  if (Support library = linear_cublaslt.supports(desc, info); !library.ok) return library;
+  if (Support types = supports_types(desc); !types.ok) return types;
+  if (is_quantized(*element_of(desc.output().dtype))) return Support::no("wants 16 bits");
+  if (desc.input(Role::kRowAdd) != nullptr) return Support::no("no row add");
+  const std::string reason = hopper::unsupported_reason(shape_of(desc));
+  return reason.empty() ? Support::yes() : Support::no(reason);
+}
+
+size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return linear_cublaslt.workspace_bytes(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config config, const Operands& operands) {
+  const std::string key = "either/" + key_of(shape_of(desc), hopper_epilogue(desc, operands));
+  std::optional<std::string> winner = context().tuning.find(key);
+  if (winner == "own") return prepare_hopper(desc, info, config, operands);
+  auto library = linear_cublaslt.prepare(desc, info, config, operands);
+  if (winner == "library") return library;
+  auto own = prepare_hopper(desc, info, config, operands);
+  CudaStream stream(context().stream);
+  const double own_ms = measure_ms([&] { own->enqueue(stream); });
+  const double library_ms = measure_ms([&] { library->enqueue(stream); });
+  winner = own_ms <= library_ms ? "own" : "library";
+  context().tuning.insert(key, *winner);
+  return winner == "own" ? std::move(own) : std::move(library);
 }
 
 }  // namespace
 
-const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
-                                             supports_attention, prepare_attention);
 const Kernel linear_hopper =
     plain_kernel("cuda.linear.hopper", graph::OpKind::kLinear, supports_hopper, prepare_hopper);
+const Kernel linear_either = plain_kernel("cuda.linear.hopper_or_cublaslt", graph::OpKind::kLinear,
+                                          supports_either, prepare_either, workspace_either);
 const Kernel conv2d_hopper =
     plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper);
 
