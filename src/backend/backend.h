@@ -46,6 +46,7 @@ struct Operands {
   std::span<const TensorView> inputs;
   std::span<const TensorView> outputs;
   void* workspace = nullptr;
+  uint32_t constants = 0;  // bit i: input i holds the same values whenever the launch runs
 };
 
 class Stream;
@@ -72,6 +73,8 @@ class Stream {
   // Names what is enqueued until end_range, for a profiler.
   virtual void begin_range(const char* /*name*/) {}
   virtual void end_range() {}
+  // What is enqueued from here on runs after everything that `other` holds now.
+  virtual void wait_for(Stream& /*other*/) {}
 
  private:
   std::vector<std::chrono::steady_clock::time_point> marks_;
@@ -103,6 +106,9 @@ struct Kernel {
                void* packed);
   std::unique_ptr<Launch> (*prepare)(const graph::OpDesc&, const DeviceInfo&, Config,
                                      const Operands&);
+  // The output may lie where the first input does when both have one type: each element is read by
+  // whoever writes it, before.
+  bool in_place = false;
 };
 
 // Device memory; freed on destruction.
@@ -120,7 +126,10 @@ class Device {
   [[nodiscard]] virtual const DeviceInfo& info() const = 0;
   // Ordered list; the first that supports an op serves it.
   [[nodiscard]] virtual std::span<const Kernel* const> kernels() const = 0;
+  // Streams of this kind are one order of work, in which copies lie as well.
   [[nodiscard]] virtual std::unique_ptr<Stream> create_stream() = 0;
+  // Another order beside it, joined by wait_for only; null where the device has none.
+  [[nodiscard]] virtual std::unique_ptr<Stream> create_side_stream() { return nullptr; }
   // 64-byte aligned at least; throws kOutOfMemory with needed and free bytes.
   [[nodiscard]] virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;

@@ -18,6 +18,9 @@ namespace halftone::backend::cuda {
 [[nodiscard]] inline TypedOut typed_out(const TensorView& view) {
   return {view.data, view.type.dtype};
 }
+// Nothing in the stream writes it.
+[[nodiscard]] bool is_constant(const graph::OpDesc& desc, const Operands& operands,
+                               graph::Role role);
 // Absent operands give a null address.
 [[nodiscard]] Typed find_typed(const graph::OpDesc& desc, const Operands& operands,
                                graph::Role role);
@@ -48,6 +51,12 @@ namespace halftone::backend::cuda {
           .pack_key = nullptr,
           .pack = nullptr,
           .prepare = prepare};
+}
+
+// The same, allowed to write over its first input.
+[[nodiscard]] constexpr Kernel in_place(Kernel kernel) {
+  kernel.in_place = true;
+  return kernel;
 }
 
 }  // namespace halftone::backend::cuda
