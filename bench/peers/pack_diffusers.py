@@ -2,9 +2,9 @@
 
 Command: python bench/peers/pack_diffusers.py OUT.tar.xz     (instead of a wheel of 6 MB)
 
-Runs the peer on the tiny checkpoint of tests/golden and packs every module of diffusers that it loaded, and all of
-diffusers.utils, which stands in for optional packages that another machine may lack; without comments and without the
-docstrings of what no decorator reads. Unpack it in a folder of PYTHONPATH.
+Runs the peer on the tiny checkpoint of tests/golden and packs every module of diffusers that it loaded, and whole
+folders of which a machine with other optional packages loads other modules; without comments and without the docstrings
+of what no decorator reads. Unpack it in a folder of PYTHONPATH.
 """
 
 import ast
@@ -14,6 +14,8 @@ import os
 import runpy
 import sys
 import tarfile
+
+WHOLE = ["hooks", "loaders", "quantizers", "schedulers", "utils"]
 
 
 def is_text(statement):
@@ -48,8 +50,9 @@ def main():
         for name, module in sys.modules.items()
         if name.split(".")[0] == "diffusers" and getattr(module, "__file__", None)
     }
-    utils = os.path.join(base, "diffusers", "utils")
-    files |= {os.path.join(utils, name) for name in os.listdir(utils) if name.endswith(".py")}
+    for folder in WHOLE:
+        for path, _, names in os.walk(os.path.join(base, "diffusers", folder)):
+            files |= {os.path.join(path, name) for name in names if name.endswith(".py")}
     with tarfile.open(out, "w:xz", preset=9) as tar:
         for path in sorted(files):
             data = shortened(open(path, encoding="utf-8").read()).encode()
