@@ -12,6 +12,7 @@
 #include "backend/cuda/context.h"
 #include "backend/cuda/error.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/libraries/libraries.h"
 #include "backend/cuda/stream.h"
 
@@ -223,6 +224,7 @@ std::unique_ptr<Device> create_cuda_device(const CudaOptions& options) {
   uint64_t keep = UINT64_MAX;  // freed memory serves the next allocation
   check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
         "setting up the memory pool");
+  set_overlap_launches(options.overlap_launches && plain_kernels_wait());
   const cudaStream_t stream = made->stream;
   set_context(std::move(made));
   return std::make_unique<CudaDevice>(std::move(info), stream);

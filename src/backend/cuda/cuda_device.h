@@ -13,6 +13,9 @@ struct CudaOptions {
   int ordinal = 0;  // among the devices that the driver shows
   // Where measured choices of library algorithms are kept; empty = nowhere.
   std::string tuning_file;
+  // Whether a kernel may start while its predecessor ends (backend/cuda/launch.h), where the device
+  // can. No result depends on it.
+  bool overlap_launches = true;
 };
 
 // Throws kDeviceLost with a reason and a remedy: no driver, no device, a driver older than the

@@ -1,6 +1,7 @@
 // The f32 ends of a denoising step, and the sinusoids of the timestep.
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 #include "tensor/step_coefficients.h"
 
 namespace halftone::backend::cuda {
@@ -10,6 +11,7 @@ constexpr int kThreads = 256;
 
 // In double: the angle of a large timestep needs it, and there are few.
 __global__ void sinusoidal_kernel(const __grid_constant__ SinusoidalArgs a) {
+  follow_previous_kernel();
   const int64_t total = a.count * a.half;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
        i += gridDim.x * int64_t{kThreads}) {
@@ -26,6 +28,7 @@ __global__ void sinusoidal_kernel(const __grid_constant__ SinusoidalArgs a) {
 
 __global__ void scale_input_kernel(const float* state, const float* coefficients, float* y,
                                    int64_t sample, int64_t copies) {
+  follow_previous_kernel();
   const float scale = reinterpret_cast<const StepCoefficients*>(coefficients)->input_scale;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < sample;
        i += gridDim.x * int64_t{kThreads}) {
@@ -35,6 +38,7 @@ __global__ void scale_input_kernel(const float* state, const float* coefficients
 }
 
 __global__ void guidance_kernel(const float* x, const float* coefficients, float* y, int64_t half) {
+  follow_previous_kernel();
   const float guidance = reinterpret_cast<const StepCoefficients*>(coefficients)->guidance;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < half;
        i += gridDim.x * int64_t{kThreads}) {
@@ -46,6 +50,7 @@ __global__ void guidance_kernel(const float* x, const float* coefficients, float
 // coefficient reads nothing: unused history may hold anything.
 __global__ void linear_update_kernel(const float* state, const float* output, const float* noise,
                                      const float* coefficients, float* y, int64_t sample) {
+  follow_previous_kernel();
   const auto& update = reinterpret_cast<const StepCoefficients*>(coefficients)->update;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < sample;
        i += gridDim.x * int64_t{kThreads}) {
@@ -68,32 +73,30 @@ __global__ void linear_update_kernel(const float* state, const float* output, co
 
 void launch_sinusoidal(const SinusoidalArgs& a, cudaStream_t stream) {
   if (a.count * a.half == 0) return;
-  sinusoidal_kernel<<<num_blocks(a.count * a.half, kThreads), kThreads, 0, stream>>>(a);
-  check_launch("sinusoidal");
+  launch("sinusoidal", sinusoidal_kernel, dim3(num_blocks(a.count * a.half, kThreads)), kThreads, 0,
+         stream, a);
 }
 
 void launch_scale_input(const float* state, const float* coefficients, float* y, int64_t sample,
                         int64_t copies, cudaStream_t stream) {
   if (sample == 0) return;
-  scale_input_kernel<<<num_blocks(sample, kThreads), kThreads, 0, stream>>>(state, coefficients, y,
-                                                                            sample, copies);
-  check_launch("scale_input");
+  launch("scale_input", scale_input_kernel, dim3(num_blocks(sample, kThreads)), kThreads, 0, stream,
+         state, coefficients, y, sample, copies);
 }
 
 void launch_guidance(const float* x, const float* coefficients, float* y, int64_t half,
                      cudaStream_t stream) {
   if (half == 0) return;
-  guidance_kernel<<<num_blocks(half, kThreads), kThreads, 0, stream>>>(x, coefficients, y, half);
-  check_launch("guidance");
+  launch("guidance", guidance_kernel, dim3(num_blocks(half, kThreads)), kThreads, 0, stream, x,
+         coefficients, y, half);
 }
 
 void launch_linear_update(const float* state, const float* output, const float* noise,
                           const float* coefficients, float* y, int64_t sample,
                           cudaStream_t stream) {
   if (sample == 0) return;
-  linear_update_kernel<<<num_blocks(sample, kThreads), kThreads, 0, stream>>>(
-      state, output, noise, coefficients, y, sample);
-  check_launch("linear_update");
+  launch("linear_update", linear_update_kernel, dim3(num_blocks(sample, kThreads)), kThreads, 0,
+         stream, state, output, noise, coefficients, y, sample);
 }
 
 }  // namespace halftone::backend::cuda

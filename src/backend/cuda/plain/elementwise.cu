@@ -1,6 +1,7 @@
 // y = act(x + bias + row_add) + residual, GEGLU, affine: one read of each operand, one write.
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -28,6 +29,7 @@ __device__ __forceinline__ void load_h(const EpilogueArgs& a, int64_t row, int64
 template <int kWidth, bool kGeglu>
 __global__ void __launch_bounds__(kThreads)
     epilogue_kernel(const __grid_constant__ EpilogueArgs a) {
+  follow_previous_kernel();
   const int64_t per_row = a.cols / kWidth;
   const int64_t total = a.rows * per_row;
   const int64_t width = kGeglu ? 2 * a.cols : a.cols;
@@ -56,6 +58,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads) affine_kernel(const __grid_constant__ AffineArgs a) {
+  follow_previous_kernel();
   for (int64_t i = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kWidth; i < a.count;
        i += gridDim.x * int64_t{kThreads} * kWidth) {
     float v[kWidth];
@@ -88,7 +91,7 @@ void launch_epilogue(const EpilogueArgs& given, cudaStream_t stream) {
       rest.x.data = skip(a.x.data, a.x.dtype);
       rest.residual.data = skip(a.residual.data, a.residual.dtype);
       rest.y.data = const_cast<void*>(skip(a.y.data, a.y.dtype));
-      epilogue_kernel<1, false><<<1, kThreads, 0, stream>>>(rest);
+      launch("epilogue", epilogue_kernel<1, false>, dim3(1), kThreads, 0, stream, rest);
     }
   }
   if (a.rows * a.cols == 0) return;
@@ -99,25 +102,24 @@ void launch_epilogue(const EpilogueArgs& given, cudaStream_t stream) {
                      takes_eight(a.y.data, a.y.dtype, a.cols);
   const unsigned blocks = num_blocks(a.rows * a.cols / (eight ? 8 : 1), kThreads);
   if (eight && a.geglu) {
-    epilogue_kernel<8, true><<<blocks, kThreads, 0, stream>>>(a);
+    launch("epilogue", epilogue_kernel<8, true>, blocks, kThreads, 0, stream, a);
   } else if (eight) {
-    epilogue_kernel<8, false><<<blocks, kThreads, 0, stream>>>(a);
+    launch("epilogue", epilogue_kernel<8, false>, blocks, kThreads, 0, stream, a);
   } else if (a.geglu) {
-    epilogue_kernel<1, true><<<blocks, kThreads, 0, stream>>>(a);
+    launch("epilogue", epilogue_kernel<1, true>, blocks, kThreads, 0, stream, a);
   } else {
-    epilogue_kernel<1, false><<<blocks, kThreads, 0, stream>>>(a);
+    launch("epilogue", epilogue_kernel<1, false>, blocks, kThreads, 0, stream, a);
   }
-  check_launch("epilogue");
 }
 
 void launch_affine(const AffineArgs& a, cudaStream_t stream) {
   if (a.count == 0) return;
   if (takes_eight(a.x.data, a.x.dtype, a.count) && takes_eight(a.y.data, a.y.dtype, a.count)) {
-    affine_kernel<8><<<num_blocks(a.count / 8, kThreads), kThreads, 0, stream>>>(a);
+    launch("affine", affine_kernel<8>, dim3(num_blocks(a.count / 8, kThreads)), kThreads, 0, stream,
+           a);
   } else {
-    affine_kernel<1><<<num_blocks(a.count, kThreads), kThreads, 0, stream>>>(a);
+    launch("affine", affine_kernel<1>, dim3(num_blocks(a.count, kThreads)), kThreads, 0, stream, a);
   }
-  check_launch("affine");
 }
 
 }  // namespace halftone::backend::cuda

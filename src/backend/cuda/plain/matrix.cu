@@ -1,7 +1,8 @@
 // Products and convolutions for shapes and types that no library takes: one thread an output, f32
 // sums. Correct everywhere, fast nowhere.
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -11,6 +12,7 @@ constexpr int kThreads = 128;
 // A warp an output: lanes share the terms.
 __global__ void __launch_bounds__(kThreads)
     linear_kernel(const __grid_constant__ PlainLinearArgs a) {
+  follow_previous_kernel();
   constexpr int kWarps = kThreads / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   for (int64_t i = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32; i < a.rows * a.out;
@@ -28,6 +30,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads) conv_kernel(const __grid_constant__ PlainConvArgs a) {
+  follow_previous_kernel();
   constexpr int kWarps = kThreads / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t pixels = a.n * a.out_h * a.out_w;
@@ -59,14 +62,13 @@ __global__ void __launch_bounds__(kThreads) conv_kernel(const __grid_constant__ 
 }  // namespace
 
 void launch_plain_linear(const PlainLinearArgs& a, cudaStream_t stream) {
-  linear_kernel<<<num_blocks(a.rows * a.out * 32, kThreads), kThreads, 0, stream>>>(a);
-  check_launch("linear");
+  launch("linear", linear_kernel, dim3(num_blocks(a.rows * a.out * 32, kThreads)), kThreads, 0,
+         stream, a);
 }
 
 void launch_plain_conv(const PlainConvArgs& a, cudaStream_t stream) {
-  conv_kernel<<<num_blocks(a.n * a.out_h * a.out_w * a.out * 32, kThreads), kThreads, 0, stream>>>(
-      a);
-  check_launch("conv2d");
+  launch("conv2d", conv_kernel, dim3(num_blocks(a.n * a.out_h * a.out_w * a.out * 32, kThreads)),
+         kThreads, 0, stream, a);
 }
 
 }  // namespace halftone::backend::cuda

@@ -1,6 +1,7 @@
 // Kernels that move elements: rows between placements, gathered rows, transposes, enlargement.
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -14,6 +15,7 @@ __device__ __forceinline__ int64_t place(int64_t row, int64_t run, int64_t step,
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     copy_rows_kernel(const __grid_constant__ CopyRowsArgs a) {
+  follow_previous_kernel();
   const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
   const int64_t total = a.rows * per_row;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
@@ -30,6 +32,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     gather_rows_kernel(const __grid_constant__ GatherRowsArgs a) {
+  follow_previous_kernel();
   const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.rows * per_row;
        i += gridDim.x * int64_t{kThreads}) {
@@ -49,6 +52,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     transpose_kernel(const __grid_constant__ TransposeArgs a) {
+  follow_previous_kernel();
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.count;
        i += gridDim.x * int64_t{kThreads}) {
     int64_t rest = i;
@@ -65,6 +69,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     upsample_kernel(const __grid_constant__ UpsampleArgs a) {
+  follow_previous_kernel();
   const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
   const int64_t total = a.n * a.out_h * a.out_w * per_row;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
@@ -86,26 +91,26 @@ void launch_copy_rows(const CopyRowsArgs& a, cudaStream_t stream) {
       bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes | a.x_pitch | a.y_pitch);
   with_width(common, [&]<class T>(T) {
     const int64_t items = a.rows * a.row_bytes / static_cast<int64_t>(sizeof(T));
-    copy_rows_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+    launch("copy_rows", copy_rows_kernel<T>, dim3(num_blocks(items, kThreads)), kThreads, 0, stream,
+           a);
   });
-  check_launch("copy_rows");
 }
 
 void launch_gather_rows(const GatherRowsArgs& a, cudaStream_t stream) {
   if (a.rows * a.row_bytes == 0) return;
   with_width(bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes), [&]<class T>(T) {
     const int64_t items = a.rows * a.row_bytes / static_cast<int64_t>(sizeof(T));
-    gather_rows_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+    launch("gather_rows", gather_rows_kernel<T>, dim3(num_blocks(items, kThreads)), kThreads, 0,
+           stream, a);
   });
-  check_launch("gather_rows");
 }
 
 void launch_transpose(const TransposeArgs& a, cudaStream_t stream) {
   if (a.count == 0) return;
   with_width(static_cast<uintptr_t>(a.element_bytes), [&]<class T>(T) {
-    transpose_kernel<T><<<num_blocks(a.count, kThreads), kThreads, 0, stream>>>(a);
+    launch("transpose", transpose_kernel<T>, dim3(num_blocks(a.count, kThreads)), kThreads, 0,
+           stream, a);
   });
-  check_launch("transpose");
 }
 
 void launch_upsample(const UpsampleArgs& a, cudaStream_t stream) {
@@ -113,9 +118,9 @@ void launch_upsample(const UpsampleArgs& a, cudaStream_t stream) {
   if (bytes == 0) return;
   with_width(bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes), [&]<class T>(T) {
     const int64_t items = bytes / static_cast<int64_t>(sizeof(T));
-    upsample_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+    launch("upsample", upsample_kernel<T>, dim3(num_blocks(items, kThreads)), kThreads, 0, stream,
+           a);
   });
-  check_launch("upsample");
 }
 
 }  // namespace halftone::backend::cuda

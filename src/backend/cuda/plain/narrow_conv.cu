@@ -2,8 +2,9 @@
 // in shared memory as f32; sums are f32.
 #include <algorithm>
 
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -15,6 +16,7 @@ constexpr int kOutputs = static_cast<int>(kNarrowConvOutputs);
 // A thread: one pixel, eight neighbouring outputs. Weights [kernel * in][out].
 __global__ void __launch_bounds__(kThreads)
     few_inputs_kernel(const __grid_constant__ NarrowConvArgs a) {
+  follow_previous_kernel();
   extern __shared__ float weight[];
   const PlainConvArgs& c = a.conv;
   const auto in = static_cast<int>(c.in);
@@ -65,6 +67,7 @@ constexpr int kLanes = 8;
 template <int kType>  // of x; -1: known at run time
 __global__ void __launch_bounds__(kThreads)
     few_outputs_kernel(const __grid_constant__ NarrowConvArgs a) {
+  follow_previous_kernel();
   const DType x_type = kType < 0 ? a.conv.x.dtype : static_cast<DType>(kType);
   extern __shared__ float weight[];
   const PlainConvArgs& c = a.conv;
@@ -160,8 +163,7 @@ void launch_conv_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const int64_t items = c.n * c.out_h * c.out_w * (c.out / 8);
   const unsigned blocks = std::min(num_blocks(items, kThreads), kMaxBlocks);
   allow_shared_memory(few_inputs_kernel);
-  few_inputs_kernel<<<blocks, kThreads, bytes, stream>>>(a);
-  check_launch("conv2d, few inputs");
+  launch("conv2d, few inputs", few_inputs_kernel, blocks, kThreads, bytes, stream, a);
 }
 
 void launch_conv_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
@@ -173,8 +175,7 @@ void launch_conv_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
   if (c.x.dtype == DType::kF16) kernel = few_outputs_kernel<static_cast<int>(DType::kF16)>;
   if (c.x.dtype == DType::kBF16) kernel = few_outputs_kernel<static_cast<int>(DType::kBF16)>;
   allow_shared_memory(kernel);
-  kernel<<<blocks, kThreads, bytes, stream>>>(a);
-  check_launch("conv2d, few outputs");
+  launch("conv2d, few outputs", kernel, blocks, kThreads, bytes, stream, a);
 }
 
 }  // namespace halftone::backend::cuda

@@ -1,8 +1,9 @@
 // Linear and convolution with quantized operands, one output a thread: what the matrix kernels
 // refuse. Integer products are summed exactly, others in float.
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/codes.cuh"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -21,6 +22,7 @@ __device__ __forceinline__ int weight_code(const QuantizedMatrixArgs& a, int64_t
 
 __global__ void __launch_bounds__(kThreads)
     quantized_matrix_kernel(const __grid_constant__ QuantizedMatrixArgs a) {
+  follow_previous_kernel();
   const int64_t pixels = a.out_h * a.out_w;
   const int64_t total = a.n * pixels * a.out;
   const bool integers = a.x.dtype == DType::kI8;
@@ -56,6 +58,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     scale_sums_kernel(const __grid_constant__ ScaleSumsArgs a) {
+  follow_previous_kernel();
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < a.rows * a.cols;
        i += gridDim.x * int64_t{kThreads}) {
     const int64_t row = i / a.cols;
@@ -70,15 +73,15 @@ __global__ void __launch_bounds__(kThreads)
 
 void launch_scale_sums(const ScaleSumsArgs& a, cudaStream_t stream) {
   if (a.rows * a.cols == 0) return;
-  scale_sums_kernel<<<num_blocks(a.rows * a.cols, kThreads), kThreads, 0, stream>>>(a);
-  check_launch("scale_sums");
+  launch("scale_sums", scale_sums_kernel, dim3(num_blocks(a.rows * a.cols, kThreads)), kThreads, 0,
+         stream, a);
 }
 
 void launch_quantized_matrix(const QuantizedMatrixArgs& a, cudaStream_t stream) {
   const int64_t total = a.n * a.out_h * a.out_w * a.out;
   if (total == 0) return;
-  quantized_matrix_kernel<<<num_blocks(total, kThreads), kThreads, 0, stream>>>(a);
-  check_launch("quantized_matrix");
+  launch("quantized_matrix", quantized_matrix_kernel, dim3(num_blocks(total, kThreads)), kThreads,
+         0, stream, a);
 }
 
 }  // namespace halftone::backend::cuda

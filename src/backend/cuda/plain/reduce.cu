@@ -2,8 +2,9 @@
 // so the same bits every run.
 #include <algorithm>
 
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -42,6 +43,7 @@ __device__ __forceinline__ double combine(ReduceKind kind, double a, double b) {
 // Block (piece, group) of rows.
 __global__ void __launch_bounds__(kThreads)
     reduce_rows_kernel(const __grid_constant__ ReduceArgs a, int pieces, int64_t first_group) {
+  follow_previous_kernel();
   __shared__ double parts[kThreads];
   const int64_t group = first_group + blockIdx.y;
   const int64_t rows = a.rows / a.groups;
@@ -66,6 +68,7 @@ __global__ void __launch_bounds__(kThreads)
 // A thread a column, over a piece of the rows.
 __global__ void __launch_bounds__(kThreads)
     reduce_columns_kernel(const __grid_constant__ ReduceArgs a, int pieces) {
+  follow_previous_kernel();
   const int64_t column = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (column >= a.cols) return;
   double sum = identity(a.kind);
@@ -78,6 +81,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     reduce_pieces_kernel(const __grid_constant__ ReduceArgs a, int64_t groups, int pieces) {
+  follow_previous_kernel();
   const int64_t group = blockIdx.x * int64_t{kThreads} + threadIdx.x;
   if (group >= groups) return;
   double sum = identity(a.kind);
@@ -91,6 +95,7 @@ constexpr int64_t kLowestBin = (127 - 30) * 32 - 1;  // as in graph/ops/reduce.c
 
 __global__ void __launch_bounds__(kThreads)
     histogram_kernel(const __grid_constant__ HistogramArgs a) {
+  follow_previous_kernel();
   extern __shared__ int counts[];
   for (int bin = static_cast<int>(threadIdx.x); bin < a.bins; bin += kThreads) counts[bin] = 0;
   __syncthreads();
@@ -121,19 +126,19 @@ void launch_reduce(const ReduceArgs& a, cudaStream_t stream) {
   const int pieces = reduce_pieces(groups);
   if (a.columns) {
     const auto blocks = static_cast<unsigned>((a.cols + kThreads - 1) / kThreads);
-    reduce_columns_kernel<<<dim3(blocks, static_cast<unsigned>(pieces)), kThreads, 0, stream>>>(
-        a, pieces);
+    launch("reduce", reduce_columns_kernel, dim3(blocks, static_cast<unsigned>(pieces)), kThreads,
+           0, stream, a, pieces);
   } else {
     constexpr int64_t kMaxGrid = 65535;
     for (int64_t first = 0; first < groups; first += kMaxGrid) {
       const auto count = static_cast<unsigned>(std::min(kMaxGrid, groups - first));
-      reduce_rows_kernel<<<dim3(static_cast<unsigned>(pieces), count), kThreads, 0, stream>>>(
-          a, pieces, first);
+      launch("reduce", reduce_rows_kernel, dim3(static_cast<unsigned>(pieces), count), kThreads, 0,
+             stream, a, pieces, first);
     }
   }
-  reduce_pieces_kernel<<<static_cast<unsigned>((groups + kThreads - 1) / kThreads), kThreads, 0,
-                         stream>>>(a, groups, pieces);
-  check_launch("reduce");
+  launch("reduce", reduce_pieces_kernel,
+         dim3(static_cast<unsigned>((groups + kThreads - 1) / kThreads)), kThreads, 0, stream, a,
+         groups, pieces);
 }
 
 void launch_histogram(const HistogramArgs& a, cudaStream_t stream) {
@@ -141,8 +146,7 @@ void launch_histogram(const HistogramArgs& a, cudaStream_t stream) {
   check(cudaMemsetAsync(a.y, 0, bytes, stream), "clearing counts");
   if (a.rows * a.cols == 0) return;
   const unsigned blocks = std::min(num_blocks(a.rows * a.cols, kThreads), 264U);
-  histogram_kernel<<<blocks, kThreads, bytes, stream>>>(a);
-  check_launch("histogram");
+  launch("histogram", histogram_kernel, blocks, kThreads, bytes, stream, a);
 }
 
 }  // namespace halftone::backend::cuda

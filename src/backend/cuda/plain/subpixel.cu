@@ -1,7 +1,8 @@
 // Enlargement by 2 joined with a 3x3 convolution: sums of its weight, and its results interleaved
 // (graph/ops/subpixel.h).
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -14,6 +15,7 @@ __device__ __forceinline__ int last_tap(int parity, int tap) { return tap == 0 ?
 
 __global__ void __launch_bounds__(kThreads)
     subpixel_weight_kernel(const __grid_constant__ SubpixelWeightArgs a) {
+  follow_previous_kernel();
   const int64_t total = 16 * a.out * a.in;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
        i += gridDim.x * int64_t{kThreads}) {
@@ -37,6 +39,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     subpixel_merge_kernel(const __grid_constant__ SubpixelMergeArgs a) {
+  follow_previous_kernel();
   const int64_t per_row = a.row_bytes / static_cast<int64_t>(sizeof(T));
   const int64_t total = a.n * 4 * a.h * a.w * per_row;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < total;
@@ -59,8 +62,8 @@ __global__ void __launch_bounds__(kThreads)
 void launch_subpixel_weight(const SubpixelWeightArgs& a, cudaStream_t stream) {
   const int64_t items = 16 * a.out * a.in;
   if (items == 0) return;
-  subpixel_weight_kernel<<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
-  check_launch("subpixel_weight");
+  launch("subpixel_weight", subpixel_weight_kernel, dim3(num_blocks(items, kThreads)), kThreads, 0,
+         stream, a);
 }
 
 void launch_subpixel_merge(const SubpixelMergeArgs& a, cudaStream_t stream) {
@@ -68,9 +71,9 @@ void launch_subpixel_merge(const SubpixelMergeArgs& a, cudaStream_t stream) {
   if (bytes == 0) return;
   with_width(bits_of(a.x) | bits_of(a.y) | static_cast<uintptr_t>(a.row_bytes), [&]<class T>(T) {
     const int64_t items = bytes / static_cast<int64_t>(sizeof(T));
-    subpixel_merge_kernel<T><<<num_blocks(items, kThreads), kThreads, 0, stream>>>(a);
+    launch("subpixel_merge", subpixel_merge_kernel<T>, dim3(num_blocks(items, kThreads)), kThreads,
+           0, stream, a);
   });
-  check_launch("subpixel_merge");
 }
 
 }  // namespace halftone::backend::cuda

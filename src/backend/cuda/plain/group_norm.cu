@@ -1,0 +1,343 @@
+// Group normalisation: one kernel for statistics, one that applies them. Means and centred squares
+// of pieces are merged in a fixed order about the common mean: the same bits every run, and no
+// cancellation over a million pixels.
+#include <algorithm>
+
+#include "backend/cuda/launch.h"
+#include "backend/cuda/plain/overlap.cuh"
+#include "backend/cuda/plain/vectors.cuh"
+
+namespace halftone::backend::cuda {
+namespace {
+
+constexpr int kThreads = 512;
+constexpr int kMaxGroups = 64;
+constexpr int kMergeLanes = 16;  // threads that merge the pieces of a group
+constexpr int kRowsInFlight = 4;
+constexpr int kStatisticsRowsInFlight = 8;
+// One wave: all blocks merge the statistics first.
+constexpr int64_t kBlocksPerSm = 2;
+constexpr int64_t kSms = 132;
+
+struct Rows {
+  int first, count;
+};
+
+// Piece `piece` of `pieces` of an image's rows.
+__device__ __forceinline__ Rows piece_of(const GroupNormArgs& a, int piece, int pieces) {
+  const auto rows = static_cast<int>(a.rows);
+  const int size = rows / pieces;
+  const int larger = rows - size * pieces;  // the first ones have one row more
+  return {piece * size + min(piece, larger), size + (piece < larger ? 1 : 0)};
+}
+
+// A block's threads as row lanes: each thread holds one vector of columns and every row_lanes-th
+// row.
+__host__ __device__ __forceinline__ int row_lanes_of(int vectors) {
+  return vectors < kThreads ? kThreads / vectors : 1;
+}
+
+// Calls f(group, lane, valid) for every group with kMergeLanes threads; all threads of a warp come
+// along, `valid` or not.
+template <class F>
+__device__ __forceinline__ void for_groups(int groups, F f) {
+  constexpr int kGroupsPerWarp = 32 / kMergeLanes;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int part = static_cast<int>(threadIdx.x) % 32 / kMergeLanes;
+  for (int first = warp * kGroupsPerWarp; first < groups; first += kThreads / kMergeLanes) {
+    f(first + part, static_cast<int>(threadIdx.x) % kMergeLanes, first + part < groups);
+  }
+}
+
+// What a thread adds up of its columns, about the first value it saw.
+template <int kWidth>
+struct ColumnSums {
+  float shift[kWidth] = {}, sum[kWidth] = {}, square[kWidth] = {};
+
+  __device__ __forceinline__ void add(const float (&v)[kWidth]) {
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      const float d = v[k] - shift[k];
+      sum[k] += d;
+      square[k] = fmaf(d, d, square[k]);
+    }
+  }
+  // Means and centred squares of `count` rows.
+  __device__ __forceinline__ void store(int count, float* mean, float* squares) const {
+    const float inverse = count > 0 ? 1.0F / static_cast<float>(count) : 0.0F;
+    float m[kWidth], s[kWidth];
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      m[k] = fmaf(sum[k], inverse, shift[k]);
+      s[k] = fmaxf(square[k] - sum[k] * sum[k] * inverse, 0.0F);
+    }
+    if constexpr (kWidth == 8) {
+      *reinterpret_cast<float4*>(mean) = make_float4(m[0], m[1], m[2], m[3]);
+      *reinterpret_cast<float4*>(mean + 4) = make_float4(m[4], m[5], m[6], m[7]);
+      *reinterpret_cast<float4*>(squares) = make_float4(s[0], s[1], s[2], s[3]);
+      *reinterpret_cast<float4*>(squares + 4) = make_float4(s[4], s[5], s[6], s[7]);
+    } else {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) mean[k] = m[k], squares[k] = s[k];
+    }
+  }
+};
+
+// Merges pieces of known means and centred squares, about the first piece's mean. That one is a
+// sample itself, so what cancels is at most as many times the result as there are pieces.
+struct Merge {
+  float shift, count = 0, sum = 0, square = 0;
+
+  __device__ __forceinline__ void add(float n, float mean, float squares) {
+    const float d = mean - shift;
+    count += n;
+    sum = fmaf(n, d, sum);
+    square += fmaf(n * d, d, squares);
+  }
+  // Over kMergeLanes threads: mean and centred squares.
+  [[nodiscard]] __device__ __forceinline__ float2 finish() {
+#pragma unroll
+    for (int d = 1; d < kMergeLanes; d *= 2) {
+      count += __shfl_xor_sync(0xffffffffU, count, d);
+      sum += __shfl_xor_sync(0xffffffffU, sum, d);
+      square += __shfl_xor_sync(0xffffffffU, square, d);
+    }
+    const float delta = sum / fmaxf(count, 1.0F);
+    return make_float2(shift + delta, fmaxf(fmaf(-delta, sum, square), 0.0F));
+  }
+};
+
+// Merges a block's columns to groups and writes the piece's statistics.
+__device__ void merge_columns(const GroupNormArgs& a, int rows, int row_lanes, const float* mean,
+                              const float* squares) {
+  const auto channels = static_cast<int>(a.channels);
+  const auto groups = static_cast<int>(a.groups);
+  const int per_group = channels / groups;
+  const int size = rows / row_lanes;
+  const int larger = rows - size * row_lanes;
+  for_groups(groups, [&](int group, int lane, bool valid) {
+    const int first = valid ? group * per_group : 0;
+    const int end = valid ? first + per_group : 0;
+    Merge merge{mean[first]};
+    for (int c = first + lane; c < end; c += kMergeLanes) {
+#pragma unroll 4
+      for (int r = 0; r < row_lanes; ++r) {
+        const int at = r * channels + c;
+        merge.add(static_cast<float>(size + (r < larger ? 1 : 0)), mean[at], squares[at]);
+      }
+    }
+    const float2 merged = merge.finish();
+    if (valid && lane == 0) {
+      const int64_t at = (static_cast<int64_t>(blockIdx.y) * groups + group) * a.chunks;
+      reinterpret_cast<float2*>(a.partial)[at + blockIdx.x] = merged;
+    }
+  });
+}
+
+// Block (piece, n).
+template <int kWidth, int kType>
+__global__ void __launch_bounds__(kThreads)
+    statistics_kernel(const __grid_constant__ GroupNormArgs a) {
+  constexpr int kInFlight = kType == kAny ? kRowsInFlight : kStatisticsRowsInFlight;
+  extern __shared__ __align__(16) float columns[];  // means, then squares: [row_lanes][channels]
+  const auto channels = static_cast<int>(a.channels);
+  if (blockIdx.x == 0 && blockIdx.y == 0) {  // for the next kernel
+    prefetch(a.gamma, channels);
+    prefetch(a.beta, channels);
+  }
+  follow_previous_kernel();
+  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), a.chunks);
+  const int vectors = channels / kWidth;
+  const int row_lanes = row_lanes_of(vectors);
+  const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
+  float* mean = columns;
+  float* squares = columns + row_lanes * channels;
+  for (int item = static_cast<int>(threadIdx.x); item < row_lanes * vectors; item += kThreads) {
+    const int lane = item / vectors;
+    const int col = (item - lane * vectors) * kWidth;
+    const int count = piece.count > lane ? (piece.count - lane - 1) / row_lanes + 1 : 0;
+    const int64_t from = base + static_cast<int64_t>(lane) * channels + col;
+    const int64_t step = static_cast<int64_t>(row_lanes) * channels;
+    Elements<kWidth, kType> x[kInFlight];
+    const auto read_rows = [&](int done) {
+#pragma unroll
+      for (int r = 0; r < kInFlight; ++r) x[r].read(a.x, from + min(done + r, count - 1) * step);
+    };
+    ColumnSums<kWidth> sums;
+    if (count > 0) {
+      read_rows(0);
+      x[0].unpack(sums.shift);
+    }
+    for (int done = 0; done < count;) {
+#pragma unroll
+      for (int r = 0; r < kInFlight; ++r) {
+        if (done + r >= count) break;
+        float v[kWidth];
+        x[r].unpack(v);
+        sums.add(v);
+      }
+      done += kInFlight;
+      if (done < count) read_rows(done);
+    }
+    sums.store(count, mean + lane * channels + col, squares + lane * channels + col);
+  }
+  __syncthreads();
+  merge_columns(a, piece.count, row_lanes, mean, squares);
+}
+
+// Mean and inverse deviation of every group of an image, from the pieces; kPieces of them on their
+// way at a time.
+__device__ __forceinline__ void merge_pieces(const GroupNormArgs& a, float* means,
+                                             float* inverses) {
+  constexpr int kPieces = 5;
+  const auto groups = static_cast<int>(a.groups);
+  const int per_group = static_cast<int>(a.channels) / groups;
+  const int size = static_cast<int>(a.rows) / a.chunks;
+  const int larger = static_cast<int>(a.rows) - size * a.chunks;
+  for_groups(groups, [&](int group, int lane, bool valid) {
+    const auto* pieces =
+        reinterpret_cast<const float2*>(a.partial) +
+        (static_cast<int64_t>(blockIdx.y) * groups + (valid ? group : 0)) * a.chunks;
+    Merge merge{pieces[0].x};
+    for (int first = lane; first < a.chunks; first += kPieces * kMergeLanes) {
+      float2 piece[kPieces];
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) {
+        piece[i] = pieces[min(first + i * kMergeLanes, a.chunks - 1)];
+      }
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) {
+        const int at = first + i * kMergeLanes;
+        const bool is_piece = at < a.chunks;
+        const int rows = is_piece ? size + (at < larger ? 1 : 0) : 0;
+        merge.add(static_cast<float>(rows * per_group), piece[i].x, is_piece ? piece[i].y : 0.0F);
+      }
+    }
+    const float count = static_cast<float>(a.rows) * static_cast<float>(per_group);
+    const float2 merged = merge.finish();
+    if (valid && lane == 0) {
+      means[group] = merged.x;
+      inverses[group] = rsqrtf(merged.y / count + a.eps);
+    }
+  });
+}
+
+// A thread's vector of columns: gamma and beta, then, with the statistics, y = x * scale + shift.
+template <int kWidth>
+struct Columns {
+  float scale[kWidth], shift[kWidth];
+
+  __device__ __forceinline__ void read(const GroupNormArgs& a, int col) {
+    load(a.gamma.data, a.gamma.dtype, col, scale);
+    load(a.beta.data, a.beta.dtype, col, shift);
+  }
+  __device__ __forceinline__ void normalise(int col, int per_group, const float* means,
+                                            const float* inverses) {
+    int group = col / per_group;
+    int end = (group + 1) * per_group;
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      if (col + k == end) ++group, end += per_group;
+      scale[k] *= inverses[group];
+      shift[k] = fmaf(-means[group], scale[k], shift[k]);
+    }
+  }
+};
+
+// Block (piece, n): the piece's rows from the last to the first, as the statistics kernel left the
+// last ones in the cache. The first reads are on their way while the statistics are merged.
+template <int kWidth, int kX, int kY, int kAct>
+__global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
+    apply_kernel(const __grid_constant__ GroupNormArgs a) {
+  __shared__ float means[kMaxGroups], inverses[kMaxGroups];
+  follow_previous_kernel();
+  const Act act = kAct == kAny ? a.act : static_cast<Act>(kAct);
+  const auto channels = static_cast<int>(a.channels);
+  const int vectors = channels / kWidth;
+  const int row_lanes = row_lanes_of(vectors);
+  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
+  const bool coded = a.y_scale != nullptr;
+  const float y_inverse = coded ? inverse_of(*a.y_scale) : 1.0F;
+  int item = static_cast<int>(threadIdx.x);
+  int col = 0;
+  int row = -1;  // the next one
+  Columns<kWidth> columns;
+  Elements<kWidth, kX> x[kRowsInFlight];
+  const auto read_rows = [&] {
+#pragma unroll
+    for (int r = 0; r < kRowsInFlight; ++r) {
+      x[r].read(a.x, base + static_cast<int64_t>(max(row - r * row_lanes, 0)) * channels + col);
+    }
+  };
+  const auto begin_item = [&] {
+    const int lane = item / vectors;
+    col = (item - lane * vectors) * kWidth;
+    row = lane < row_lanes ? piece.count - 1 - lane : -1;
+    if (row < 0) return;
+    read_rows();
+    columns.read(a, col);
+  };
+  begin_item();
+  merge_pieces(a, means, inverses);
+  __syncthreads();
+  while (true) {
+    if (row >= 0) columns.normalise(col, channels / static_cast<int>(a.groups), means, inverses);
+    while (row >= 0) {
+#pragma unroll
+      for (int r = 0; r < kRowsInFlight; ++r) {
+        if (row - r * row_lanes < 0) break;
+        float v[kWidth];
+        x[r].unpack(v);
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) {
+          v[k] = activate(act, fmaf(v[k], columns.scale[k], columns.shift[k]));
+        }
+        write<kY>(a.y, a.format, coded,
+                  base + static_cast<int64_t>(row - r * row_lanes) * channels + col, v, y_inverse);
+      }
+      row -= kRowsInFlight * row_lanes;
+      if (row >= 0) read_rows();
+    }
+    item += kThreads;
+    if (item >= row_lanes * vectors) return;
+    begin_item();
+  }
+}
+
+template <int kWidth, int kX, int kY, int kAct>
+void run(const GroupNormArgs& a, cudaStream_t stream) {
+  const int row_lanes = row_lanes_of(static_cast<int>(a.channels) / kWidth);
+  const size_t bytes = static_cast<size_t>(2 * row_lanes * a.channels) * sizeof(float);
+  const auto n = static_cast<unsigned>(a.n);
+  launch("group_norm, statistics", statistics_kernel<kWidth, kX>,
+         dim3(static_cast<unsigned>(a.chunks), n), kThreads, bytes, stream, a);
+  const int64_t blocks =
+      std::clamp<int64_t>(a.rows / row_lanes, 1, std::max<int64_t>(kBlocksPerSm * kSms / a.n, 1));
+  launch("group_norm", apply_kernel<kWidth, kX, kY, kAct>, dim3(static_cast<unsigned>(blocks), n),
+         kThreads, 0, stream, a);
+}
+
+}  // namespace
+
+void launch_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
+  if (a.n * a.rows * a.channels == 0) return;
+  const bool coded = a.y_scale != nullptr;
+  const bool eight_out =
+      coded ? is_aligned(a.y.data, 8) : takes_eight(a.y.data, a.y.dtype, a.channels);
+  if (!eight_out || !takes_eight(a.x.data, a.x.dtype, a.channels) ||
+      !takes_eight(a.gamma.data, a.gamma.dtype, a.channels) ||
+      !takes_eight(a.beta.data, a.beta.dtype, a.channels)) {
+    return run<1, kAny, kAny, kAny>(a, stream);
+  }
+  const auto with_act = [&]<int kX, int kY>(KnownTypes<kX, kY>) {
+    if constexpr (kX != kAny) {
+      if (a.act == Act::kNone) return run<8, kX, kY, static_cast<int>(Act::kNone)>(a, stream);
+      if (a.act == Act::kSilu) return run<8, kX, kY, static_cast<int>(Act::kSilu)>(a, stream);
+    }
+    run<8, kAny, kAny, kAny>(a, stream);
+  };
+  with_known_types(a.x.dtype, a.y.dtype, coded ? &a.format : nullptr, with_act);
+}
+
+}  // namespace halftone::backend::cuda
