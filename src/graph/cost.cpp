@@ -13,7 +13,10 @@ double flop_of(const OpDesc& desc) {
   }
   if (std::holds_alternative<Conv2d>(desc.attrs)) {
     const TensorType& weight = need_operand(desc.inputs, Role::kWeight, "conv2d");
-    return 2.0 * static_cast<double>(desc.output().shape.num_rows()) * elements(weight);
+    const Shape& y = desc.output().shape;
+    const bool interleaved = std::get<Conv2d>(desc.attrs).interleaved;
+    const int64_t pixels = interleaved ? y[0] * (y[1] / 2 + 1) * (y[2] / 2 + 1) : y.num_rows();
+    return 2.0 * static_cast<double>(pixels) * elements(weight);
   }
   if (std::holds_alternative<Attention>(desc.attrs)) {
     const TensorType& q = need_operand(desc.inputs, Role::kQ, "attention");

@@ -38,6 +38,11 @@ void Builder::output(std::string name, ValueId x) {
   graph_.add_output(std::move(name), cast(x, DType::kF32));
 }
 
+void Builder::output_bytes(ValueId image) {
+  graph_.add_output("rgb", op(graph::ToBytes{}, {{Role::kX, image}}));
+  graph_.add_output("not_finite", graph_.nodes().back().outputs[1]);
+}
+
 ValueId Builder::conv2d(std::string_view name, ValueId x, const Conv& conv) {
   const ValueId stored = weight(name, "weight", compute_dtype_,
                                 {conv.channels, channels(x), conv.kernel, conv.kernel});

@@ -59,6 +59,8 @@ class Builder {
   ValueId input(std::string name, TensorType type, Rate rate);
   ValueId compute(ValueId x) { return cast(x, compute_dtype_); }
   void output(std::string name, ValueId x);
+  // Outputs "rgb" u8 and "not_finite" f32[1] of an image (graph/ops/to_bytes.h).
+  void output_bytes(ValueId image);
 
   // Layers with weights; weights have torch's shapes in the checkpoint.
   ValueId conv2d(std::string_view name, ValueId x, const Conv& conv);

@@ -100,7 +100,9 @@ graph::Graph build_vae_decoder(const VaeConfig& c, const BuildShape& shape,
       b.compute(b.affine(latent, {.scale = 1.0 / c.scaling_factor, .shift = c.shift_factor}));
   if (c.use_post_quant_conv) z = b.conv2d("post_quant_conv", z, conv1x1(c.latent_channels));
   const ValueId image = b.cast(decoder(b, c, z), DType::kF32);  // in [-1, 1]
-  b.output("image", b.affine(image, {.scale = 0.5, .shift = 0.5, .low = 0.0, .high = 1.0}));
+  const ValueId inside = b.affine(image, {.scale = 0.5, .shift = 0.5, .low = 0.0, .high = 1.0});
+  b.output("image", inside);
+  b.output_bytes(inside);
   return b.take();
 }
 

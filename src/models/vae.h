@@ -31,7 +31,8 @@ struct VaeConfig {
 [[nodiscard]] VaeConfig vae_config(ConfigReader& json);
 
 // Input "latent" f32[batch, height, width, latent_channels] as the denoiser leaves it, kStep.
-// Output "image" f32[batch, height * f, width * f, 3] in [0, 1], f = scale_factor().
+// Outputs "image" f32[batch, height * f, width * f, 3] in [0, 1], f = scale_factor(), and of it
+// "rgb" u8 and "not_finite" f32[1] (graph/ops/to_bytes.h).
 [[nodiscard]] graph::Graph build_vae_decoder(const VaeConfig& config, const BuildShape& shape,
                                              const BuildOptions& options);
 

@@ -14,9 +14,27 @@ std::vector<double> taps_first(const std::vector<float>& weight, size_t out) {
   return result;
 }
 
+// The convolution, then its results interleaved.
+void run_interleaved(graph::Conv2d op, const Call& call) {
+  op.interleaved = false;
+  const graph::OpAttrs attrs = op;
+  Tensor parts(infer_types(attrs, call.desc.inputs)[0]);
+  const TensorView view = parts.view();
+  const graph::TypedOperand typed{graph::Role::kY, view.type};
+  const graph::OpDesc desc{attrs, call.desc.inputs, {&typed, 1}};
+  run(op, {desc, call.inputs, {&view, 1}});
+  const graph::OpAttrs merge = graph::SubpixelMerge{};
+  const graph::TypedOperand x{graph::Role::kX, view.type};
+  run(graph::SubpixelMerge{}, {{merge, {&x, 1}, call.desc.outputs}, {&view, 1}, call.outputs});
+}
+
 }  // namespace
 
 void run(const graph::Conv2d& op, const Call& call) {
+  if (op.interleaved) {
+    run_interleaved(op, call);
+    return;
+  }
   const TensorView& x_view = call.need(graph::Role::kX);
   const Shape& in_shape = x_view.type.shape;
   const Shape& weight_shape = call.need(graph::Role::kWeight).type.shape;

@@ -56,6 +56,14 @@ inline std::vector<Case> conv2d_cases() {
     // Large enough for the kernels that fill a GPU.
     add(t, {2, 64, 60, 8, 160, 3, 1, 1, 1}, Activation::kNone, true, true, Fill::kNormal);
   }
+  // Sub-pixel convolutions; parities end inside tiles of columns, lines inside tiles of rows.
+  for (const DType t : kFloats) {
+    for (const Size& s : {Size{1, 4, 5, 8, 16, 2, 1, 1, 1}, Size{2, 40, 37, 8, 416, 2, 1, 1, 1}}) {
+      add(t, s, Activation::kNone, false, false, Fill::kNormal);
+      cases.back().name += " interleaved";
+      std::get<graph::Conv2d>(cases.back().attrs).interleaved = true;
+    }
+  }
   return cases;
 }
 

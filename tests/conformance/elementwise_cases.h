@@ -6,6 +6,10 @@ namespace halftone::conformance {
 
 inline std::vector<Case> elementwise_cases() {
   std::vector<Case> cases;
+  for (const Shape& shape : {Shape{1, 9, 7, 3}, Shape{1, 64, 64, 3}, Shape{5}, Shape{0, 3}}) {
+    cases.push_back(
+        {text(shape), graph::ToBytes{}, {{Role::kX, {DType::kF32, shape}, Fill::kNormal}}});
+  }
   for (const DType t : kFloats) {
     const std::string type(to_string(t));
     for (const Shape& shape :

@@ -152,6 +152,9 @@ inline std::vector<Case> quantized_conv2d_cases() {
       add(x, x, 8, {1, 16, 16, 32, 40, 3, 2, 0, 1}, end);
       add(x, x, 8, {2, 7, 9, 64, 56, 1, 1, 0, 0}, {DType::kF16, Activation::kNone, false, more});
     }
+    add(x, x, 8, {2, 9, 7, 80, 192, 2, 1, 1, 1}, {DType::kF16});
+    cases.back().name += " interleaved";
+    std::get<graph::Conv2d>(cases.back().attrs).interleaved = true;
   }
   for (const DType t : kFloats) {
     add(t, DType::kI8, 8, {1, 8, 8, 32, 40, 3, 1, 1, 1}, {t, Activation::kNone, true, true});

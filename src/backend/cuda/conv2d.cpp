@@ -21,6 +21,7 @@ constexpr int kCandidates = 3;
 constexpr int64_t kFusedOutputs = 64;
 
 Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   if (!info.has("cudnn")) return Support::no("needs cuDNN 9 (libcudnn.so.9)");
   const TensorType& x = *desc.input(Role::kX);
   const TensorType& weight = *desc.input(Role::kWeight);
@@ -162,6 +163,11 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
 
 bool has_few_inputs(const TensorType& weight) { return weight.shape[3] <= kNarrowConvInputs; }
 
+Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
+  return supports_floats(desc, info);
+}
+
 Support supports_narrow(const graph::OpDesc& desc, const DeviceInfo& info) {
   const TensorType& weight = *desc.input(Role::kWeight);
   const int64_t out = weight.shape[0];
@@ -178,7 +184,7 @@ Support supports_narrow(const graph::OpDesc& desc, const DeviceInfo& info) {
     return Support::no("adds a bias only");
   }
   if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
-  return supports_floats(desc, info);
+  return supports_plain(desc, info);
 }
 
 std::unique_ptr<Launch> prepare_narrow(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
@@ -219,6 +225,6 @@ const Kernel conv2d_cudnn = plain_kernel("cuda.conv2d.cudnn", graph::OpKind::kCo
 const Kernel conv2d_narrow = plain_kernel("cuda.conv2d.narrow.plain", graph::OpKind::kConv2d,
                                           supports_narrow, prepare_narrow);
 const Kernel conv2d_plain = plain_kernel("cuda.conv2d.plain", graph::OpKind::kConv2d,
-                                         supports_floats, prepare_plain, workspace_plain);
+                                         supports_plain, prepare_plain, workspace_plain);
 
 }  // namespace halftone::backend::cuda

@@ -1,4 +1,5 @@
-// The f32 ends of a denoising step (plain/denoise_step.cu).
+// The f32 ends of a denoising step, and the bytes of a picture (plain/denoise_step.cu,
+// plain/to_bytes.cu).
 #include <cmath>
 
 #include "backend/cuda/call.h"
@@ -70,8 +71,19 @@ std::unique_ptr<Launch> prepare_linear_update(const graph::OpDesc& desc, const D
   });
 }
 
+std::unique_ptr<Launch> prepare_to_bytes(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                         Config /*config*/, const Operands& operands) {
+  const float* x = floats(desc, operands, Role::kX);
+  auto* y = operands.outputs[0].as<uint8_t>();
+  auto* flag = operands.outputs[1].as<float>();
+  const int64_t count = desc.output().shape.num_elements();
+  return make_launch([=](cudaStream_t stream) { launch_to_bytes(x, y, flag, count, stream); });
+}
+
 }  // namespace
 
+const Kernel to_bytes_plain =
+    plain_kernel("cuda.to_bytes.plain", graph::OpKind::kToBytes, supports_f32, prepare_to_bytes);
 const Kernel sinusoidal_plain = plain_kernel("cuda.sinusoidal.plain", graph::OpKind::kSinusoidal,
                                              supports_f32, prepare_sinusoidal);
 const Kernel scale_input_plain = plain_kernel("cuda.scale_input.plain", graph::OpKind::kScaleInput,

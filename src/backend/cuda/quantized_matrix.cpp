@@ -20,6 +20,7 @@ int64_t weight_rows(const graph::OpDesc& desc) { return desc.input(Role::kWeight
 Support supports_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
   if (desc.input(Role::kWScale) == nullptr) return Support::no("wants a quantized weight");
   if (desc.input(Role::kXZero) != nullptr) return Support::no("wants symmetric inputs");
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   for (const Role role : {Role::kBias, Role::kRowAdd, Role::kResidual}) {
     const TensorType* type = desc.input(role);
     if (type != nullptr && !is_plain_float(type->dtype)) {

@@ -35,6 +35,13 @@ std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in
   if (const TensorType* residual = find_operand(in, Role::kResidual)) {
     require(residual->shape == y.shape, "conv2d", "residual must have the output's shape");
   }
+  if (op.interleaved) {
+    const bool is_alone =
+        find_operand(in, Role::kRowAdd) == nullptr && find_operand(in, Role::kResidual) == nullptr;
+    require(is_alone && y.shape[1] >= 2 && y.shape[2] >= 2 && y.shape[3] % 4 == 0, "conv2d",
+            "interleaves [n, h + 1, w + 1, 4 c] without row add and residual only");
+    y.shape = {y.shape[0], 2 * (y.shape[1] - 1), 2 * (y.shape[2] - 1), y.shape[3] / 4};
+  }
   return {y};
 }
 

@@ -9,6 +9,7 @@ namespace halftone::graph {
 // after both spatial axes (they differ only in the VAE encoder's downsampler: 0 and 1).
 // Quantized forms take kXScale (f32[1]), kWScale, kYScale: types, arithmetic and `out` as in
 // graph/ops/quantize.h; the padding is the real 0.
+// `interleaved`: y is SubpixelMerge (graph/ops/subpixel.h) of that; no row add, no residual.
 struct Conv2d {
   static constexpr std::string_view kName = "conv2d";
   int64_t stride = 1;
@@ -16,6 +17,7 @@ struct Conv2d {
   int64_t pad_end = 0;
   Activation activation = Activation::kNone;
   DType out = DType::kF32;
+  bool interleaved = false;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -24,6 +26,7 @@ struct Conv2d {
     f("pad_end", self.pad_end);
     f("activation", self.activation);
     f("out", self.out, DType::kF32);
+    f("interleaved", self.interleaved, false);
   }
   bool operator==(const Conv2d&) const = default;
 };

@@ -26,6 +26,7 @@
 #include "graph/ops/sinusoidal.h"
 #include "graph/ops/slice.h"
 #include "graph/ops/subpixel.h"
+#include "graph/ops/to_bytes.h"
 #include "graph/ops/transpose.h"
 #include "graph/ops/unary.h"
 #include "graph/ops/upsample.h"
@@ -82,5 +83,11 @@ struct OpDesc {
   [[nodiscard]] const TensorType* input(Role role) const { return find_operand(inputs, role); }
   [[nodiscard]] const TensorType& output() const { return outputs.front().type; }
 };
+
+// Whether a convolution's results are interleaved (graph/ops/conv2d.h); few kernels do that.
+[[nodiscard]] inline bool is_interleaved(const OpDesc& desc) {
+  const auto* conv = std::get_if<Conv2d>(&desc.attrs);
+  return conv != nullptr && conv->interleaved;
+}
 
 }  // namespace halftone::graph

@@ -284,6 +284,7 @@ bool is_scale(Role role) {
 // What both element types want: floating values around the products, and something to do.
 Support supports_around(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("empty operand");
     const bool product = operand.role == Role::kX || operand.role == Role::kWeight;

@@ -53,6 +53,7 @@ Described describe(const graph::OpDesc& desc, const DeviceInfo& info, DType dtyp
 }
 
 Support supports_shape(const graph::OpDesc& desc) {
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("empty operand");
   }

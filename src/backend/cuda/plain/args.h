@@ -247,6 +247,9 @@ void launch_guidance(const float* x, const float* coefficients, float* y, int64_
 void launch_linear_update(const float* state, const float* output, const float* noise,
                           const float* coefficients, float* y, int64_t sample, cudaStream_t stream);
 
+// y = rne(255 * clamp(x, 0, 1)), NaN gives 0; *flag = 1 when a value is not finite, else 0.
+void launch_to_bytes(const float* x, uint8_t* y, float* flag, int64_t count, cudaStream_t stream);
+
 // y [rows, out] (f32 sums, then the epilogue's job) = x [rows, in] weight[out, in]^T.
 struct PlainLinearArgs {
   Typed x, weight;
