@@ -10,6 +10,7 @@
 #include "backend/cpu/cpu_device.h"
 #include "backend/metered_device.h"
 #ifdef HALFTONE_WITH_CUDA
+#include "backend/cuda/architectures.h"
 #include "backend/cuda/cuda_device.h"
 #endif
 
@@ -48,6 +49,8 @@ std::vector<DeviceModel> cuda_devices(std::string& reason) {
   return models;
 }
 
+std::vector<std::string> cuda_versions() { return backend::cuda::build_versions(); }
+
 constexpr std::string_view kBackends = "cpu, cuda";
 #else
 std::unique_ptr<backend::Device> create_cuda(int ordinal, const DeviceOptions& /*options*/) {
@@ -61,6 +64,8 @@ std::vector<DeviceModel> cuda_devices(std::string& reason) {
   reason = "this build has no CUDA backend";
   return {};
 }
+
+std::vector<std::string> cuda_versions() { return {}; }
 
 constexpr std::string_view kBackends = "cpu";
 #endif
@@ -92,6 +97,10 @@ std::vector<DeviceModel> accelerators(std::string& reason) { return cuda_devices
 
 std::string_view backend_names() { return kBackends; }
 
-std::vector<std::string> libraries() { return {backend::cpu::library_versions()}; }
+std::vector<std::string> libraries() {
+  std::vector<std::string> versions = {backend::cpu::library_versions()};
+  for (std::string& version : cuda_versions()) versions.push_back(std::move(version));
+  return versions;
+}
 
 }  // namespace halftone::api

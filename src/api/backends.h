@@ -48,7 +48,8 @@ inline constexpr uint64_t kLeastFreeBytes = uint64_t{2} << 30;
 
 // "cpu, cuda": what this build holds.
 [[nodiscard]] std::string_view backend_names();
-// Libraries that the kernels of this build use, with their versions: "oneDNN 2.6.3".
+// Libraries that the kernels of this build use, with their versions ("oneDNN 2.6.3"), and the GPUs
+// that it has code for.
 [[nodiscard]] std::vector<std::string> libraries();
 
 }  // namespace halftone::api

@@ -2,6 +2,9 @@
 
 #include <charconv>
 
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
 namespace halftone::backend::cuda {
 namespace {
 
@@ -29,6 +32,24 @@ bool has_code_for(std::string_view built, int major, int minor) {
     built = end == std::string_view::npos ? std::string_view() : built.substr(end + 1);
   }
   return false;
+}
+
+std::string readable_architectures(std::string_view built) {
+  std::string text;
+  while (!built.empty()) {
+    const size_t end = built.find(';');
+    const std::string_view entry = built.substr(0, end);
+    if (!text.empty()) text += ", ";
+    text += "sm_";
+    text += entry.substr(0, entry.find('-'));
+    built = end == std::string_view::npos ? std::string_view() : built.substr(end + 1);
+  }
+  return text;
+}
+
+std::vector<std::string> build_versions() {
+  return {fmt::format("CUDA {}.{}", CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10),
+          "GPU code: " + readable_architectures(built_architectures())};
 }
 
 std::string_view built_architectures() { return HALFTONE_CUDA_ARCHITECTURES; }

@@ -37,5 +37,13 @@ TEST(Architectures, TheFatBinaryServesEveryNamedOne) {
   EXPECT_FALSE(built_architectures().empty());
 }
 
+TEST(Architectures, AreShownByTheirCommonNames) {
+  EXPECT_EQ(readable_architectures("80;90a-real;120-virtual"), "sm_80, sm_90a, sm_120");
+  EXPECT_EQ(readable_architectures(""), "");
+  ASSERT_EQ(build_versions().size(), 2U);
+  EXPECT_TRUE(build_versions()[0].starts_with("CUDA 1"));
+  EXPECT_TRUE(build_versions()[1].starts_with("GPU code: sm_"));
+}
+
 }  // namespace
 }  // namespace halftone::backend::cuda
