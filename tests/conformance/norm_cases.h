@@ -24,6 +24,9 @@ inline std::vector<Case> group_norm_cases() {
     add(t, t, {1, 8, 8, 64}, 32, Activation::kSilu);
     add(t, t, {2, 9, 7, 96}, 32, Activation::kNone);
     add(t, DType::kF32, {2, 33, 320}, 32, Activation::kSilu);
+    add(t, DType::kF32, {1, 5, 11, 1280}, 32, Activation::kSilu);
+    add(t, DType::kF32, {1, 3, 7, 2560}, 32, Activation::kNone);  // one row of threads a block
+    add(t, t, {1, 65, 4096}, 64, Activation::kNone);
     add(t, t, {1, 40, 40, 30}, 3, Activation::kGelu);
     add(t, t, {3, 12}, 4, Activation::kNone);
     add(t, t, {2, 0, 8}, 4, Activation::kNone);
@@ -49,10 +52,41 @@ inline std::vector<Case> layer_norm_cases() {
   };
   for (const DType t : kFloats) {
     add(t, t, {2, 77, 64});
+    add(t, DType::kF32, {37, 640});
+    add(t, DType::kF32, {5, 1280});
+    add(t, DType::kF32, {2, 7, 768});
+    add(t, t, {6, 2048});
+    add(t, DType::kF32, {3, 2056});
     add(t, DType::kF32, {3, 11, 333});
     add(t, t, {1, 1280});
     add(t, t, {5, 9});
     add(t, t, {0, 64});
+  }
+  return cases;
+}
+
+// Enough rows that a thread of a GPU takes several batches of them, and several images.
+inline std::vector<Case> large_norm_cases() {
+  std::vector<Case> cases;
+  for (const DType t : {DType::kF16, DType::kBF16}) {
+    for (const DType out : {DType::kF32, DType::kI8, DType::kF8E4M3}) {
+      const Shape x{9, 17, 25, 960};
+      const bool coded = out != DType::kF32;
+      Case c;
+      c.name = "large " + std::string(to_string(t)) + " " + text(x) + " to " +
+               std::string(to_string(coded ? out : t));
+      graph::GroupNorm op{32, 1e-5, Activation::kSilu};
+      if (coded) op.out = out;
+      c.attrs = op;
+      c.inputs = {{Role::kX, {t, x}, Fill::kNormal},
+                  {Role::kGamma, {DType::kF32, {x[-1]}}, Fill::kNormal},
+                  {Role::kBeta, {DType::kF32, {x[-1]}}, Fill::kNormal}};
+      if (coded) c.inputs.push_back({Role::kYScale, {DType::kF32, {1}}, Fill::kScales});
+      c.steps = 1;
+      c.roundings = 1.0;
+      c.depth = 64.0;
+      cases.push_back(std::move(c));
+    }
   }
   return cases;
 }

@@ -33,6 +33,17 @@ inline std::vector<Case> quantize_cases() {
         add(t, {4, 77}, {DType::kF8E4M3, 8, g, dynamic, false}, dynamic, false);
       }
     }
+    // Rows in registers, from a few threads to a block each, and longer ones.
+    for (const int64_t cols : {8, 640, 1280, 2560, 5120, 10240, 10248}) {
+      const DType out = cols % 16 == 0 ? DType::kI8 : DType::kF8E4M3;
+      add(t, {5, cols}, {out, 8, Granularity::kPerToken, true, false}, cols == 640, false);
+    }
+    for (const DType out : {DType::kI8, DType::kF8E4M3}) {
+      add(t, {2, 9, 1288}, {out, 8, Granularity::kPerToken, true, false}, false, false);
+      add(t, {3, 7, 1288}, {out, 8, Granularity::kPerTensor, false, false}, false, false);
+      add(t, {3, 7, 1288}, {out, 8, Granularity::kPerToken, false, false}, true, false);
+    }
+    add(t, {4, 320}, {DType::kI8, 8, Granularity::kPerToken, true, true}, false, false);
     add(t, {7, 2100}, {DType::kI8, 8, Granularity::kPerTensor, false, false}, true, true);
     add(t, {2, 40}, {DType::kU8, 2, Granularity::kPerTensor, false, false}, false, true);
     add(t, {0, 8}, {DType::kI8, 8, Granularity::kPerToken, true, false}, false, false);
@@ -141,7 +152,16 @@ inline std::vector<Case> quantized_norm_cases() {
           add(t, graph::GroupNorm{8, 1e-5, Activation::kSilu, out, g, dynamic}, {2, 6, 5, 64}, out,
               g, dynamic);
           add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {3, 11, 333}, out, g, dynamic);
+          add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {1, 13, 640}, out, g, dynamic);
+          add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {6, 1280}, out, g, dynamic);
+          add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {3, 2048}, out, g, dynamic);
         }
+      }
+      const Granularity whole = Granularity::kPerTensor;
+      for (const Activation activation :
+           {Activation::kNone, Activation::kSilu, Activation::kGelu}) {
+        add(t, graph::GroupNorm{32, 1e-5, activation, out, whole, false}, {2, 5, 7, 320}, out,
+            whole, false);
       }
     }
   }

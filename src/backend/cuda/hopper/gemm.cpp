@@ -11,6 +11,7 @@
 #include "backend/cuda/error.h"
 #include "backend/cuda/hopper/instances.h"
 #include "backend/cuda/hopper/tensor_map.h"
+#include "backend/cuda/launch.h"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -202,15 +203,14 @@ void Gemm::launch(cudaStream_t stream, bool overlap) const {
   attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel_->cluster);
   attributes[0].val.clusterDim.y = 1;
   attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1] = overlap_attribute();
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(blocks_);
   config.blockDim = dim3(kThreads);
   config.dynamicSmemBytes = static_cast<size_t>(kernel_->shared_bytes);
   config.stream = stream;
   config.attrs = attributes.data();
-  config.numAttrs = overlap ? 2 : 1;
+  config.numAttrs = overlap && overlaps_launches() ? 2 : 1;
   void* arguments[] = {const_cast<KernelArgs*>(&args_)};
   check(cudaLaunchKernelExC(&config, kernel_->function, arguments), "launching a matrix kernel");
 }

@@ -1,8 +1,9 @@
 // Attention for what no other kernel takes, and the softmax between two matrix products.
 #include <cfloat>
 
-#include "backend/cuda/error.h"
+#include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -14,6 +15,7 @@ constexpr int kSoftmaxThreads = 512;
 template <int kPerLane>
 __global__ void __launch_bounds__(kThreads)
     attention_kernel(const __grid_constant__ AttentionArgs a) {
+  follow_previous_kernel();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t total = a.batch * a.heads * a.queries;
   for (int64_t item = blockIdx.x * int64_t{kThreads / 32} + threadIdx.x / 32; item < total;
@@ -79,6 +81,7 @@ constexpr int kChannelsPerLane = static_cast<int>(kShortAttentionMaxHeadDim) / 3
 
 __global__ void __launch_bounds__(32 * kShortWarps)
     short_attention_kernel(const __grid_constant__ AttentionArgs a) {
+  follow_previous_kernel();
   extern __shared__ float shared[];
   const auto keys = static_cast<int>(a.keys);
   const auto d = static_cast<int>(a.head_dim);
@@ -166,6 +169,7 @@ __device__ float block_reduce(float v, Reduce reduce) {
 __global__ void __launch_bounds__(kSoftmaxThreads)
     softmax_kernel(const float* scores, void* weights, DType dtype, float* sums, int64_t keys,
                    float scale) {
+  follow_previous_kernel();
   const int64_t at = blockIdx.x * keys;
   float top = -FLT_MAX;
   for (int64_t k = threadIdx.x; k < keys; k += kSoftmaxThreads) top = fmaxf(top, scores[at + k]);
@@ -186,6 +190,7 @@ __global__ void __launch_bounds__(kSoftmaxThreads)
 __global__ void __launch_bounds__(256)
     divide_rows_kernel(const float* x, const float* sums, TypedOut y, int64_t rows, int64_t cols,
                        int64_t pitch) {
+  follow_previous_kernel();
   for (int64_t i = blockIdx.x * int64_t{256} + threadIdx.x; i < rows * cols;
        i += gridDim.x * int64_t{256}) {
     const int64_t row = i / cols;
@@ -200,13 +205,12 @@ void launch_plain_attention(const AttentionArgs& a, cudaStream_t stream) {
   if (items == 0) return;
   const unsigned blocks = num_blocks(items * 32, kThreads);
   if (a.head_dim <= 64) {
-    attention_kernel<2><<<blocks, kThreads, 0, stream>>>(a);
+    launch("attention", attention_kernel<2>, blocks, kThreads, 0, stream, a);
   } else if (a.head_dim <= 160) {
-    attention_kernel<5><<<blocks, kThreads, 0, stream>>>(a);
+    launch("attention", attention_kernel<5>, blocks, kThreads, 0, stream, a);
   } else {
-    attention_kernel<16><<<blocks, kThreads, 0, stream>>>(a);
+    launch("attention", attention_kernel<16>, blocks, kThreads, 0, stream, a);
   }
-  check_launch("attention");
 }
 
 void launch_short_attention(const AttentionArgs& a, cudaStream_t stream) {
@@ -218,24 +222,21 @@ void launch_short_attention(const AttentionArgs& a, cudaStream_t stream) {
         "asking for shared memory");
   const dim3 blocks(static_cast<unsigned>((a.queries + kShortQueries - 1) / kShortQueries),
                     static_cast<unsigned>(a.batch * a.heads));
-  short_attention_kernel<<<blocks, 32 * kShortWarps, bytes, stream>>>(a);
-  check_launch("attention, few keys");
+  launch("attention, few keys", short_attention_kernel, blocks, 32 * kShortWarps, bytes, stream, a);
 }
 
 void launch_softmax_rows(const float* scores, void* weights, DType dtype, float* sums, int64_t rows,
                          int64_t keys, float scale, cudaStream_t stream) {
   if (rows == 0) return;
-  softmax_kernel<<<static_cast<unsigned>(rows), kSoftmaxThreads, 0, stream>>>(
-      scores, weights, dtype, sums, keys, scale);
-  check_launch("softmax");
+  launch("softmax", softmax_kernel, dim3(static_cast<unsigned>(rows)), kSoftmaxThreads, 0, stream,
+         scores, weights, dtype, sums, keys, scale);
 }
 
 void launch_divide_rows(const float* x, const float* sums, TypedOut y, int64_t rows, int64_t cols,
                         int64_t pitch, cudaStream_t stream) {
   if (rows * cols == 0) return;
-  divide_rows_kernel<<<num_blocks(rows * cols, 256), 256, 0, stream>>>(x, sums, y, rows, cols,
-                                                                       pitch);
-  check_launch("divide_rows");
+  launch("divide_rows", divide_rows_kernel, dim3(num_blocks(rows * cols, 256)), 256, 0, stream, x,
+         sums, y, rows, cols, pitch);
 }
 
 }  // namespace halftone::backend::cuda
