@@ -27,7 +27,8 @@ def workloads(report):
     yield step, modules["unetxl"], steps * request["batch_count"], False
     yield f"vae_decode_{size}", modules["vae"], images, True
     prompts = 2 if request["cfg"] and request["negative_prompt"] is not None else 1
-    text = {key: sum(modules[name][key] for name in ("clip", "clip2")) for key in ("median", "p10", "p90")}
+    encoders = [modules[name] for name in ("clip", "clip2", "clip+clip2") if name in modules]
+    text = {key: sum(spread[key] for spread in encoders) for key in ("median", "p10", "p90")}
     yield f"text_encoders_b{prompts}", text, request["batch_count"], True
     yield image, report["total"], images, False
 

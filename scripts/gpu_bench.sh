@@ -12,8 +12,8 @@
 set -uo pipefail
 
 python=${PYTHON:-python3}
-stages=(conformance memcheck racecheck pictures fp16 int8 fp8 int8_static_ff2 subpixel turbo batched lowvram peers_eager
-  peers_graph peers_compile)
+stages=(conformance memcheck racecheck pictures kernels fp16 int8 fp8 int8_static_ff2 subpixel fusions turbo batched
+  lowvram peers_eager peers_graph peers_compile)
 device=cuda:0
 tiny=
 while [ $# -gt 0 ]; do
@@ -181,6 +181,23 @@ stage() {
           --no-profile --precision "$precision" --disable-pass subpixel_upsample
         bench "$rows" "subpixel_on_$precision" "$precision" --size $large --steps 8 --cfg-scale 5 --warmup 2 --iterations 5 \
           --no-profile --precision "$precision"
+      done
+      ;;
+    # Every linear, convolution and attention of the networks on each kernel that takes it.
+    kernels)
+      timeout 520 "$halftone" bench kernels --device "$device" --cache-dir "$scratch/cache" --iterations 20 \
+        --json="$results/kernels.json" ${tiny:+--network turbo-512-b1 --filter 64x64} \
+        $([ "$device" = cpu ] && echo --dtype f32 || echo --dtype f16 --dtype bf16) --dtype i8 --dtype f8e4m3 \
+        > "$results/kernels.log" 2>&1 || { failed=1; tail -3 "$results/kernels.log"; }
+      cp "$results/kernels.json" "$rows"
+      ;;
+    # What each fusion gains: all of them, then all but one.
+    fusions)
+      for precision in $half int8; do
+        for pass in none fuse_norm_activation fuse_epilogue merge_qkv store_interleaved; do
+          bench "$rows" "without_${pass}_$precision" "$precision" --size $large --steps 4 --cfg-scale 5 --warmup 2 \
+            --iterations 3 --no-profile --precision "$precision" $([ $pass = none ] || echo --disable-pass $pass)
+        done
       done
       ;;
     turbo)

@@ -39,6 +39,9 @@ class MeteredDevice final : public Device {
   [[nodiscard]] std::unique_ptr<Stream> create_stream() override {
     return device_->create_stream();
   }
+  [[nodiscard]] std::unique_ptr<Stream> create_side_stream() override {
+    return device_->create_side_stream();
+  }
   [[nodiscard]] std::unique_ptr<Buffer> allocate(size_t bytes) override {
     if (limit_ > 0 && (bytes > limit_ || *used_ > limit_ - bytes)) {
       throw Error(Errc::kOutOfMemory,

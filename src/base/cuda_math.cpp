@@ -1,12 +1,12 @@
 #include "base/cuda_math.h"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstdint>
 
-// This file is compiled with -ffp-contract=off, as rng.cpp.
+// This file is compiled with -ffp-contract=off, as rng.cpp. Loops are written without branches and
+// in double where integers would have 64 bits (every value is a whole number below 2^53), so that
+// compilers make vectors of them.
 
 namespace halftone {
 namespace {
@@ -18,8 +18,7 @@ constexpr int kSquareBits = 19;   // columns of the square below this one do not
 
 // sin = c0 + c1 x + c2 square(x) over one 64th of a quadrant, x from 0 to 2^17 - 1.
 struct Segment {
-  int64_t c0;
-  int32_t c1, c2;
+  double c0, c1, c2;
 };
 // Read off the device: the only integers with which all 2^23 values of a quadrant come out exactly.
 constexpr std::array<Segment, 64> kSegments = {{{0, 25737, -14},
@@ -89,55 +88,43 @@ constexpr std::array<Segment, 64> kSegments = {{{0, 25737, -14},
 
 // The unit's squarer: each partial product whose weight is below the lowest column is left out
 // before they are added.
-int64_t truncated_square(uint32_t x) {
+[[gnu::always_inline]] inline uint32_t truncated_square(uint32_t x) {
   uint32_t sum = 0;
+#pragma GCC unroll 8
   for (int i = kSquareBits / 2; i < kSegmentBits; ++i) {
-    if (((x >> i) & 1U) == 0) continue;
     // x_i itself has weight 2i, its product with a lower x_j the weight i + j + 1.
     const uint32_t lower = x & ((1U << i) - 1U);
     const int shift = i + 1 - kSquareBits;
-    sum += shift >= 0 ? lower << shift : lower >> -shift;
-    if (2 * i >= kSquareBits) sum += 1U << (2 * i - kSquareBits);
+    uint32_t part = shift >= 0 ? lower << shift : lower >> -shift;
+    if (2 * i >= kSquareBits) part += 1U << (2 * i - kSquareBits);
+    sum += part & (0U - ((x >> i) & 1U));
   }
   return sum;
 }
 
-// `phase`: 2^23 steps of the first quadrant.
-float quadrant_sine(uint32_t phase) {
-  const Segment& segment = kSegments[phase >> kSegmentBits];
-  const uint32_t x = phase & ((1U << kSegmentBits) - 1U);
-  const int64_t sum = segment.c0 + segment.c1 * int64_t{x} + segment.c2 * truncated_square(x);
-  // To 24 significant bits, towards zero; the power of two is exact.
-  const int extra = std::max(static_cast<int>(std::bit_width(static_cast<uint64_t>(sum))) - 24, 0);
-  const auto unit = std::bit_cast<float>((127 + extra - kUnitBits) << 23);
-  return static_cast<float>(sum >> extra) * unit;
+// To the 24 significant bits of a float, towards zero; value is not negative.
+[[gnu::always_inline]] inline float to_float_towards_zero(double value) {
+  constexpr uint64_t kDropped = (uint64_t{1} << (52 - 23)) - 1;
+  return static_cast<float>(std::bit_cast<double>(std::bit_cast<uint64_t>(value) & ~kDropped));
 }
 
 // `phase`: 2^25 steps of a turn, of which the lower 25 bits count.
-float sine(uint32_t phase) {
+[[gnu::always_inline]] inline float sine(uint32_t phase) {
   constexpr uint32_t kQuadrant = 1U << (kTurnBits - 2);
-  const uint32_t quadrant = (phase / kQuadrant) % 4;
   const uint32_t within = phase % kQuadrant;
-  const float value = quadrant_sine(quadrant % 2 == 0 ? within : kQuadrant - 1 - within);
-  return quadrant < 2 ? value : -value;
+  const uint32_t mirrored = 0U - ((phase / kQuadrant) & 1U);
+  const uint32_t at = (within ^ mirrored) & (kQuadrant - 1U);  // kQuadrant - 1 - within
+  const Segment& segment = kSegments[at >> kSegmentBits];
+  const uint32_t x = at & ((1U << kSegmentBits) - 1U);
+  const double sum = segment.c0 + segment.c1 * static_cast<double>(static_cast<int32_t>(x)) +
+                     segment.c2 * static_cast<double>(static_cast<int32_t>(truncated_square(x)));
+  constexpr auto kUnit = std::bit_cast<float>((127 - kUnitBits) << 23);
+  const auto sign = ((phase / kQuadrant) & 2U) << 30;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(to_float_towards_zero(sum) * kUnit) ^ sign);
 }
 
-// a * b rounded towards zero; a and b are positive.
-float multiply_towards_zero(float a, float b) {
-  const double exact = static_cast<double>(a) * static_cast<double>(b);
-  const auto rounded = static_cast<float>(exact);
-  return static_cast<double>(rounded) > exact ? std::nextafter(rounded, 0.0F) : rounded;
-}
-
-}  // namespace
-
-CudaSinCos cuda_fast_sincos(float angle) {
-  const float turns = multiply_towards_zero(angle, 0.15915494F);
-  const auto phase = static_cast<uint32_t>(turns * (1U << kTurnBits));
-  return {sine(phase), sine(phase + (1U << (kTurnBits - 2)))};
-}
-
-float cuda_log(float x) {
+// logf of the CUDA 13 toolkit; x is a normal number.
+[[gnu::always_inline]] inline float cuda_log(float x) {
   constexpr std::array<float, 9> kPolynomial = {-0x1.0aa04ep-3F, 0x1.2073ecp-3F,  -0x1.f19b98p-4F,
                                                 0x1.1e52aap-3F,  -0x1.55b172p-3F, 0x1.99da16p-3F,
                                                 -0x1.fffe44p-3F, 0x1.5554fp-2F,   -0.5F};
@@ -147,9 +134,56 @@ float cuda_log(float x) {
       (bits - kTwoThirds) & ~0x7fffff;  // x in [2/3, 4/3) after it is taken off
   const float f = std::bit_cast<float>(bits - exponent) - 1.0F;
   float y = kPolynomial[0];
+#pragma GCC unroll 8
   for (size_t i = 1; i < kPolynomial.size(); ++i) y = std::fma(y, f, kPolynomial[i]);
   y = std::fma(y * f, f, f);
   return std::fma(static_cast<float>(exponent) * 0x1p-23F, 0x1.62e430p-1F, y);
+}
+
+// The angle is taken as __sincosf does: in turns, rounded towards zero, then the special function
+// unit's table, as read off an H200 (docs/numerics.md).
+[[gnu::always_inline]] inline void normals(const uint32_t* x, const uint32_t* y, float* first,
+                                           float* second, size_t n) {
+  constexpr float kInverse = 0x1p-32F;
+  constexpr float kInverseTwoPi = 0x1.921fb6p-30F;
+  constexpr float kTurn = 0.15915494F;
+  for (size_t i = 0; i < n; ++i) {
+    const float u = std::fma(static_cast<float>(x[i]), kInverse, kInverse / 2);
+    const float v = std::fma(static_cast<float>(y[i]), kInverseTwoPi, kInverseTwoPi / 2);
+    const float s = std::sqrt(-2.0F * cuda_log(u));
+    const float turns = to_float_towards_zero(static_cast<double>(v) * static_cast<double>(kTurn));
+    const auto phase =
+        static_cast<uint32_t>(static_cast<int32_t>(turns * static_cast<float>(1U << kTurnBits)));
+    first[i] = sine(phase) * s;
+    second[i] = sine(phase + (1U << (kTurnBits - 2))) * s;
+  }
+}
+
+__attribute__((target("avx512f,avx512dq,avx512vl,fma"))) void normals_avx512(
+    const uint32_t* x, const uint32_t* y, float* first, float* second, size_t n) {
+  normals(x, y, first, second, n);
+}
+__attribute__((target("avx2,fma"))) void normals_avx2(const uint32_t* x, const uint32_t* y,
+                                                      float* first, float* second, size_t n) {
+  normals(x, y, first, second, n);
+}
+void normals_generic(const uint32_t* x, const uint32_t* y, float* first, float* second, size_t n) {
+  normals(x, y, first, second, n);
+}
+
+auto* choose() {
+  if (__builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0) {
+    return normals_avx512;
+  }
+  const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+  return has_avx2 ? normals_avx2 : normals_generic;
+}
+
+}  // namespace
+
+void curand_normals(const uint32_t* x, const uint32_t* y, float* first, float* second, size_t n) {
+  static const auto run = choose();
+  run(x, y, first, second, n);
 }
 
 }  // namespace halftone

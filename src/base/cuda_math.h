@@ -1,18 +1,12 @@
-// The device functions of cuRAND's normal numbers, bit for bit: what a CUDA kernel computes for
-// logf, __sinf and __cosf.
+// cuRAND's normal numbers, bit for bit: what a CUDA kernel computes for logf, __sinf and __cosf.
 #pragma once
+
+#include <cstddef>
+#include <cstdint>
 
 namespace halftone {
 
-struct CudaSinCos {
-  float sin, cos;
-};
-
-// __sincosf for an angle from 0 to 2 pi: the argument in turns, rounded towards zero, then the
-// special function unit's table, as read off an H200 (docs/numerics.md).
-[[nodiscard]] CudaSinCos cuda_fast_sincos(float angle);
-
-// logf of the CUDA 13 toolkit; x is a normal number.
-[[nodiscard]] float cuda_log(float x);
+// cuRAND's Box-Muller pairs of n pairs of random words: first[i] and second[i] of x[i] and y[i].
+void curand_normals(const uint32_t* x, const uint32_t* y, float* first, float* second, size_t n);
 
 }  // namespace halftone

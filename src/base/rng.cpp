@@ -86,34 +86,35 @@ double uniform_double(std::mt19937& engine) {
   return static_cast<double>(bits & ((uint64_t{1} << 53) - 1)) * 0x1p-53;
 }
 
-using PhiloxWords = std::array<uint32_t, 4>;
+constexpr size_t kPiece = 64;  // threads of a CUDA launch whose numbers are made at a time
 
-// Philox4x32-10 of counter (block, subsequence) and key seed.
-PhiloxWords philox(uint64_t seed, uint64_t block, uint64_t subsequence) {
-  PhiloxWords c = {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                   static_cast<uint32_t>(subsequence), static_cast<uint32_t>(subsequence >> 32)};
+// Word w of Philox4x32-10 for counters (block, subsequence + i) and key seed, i < kPiece.
+struct PhiloxPiece {
+  uint32_t word[4][kPiece];
+};
+
+void philox(uint64_t seed, uint64_t block, uint64_t subsequence, PhiloxPiece& piece) {
+  uint32_t(&c)[4][kPiece] = piece.word;
+  for (size_t i = 0; i < kPiece; ++i) {
+    c[0][i] = static_cast<uint32_t>(block);
+    c[1][i] = static_cast<uint32_t>(block >> 32);
+    c[2][i] = static_cast<uint32_t>(subsequence + i);
+    c[3][i] = static_cast<uint32_t>((subsequence + i) >> 32);
+  }
   auto k0 = static_cast<uint32_t>(seed);
   auto k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53U} * c[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57U} * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
+    for (size_t i = 0; i < kPiece; ++i) {
+      const uint64_t p0 = uint64_t{0xD2511F53U} * c[0][i];
+      const uint64_t p1 = uint64_t{0xCD9E8D57U} * c[2][i];
+      c[0][i] = static_cast<uint32_t>(p1 >> 32) ^ c[1][i] ^ k0;
+      c[1][i] = static_cast<uint32_t>(p1);
+      c[2][i] = static_cast<uint32_t>(p0 >> 32) ^ c[3][i] ^ k1;
+      c[3][i] = static_cast<uint32_t>(p0);
+    }
     k0 += 0x9E3779B9U;
     k1 += 0xBB67AE85U;
   }
-  return c;
-}
-
-// cuRAND's Box-Muller pair.
-std::array<float, 2> curand_pair(uint32_t x, uint32_t y) {
-  constexpr float kInverse = 0x1p-32F;
-  constexpr float kInverseTwoPi = 0x1.921fb6p-30F;
-  const float u = std::fma(static_cast<float>(x), kInverse, kInverse / 2);
-  const float v = std::fma(static_cast<float>(y), kInverseTwoPi, kInverseTwoPi / 2);
-  const float s = std::sqrt(-2.0F * cuda_log(u));
-  const CudaSinCos angle = cuda_fast_sincos(v);
-  return {angle.sin * s, angle.cos * s};
 }
 
 }  // namespace
@@ -153,17 +154,20 @@ void NoiseGenerator::TorchCuda::randn(std::span<float> out) {
                             (uint64_t{geometry.threads_per_multiprocessor} / kBlock) * kBlock;
   const uint64_t threads = std::min(resident, (out.size() + kBlock - 1) / kBlock * kBlock);
   const uint64_t trips = (out.size() - 1) / (threads * 4) + 1;
+  PhiloxPiece words;
+  float normals[4][kPiece];
   for (uint64_t trip = 0; trip < trips; ++trip) {
-    for (uint64_t thread = 0; thread < threads; ++thread) {
-      const uint64_t first = trip * threads * 4 + thread;
-      if (first >= out.size()) break;
-      const PhiloxWords words = philox(seed, offset + trip, thread);
-      for (uint64_t pair = 0; pair < 2; ++pair) {
-        const uint64_t i = first + 2 * pair * threads;
-        if (i >= out.size()) break;
-        const std::array<float, 2> normals = curand_pair(words[2 * pair], words[2 * pair + 1]);
-        out[i] = normals[0];
-        if (i + threads < out.size()) out[i + threads] = normals[1];
+    for (uint64_t thread = 0; thread < threads; thread += kPiece) {
+      if (trip * threads * 4 + thread >= out.size()) break;
+      philox(seed, offset + trip, thread, words);
+      for (const size_t pair : {size_t{0}, size_t{2}}) {
+        curand_normals(words.word[pair], words.word[pair + 1], normals[pair], normals[pair + 1],
+                       kPiece);
+      }
+      for (uint64_t i = 0; i < 4; ++i) {
+        const uint64_t first = (trip * 4 + i) * threads + thread;
+        if (first >= out.size()) break;
+        std::copy_n(normals[i], std::min<uint64_t>(kPiece, out.size() - first), &out[first]);
       }
     }
   }

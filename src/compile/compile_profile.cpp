@@ -258,34 +258,62 @@ class ProfileCompiler {
     }
   }
 
+  // The operand in whose place the call's result may lie: it ends here, whole, and nothing else of
+  // the call reads it.
+  [[nodiscard]] std::optional<SlotId> replaced(const Call& call, size_t index,
+                                               const std::vector<size_t>& last_read) const {
+    if (!backend::find_kernel(kernels_, call.kernel)->in_place) return std::nullopt;
+    const SlotId base = base_of(call.inputs.front().slot);
+    const Slot& from = profile_.slots[base];
+    const Slot& to = profile_.slots[call.outputs.front()];
+    if (from.storage != Storage::kArena || to.storage != Storage::kArena) return std::nullopt;
+    if (last_read[base] != index || from.type.num_bytes() != to.type.num_bytes() ||
+        profile_.slots[call.inputs.front().slot].type != to.type) {
+      return std::nullopt;
+    }
+    const auto uses = std::ranges::count_if(call.inputs, [&](const runtime::CallOperand& operand) {
+      return base_of(operand.slot) == base;
+    });
+    return uses == 1 ? std::optional(base) : std::nullopt;
+  }
+
   // Stages never overlap in time, so each is planned from offset 0.
   void place_arena() {
     for (size_t stage = 1; stage < profile_.stages.size(); ++stage) {
       std::vector<Call>& calls = profile_.stages[stage];
+      std::vector<size_t> last_read(profile_.slots.size(), kNever);
+      for (size_t i = 0; i < calls.size(); ++i) {
+        for (const runtime::CallOperand& operand : calls[i].inputs) {
+          last_read[base_of(operand.slot)] = i;
+        }
+      }
       std::vector<size_t> index(profile_.slots.size(), kNever);
       std::vector<Lifetime> lifetimes;
-      std::vector<SlotId> slots;
       const auto touch = [&](SlotId slot, size_t call) {
         const SlotId base = base_of(slot);
         if (profile_.slots[base].storage != Storage::kArena) return;
         if (index[base] == kNever) {
           index[base] = lifetimes.size();
           lifetimes.push_back({profile_.slots[base].type.num_bytes(), call, call});
-          slots.push_back(base);
         }
         lifetimes[index[base]].last = call;
       };
       for (size_t i = 0; i < calls.size(); ++i) {
         for (const runtime::CallOperand& operand : calls[i].inputs) touch(operand.slot, i);
+        if (const auto place = replaced(calls[i], i, last_read)) {
+          index[calls[i].outputs.front()] = index[*place];
+        }
         for (const SlotId slot : calls[i].outputs) touch(slot, i);
       }
-      const size_t num_slots = lifetimes.size();
+      const size_t num_places = lifetimes.size();
       for (size_t i = 0; i < calls.size(); ++i)
         lifetimes.push_back({calls[i].workspace_bytes, i, i});
       profile_.arena_bytes = std::max(profile_.arena_bytes, plan_offsets(lifetimes));
-      for (size_t i = 0; i < num_slots; ++i) profile_.slots[slots[i]].offset = lifetimes[i].offset;
+      for (SlotId slot = 0; slot < index.size(); ++slot) {
+        if (index[slot] != kNever) profile_.slots[slot].offset = lifetimes[index[slot]].offset;
+      }
       for (size_t i = 0; i < calls.size(); ++i)
-        calls[i].workspace_offset = lifetimes[num_slots + i].offset;
+        calls[i].workspace_offset = lifetimes[num_places + i].offset;
     }
   }
 

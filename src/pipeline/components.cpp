@@ -154,6 +154,7 @@ std::vector<runtime::Executor*> Components::load(const std::vector<Entry*>& in_u
                                    .profile = options_.profile,
                                    .record = options_.record,
                                    .observer = std::move(observer),
+                                   .beside = std::ranges::count(options_.beside, component) > 0,
                                    .progress = progress});
     }
     executors.push_back(entry->executor.get());
@@ -192,6 +193,7 @@ runtime::MemoryReport Components::held() const {
     const runtime::MemoryReport one = entry.executor->memory();
     sum.persistent_bytes += one.persistent_bytes;
     sum.schedule_bytes += one.schedule_bytes;
+    if (entry.executor->is_beside()) sum.arena_bytes += one.arena_bytes;
   }
   return sum;
 }

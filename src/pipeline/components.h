@@ -41,6 +41,8 @@ struct ComponentsOptions {
   bool record = true;      // as runtime::ExecutorOptions
   // prepare() only makes plans, and load_only() frees what it does not name.
   bool one_at_a_time = false;
+  // Components that may run beside others (runtime::ExecutorOptions).
+  std::vector<std::string> beside{};
   // Sees every call of every component once.
   std::function<void(const std::string& component, const runtime::ObservedCall&)> observer{};
   Logger logger;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -55,6 +55,14 @@ void report(const ProgressCallback& progress, std::string_view stage, int done, 
   throw Error(Errc::kCancelled, fmt::format("cancelled ({} {}/{})", stage, done, total));
 }
 
+// Row `index` of the leading axis, as a batch of one.
+Tensor row(const Tensor& x, size_t index) {
+  std::vector<int64_t> dims = x.shape().dims();
+  const auto count = static_cast<size_t>(x.shape().num_elements() / dims[0]);
+  dims[0] = 1;
+  return Tensor::from(Shape(dims), x.values<float>().subspan(index * count, count));
+}
+
 Tensor f32_scalar(float value) { return Tensor::from({1}, std::span(&value, 1)); }
 
 }  // namespace
@@ -97,6 +105,8 @@ Pipeline::Pipeline(PipelineOptions options)
                    .profile = options_.profile,
                    .record = options_.record,
                    .one_at_a_time = options_.low_vram,
+                   // All text encoders but the last run beside it.
+                   .beside = {family_.text_encoders.begin(), family_.text_encoders.end() - 1},
                    .observer = options_.observer,
                    .logger = options_.logger}) {
   check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
@@ -109,14 +119,23 @@ Pipeline::Pipeline(PipelineOptions options)
   }
 }
 
+int64_t Pipeline::texts_at_once(bool cfg, bool has_negative) const {
+  return options_.pair_texts && cfg && (has_negative || !zeros_for_no_negative()) ? 2 : 1;
+}
+
+bool Pipeline::zeros_for_no_negative() const {
+  return family_.may_zero_negative && options_.facts.force_zeros_for_empty_prompt;
+}
+
 std::vector<Components::Wanted> Pipeline::wanted(int64_t width, int64_t height, int64_t batch,
-                                                 bool cfg, bool decode, bool encode) const {
+                                                 bool cfg, bool decode, bool encode,
+                                                 int64_t texts) const {
   const int64_t h = height / options_.facts.vae_scale_factor;
   const int64_t w = width / options_.facts.vae_scale_factor;
   const int64_t tokens = options_.tokenizers.front()->max_length();
   std::vector<Components::Wanted> list;
   for (const std::string_view encoder : family_.text_encoders) {
-    list.push_back({std::string(encoder), {{"batch", 1}, {"text_tokens", tokens}}});
+    list.push_back({std::string(encoder), {{"batch", texts}, {"text_tokens", tokens}}});
   }
   list.push_back({"unet",
                   {{"batch", batch},
@@ -147,8 +166,9 @@ struct Pipeline::Run {
 
   void prepare() {
     check();
-    wanted = pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
-                             request.init_image != nullptr);
+    wanted =
+        pipeline.wanted(request.width, request.height, batch, cfg, request.decode,
+                        request.init_image != nullptr, pipeline.texts_at_once(cfg, has_negative()));
     const auto executors = pipeline.components_.prepare(wanted, request.progress);
     for (size_t i = 0; i < executors.size(); ++i) by_name[wanted[i].component] = executors[i];
     result.plans = pipeline.components_.last_uses();
@@ -186,6 +206,9 @@ struct Pipeline::Run {
     denoise(conditioning, start);
     if (request.decode) decode();
     result.total_ms = clock.ms() - late_load_ms;
+    double in_networks = 0;
+    for (const StageTime& time : result.times) in_networks += time.ms;
+    add_time("host", 1, result.total_ms - in_networks);
     result.load_ms += late_load_ms;
     return std::move(result);
   }
@@ -218,62 +241,106 @@ struct Pipeline::Run {
 
   // --- text
 
-  TextOutputs encode_text(size_t encoder, const std::string& text, std::string_view what) {
-    Executor& network = executor(pipeline.family_.text_encoders[encoder]);
-    const Stopwatch clock;
+  // One text for each encoder, and what messages call it.
+  struct Text {
+    std::array<std::string_view, 2> for_encoder;  // the first encoder's, and all others'
+    std::string_view what;
+  };
+
+  [[nodiscard]] bool has_negative() const {
+    return request.negative_prompt || request.negative_prompt_2;
+  }
+
+  void set_texts(size_t encoder, Executor& network, std::span<const Text> texts) {
     const text::ClipTokenizer& tokenizer = *pipeline.options_.tokenizers[encoder];
-    const text::ClipEncoding tokens = tokenizer.encode(text);
-    if (tokens.num_cut > 0) {
-      log(pipeline.options_.logger, LogLevel::kWarning, "text",
-          fmt::format("{}: {} of {} tokens do not fit {} and were cut: \"{}\"", what,
-                      tokens.num_cut, tokens.num_tokens, pipeline.family_.text_encoders[encoder],
-                      tokens.cut_text));
-    }
-    Tensor ids({DType::kI32, {1, tokenizer.max_length()}});
-    std::copy(tokens.ids.begin(), tokens.ids.end(), ids.values<int32_t>().begin());
-    network.set_input("input_ids", ids);
-    const bool pooled = network.has_input("eos_index");
-    if (pooled) {
-      Tensor index({DType::kI32, {1}});
+    const auto count = static_cast<int64_t>(texts.size());
+    Tensor ids({DType::kI32, {count, tokenizer.max_length()}});
+    Tensor ends({DType::kI32, {count}});
+    auto next = ids.values<int32_t>().begin();
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const text::ClipEncoding tokens =
+          tokenizer.encode(std::string(texts[i].for_encoder[std::min<size_t>(encoder, 1)]));
+      if (tokens.num_cut > 0) {
+        log(pipeline.options_.logger, LogLevel::kWarning, "text",
+            fmt::format("{}: {} of {} tokens do not fit {} and were cut: \"{}\"", texts[i].what,
+                        tokens.num_cut, tokens.num_tokens, pipeline.family_.text_encoders[encoder],
+                        tokens.cut_text));
+      }
+      next = std::copy(tokens.ids.begin(), tokens.ids.end(), next);
       const auto end = std::find(tokens.ids.begin() + 1, tokens.ids.end(), tokenizer.end_id());
-      index.values<int32_t>()[0] = static_cast<int32_t>(end - tokens.ids.begin());
-      network.set_input("eos_index", index);
+      ends.values<int32_t>()[i] = static_cast<int32_t>(end - tokens.ids.begin());
     }
-    network.run_step();
-    TextOutputs outputs{.hidden = network.output("hidden"),
-                        .pooled = pooled ? network.output("pooled") : Tensor()};
-    add_time(pipeline.family_.text_labels[encoder], 1, clock.ms());
+    network.set_input("input_ids", ids);
+    if (network.has_input("eos_index")) network.set_input("eos_index", ends);
+  }
+
+  // What an encoder makes of the texts that it was run on; waits for it.
+  [[nodiscard]] static std::vector<TextOutputs> text_outputs(const Executor& network,
+                                                             size_t count) {
+    const bool has_pooled = network.has_input("eos_index");
+    const Tensor hidden = network.output("hidden");
+    const Tensor pooled = has_pooled ? network.output("pooled") : Tensor();
+    std::vector<TextOutputs> outputs;
+    for (size_t i = 0; i < count; ++i) {
+      outputs.push_back(
+          {.hidden = row(hidden, i), .pooled = has_pooled ? row(pooled, i) : Tensor()});
+    }
     return outputs;
   }
 
-  PromptEmbeds embed(const std::string& text, const std::string& text_2, std::string_view what) {
-    std::vector<TextOutputs> outputs;
-    for (size_t i = 0; i < pipeline.family_.text_encoders.size(); ++i) {
-      outputs.push_back(encode_text(i, i == 0 ? text : text_2, what));
+  // Runs the encoders, side by side where they can be (one row of the times then).
+  std::vector<PromptEmbeds> embed(std::span<const Text> texts) {
+    const Family& family = pipeline.family_;
+    std::vector<Executor*> networks;
+    for (const std::string_view name : family.text_encoders) networks.push_back(&executor(name));
+    const bool overlap = std::ranges::any_of(networks, &Executor::is_beside);
+    std::vector<std::vector<TextOutputs>> outputs(texts.size());  // by text, then by encoder
+    const size_t group = overlap ? networks.size() : 1;
+    for (size_t first = 0; first < networks.size(); first += group) {
+      const Stopwatch clock;
+      std::string label;
+      for (size_t i = first; i < first + group; ++i) {
+        set_texts(i, *networks[i], texts);
+        label.append(label.empty() ? "" : "+").append(family.text_labels[i]);
+      }
+      Executor::run_together(std::span(networks).subspan(first, group));
+      draw_start();
+      for (size_t i = first; i < first + group; ++i) {
+        auto of_encoder = text_outputs(*networks[i], texts.size());
+        for (size_t t = 0; t < texts.size(); ++t) outputs[t].push_back(std::move(of_encoder[t]));
+      }
+      add_time(label, 1, clock.ms());
     }
-    return pipeline.family_.embed(outputs);
+    std::vector<PromptEmbeds> embeds;
+    for (const auto& of_text : outputs) embeds.push_back(family.embed(of_text));
+    return embeds;
   }
 
   Conditioning condition() {
-    report(request.progress, "text", 0, cfg ? 2 : 1);
-    const PromptEmbeds cond = embed(request.prompt, request.prompt_2, "prompt");
-    PromptEmbeds uncond;
-    std::vector<const PromptEmbeds*> prompts;
-    if (cfg) {
-      report(request.progress, "text", 1, 2);
-      const bool zeros = !request.negative_prompt && !request.negative_prompt_2 &&
-                         pipeline.family_.may_zero_negative && facts.force_zeros_for_empty_prompt;
-      if (zeros) {
-        uncond.context = Tensor::zeros(cond.context.type());
-        uncond.pooled = Tensor::zeros(cond.pooled.type());
-      } else {
-        const std::string text = request.negative_prompt.value_or("");
-        uncond = embed(text, request.negative_prompt_2.value_or(text), "negative prompt");
-      }
-      prompts.push_back(&uncond);
+    const int num_texts = cfg ? 2 : 1;
+    report(request.progress, "text", 0, num_texts);
+    std::vector<Text> texts{{{request.prompt, request.prompt_2}, "prompt"}};
+    const bool zeros = cfg && !has_negative() && pipeline.zeros_for_no_negative();
+    if (cfg && !zeros) {
+      std::array<std::string_view, 2> negative;
+      if (request.negative_prompt) negative.fill(*request.negative_prompt);
+      if (request.negative_prompt_2) negative[1] = *request.negative_prompt_2;
+      texts.push_back({negative, "negative prompt"});
     }
-    prompts.push_back(&cond);
-    report(request.progress, "text", cfg ? 2 : 1, cfg ? 2 : 1);
+    const auto at_once = static_cast<size_t>(pipeline.texts_at_once(cfg, has_negative()));
+    std::vector<PromptEmbeds> embeds;  // the prompt's, then the negative one's
+    for (size_t i = 0; i < texts.size(); i += at_once) {
+      if (i > 0) report(request.progress, "text", static_cast<int>(i), num_texts);
+      std::ranges::move(embed(std::span(texts).subspan(i, at_once)), std::back_inserter(embeds));
+    }
+    if (zeros) {
+      embeds.push_back({.context = Tensor::zeros(embeds[0].context.type()),
+                        .pooled = Tensor::zeros(embeds[0].pooled.type())});
+    }
+    report(request.progress, "text", num_texts, num_texts);
+    std::vector<const PromptEmbeds*> prompts;
+    if (cfg) prompts.push_back(&embeds[1]);
+    prompts.push_back(&embeds[0]);
     const std::array sizes = {request.negative_size, request.size};
     return pipeline.family_.condition(prompts, std::span(sizes).last(prompts.size()), batch);
   }
@@ -285,10 +352,15 @@ struct Pipeline::Run {
     return noise.draw_nchw(facts.latent_channels, height, width);
   }
 
+  // Where noise is all that denoising starts from, it is drawn while the device encodes the text.
+  void draw_start() {
+    if (request.init_image == nullptr && start_noise.data() == nullptr) start_noise = draw();
+  }
+
   Tensor noise_start() {
-    Tensor x = draw();
-    for (float& v : x.values<float>()) v *= request.schedule.init_noise_sigma;
-    return x;
+    draw_start();
+    for (float& v : start_noise.values<float>()) v *= request.schedule.init_noise_sigma;
+    return std::move(start_noise);
   }
 
   // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw
@@ -337,24 +409,22 @@ struct Pipeline::Run {
       unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(i)].timestep));
       unet.run_schedule(i);
     }
-    unet.synchronize();
-    add_time("unet setup", 1, clock.ms());
-    const Stopwatch steps_clock;
     Tensor state = Tensor::zeros(unet.input_type("state"));
     const Tensor x = nchw_to_nhwc(start);
     std::copy(x.values<float>().begin(), x.values<float>().end(), state.values<float>().begin());
     unet.set_input("state", state);
     unet.set_input("noise", Tensor::zeros(unet.input_type("noise")));
+    unet.synchronize();
+    add_time("unet setup", 1, clock.ms());
+    const Stopwatch steps_clock;
     report(request.progress, "denoise", 0, num_rows);
     for (int i = 0; i < num_rows; ++i) {
       step(unet, rows[static_cast<size_t>(i)], i);
       report(request.progress, "denoise", i + 1, num_rows);
     }
-    const Tensor last = unet.output("state");
     Tensor latent({DType::kF32, x.shape()});
-    const auto sample = last.values<float>().first(latent.values<float>().size());
-    std::copy(sample.begin(), sample.end(), latent.values<float>().begin());
-    check_finite(sample, "the denoised latent", "unet");
+    unet.read_output("state", {latent.data(), latent.type().num_bytes()});
+    if (!all_finite(latent.values<float>())) fail_numeric("the denoised latent", "unet");
     result.latents = nhwc_to_nchw(latent);
     add_time(pipeline.family_.denoiser_label, num_rows, steps_clock.ms());
   }
@@ -382,40 +452,28 @@ struct Pipeline::Run {
     std::vector<size_t> not_finite;
     for (size_t i = 0; i < result.rgb.size(); ++i) {
       report(request.progress, "decode", static_cast<int>(i), static_cast<int>(batch));
-      const Tensor image = decode_one(decoder, latents, i);
-      if (all_finite(image.values<float>())) {
-        result.rgb[i] = to_rgb(image);
-      } else {
-        not_finite.push_back(i);
-      }
+      if (!decode_one(decoder, latents, i)) not_finite.push_back(i);
     }
     // After all others, as the decoder of another precision may take this one's memory.
     if (!not_finite.empty()) decode_in_fp32(latents, not_finite);
     report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
   }
 
-  Tensor decode_one(Executor& decoder, const Tensor& latents, size_t index) {
+  // Writes image `index`; false when it holds a value that is not finite.
+  bool decode_one(Executor& decoder, const Tensor& latents, size_t index) {
     const Stopwatch clock;
     const auto one = static_cast<size_t>(height * width * facts.latent_channels);
     const auto values = latents.values<float>().subspan(index * one, one);
     decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
     decoder.run_step();
     if (request.on_decode) request.on_decode(decoder);
-    Tensor image = decoder.output("image");
+    std::vector<uint8_t>& rgb = result.rgb[index];  // takes its memory while the device decodes
+    rgb.resize(static_cast<size_t>(request.height * request.width * 3));
+    decoder.read_output("rgb", std::as_writable_bytes(std::span(rgb)));
+    float flag = 0;
+    decoder.read_output("not_finite", std::as_writable_bytes(std::span(&flag, 1)));
     add_time("vae", 1, clock.ms());
-    return image;
-  }
-
-  static std::vector<uint8_t> to_rgb(const Tensor& image) {
-    // Adding 1.5 * 2^23 leaves the nearest integer (ties to even) in the low bits.
-    constexpr float kRound = 12582912.0F;
-    const auto values = image.values<float>();
-    std::vector<uint8_t> rgb(values.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-      const float scaled = std::clamp(values[i], 0.0F, 1.0F) * 255.0F;
-      rgb[i] = static_cast<uint8_t>(std::bit_cast<uint32_t>(scaled + kRound));
-    }
-    return rgb;
+    return flag == 0.0F;
   }
 
   // Latents are finite here, so a decoder of fp32 leaves nothing to try.
@@ -439,15 +497,8 @@ struct Pipeline::Run {
     result.load_ms += components.last_load_ms();
     result.build_ms += components.last_build_ms();
     for (const size_t i : images) {
-      const Tensor image = decode_one(decoder, latents, i);
-      check_finite(image.values<float>(), "the decoded image", kDecoder);
-      result.rgb[i] = to_rgb(image);
+      if (!decode_one(decoder, latents, i)) fail_numeric("the decoded image", kDecoder);
     }
-  }
-
-  void check_finite(std::span<const float> values, std::string_view what,
-                    std::string_view component) const {
-    if (!all_finite(values)) fail_numeric(what, component);
   }
 
   [[noreturn]] void fail_numeric(std::string_view what, std::string_view component) const {
@@ -464,6 +515,7 @@ struct Pipeline::Run {
   int64_t batch, height, width;
   bool cfg;
   BatchNoise noise;
+  Tensor start_noise;  // drawn ahead
   std::vector<Components::Wanted> wanted;
   std::map<std::string, Executor*> by_name;  // what is loaded
   double late_load_ms = 0;                   // after prepare()

@@ -42,6 +42,8 @@ struct PipelineOptions {
   bool record = true;  // as runtime::ExecutorOptions
   // Components are loaded one after the other and freed.
   bool low_vram = false;
+  // A prompt and its negative one are encoded in one run (plans of batch 2).
+  bool pair_texts = false;
   // As ComponentsOptions.
   std::function<void(const std::string& component, const runtime::ObservedCall&)> observer{};
   Logger logger;
@@ -68,7 +70,9 @@ struct Request {
 };
 
 struct StageTime {
-  std::string name;  // a text encoder's label, "vae_encoder", the denoiser's label, "vae"
+  // A text encoder's label (those of encoders that overlap, joined by '+'), "vae_encoder", "unet
+  // setup", the denoiser's label, "vae"; "host" is all else.
+  std::string name;
   int runs = 0;
   double ms = 0;
 };
@@ -97,13 +101,18 @@ class Pipeline {
   // Plans and executors for a request's shapes, without running it.
   void prepare(const Request& request);
 
+  // Texts that a request encodes at a time.
+  [[nodiscard]] int64_t texts_at_once(bool cfg, bool has_negative) const;
   // Components with their profile shapes that a request runs, in order.
   [[nodiscard]] std::vector<Components::Wanted> wanted(int64_t width, int64_t height, int64_t batch,
-                                                       bool cfg, bool decode, bool encode) const;
+                                                       bool cfg, bool decode, bool encode,
+                                                       int64_t texts = 1) const;
   [[nodiscard]] const Components& components() const { return components_; }
 
  private:
   struct Run;
+  // An absent negative prompt is zeros, not an encoded empty text.
+  [[nodiscard]] bool zeros_for_no_negative() const;
   PipelineOptions options_;
   const Family& family_;
   Components components_;

@@ -59,6 +59,7 @@ struct Executor::Impl {
   backend::Device& device;
   ExecutorOptions options;
   std::unique_ptr<backend::Stream> stream;
+  std::unique_ptr<backend::Stream> side;  // null: calls run on `stream`
   std::shared_ptr<Buffer> persistent, arena;
   std::vector<std::shared_ptr<Buffer>> constants;  // keeps what the launches point at
   uint64_t constant_bytes = 0;
@@ -90,7 +91,9 @@ struct Executor::Impl {
   Prepared prepare(const Call& call, ConstantLoader& loader);
   void find_crossing();
   void run(Rate stage);
-  void enqueue_all(const std::vector<Prepared>& calls);
+  // What run() does, on `on`: the stream or the side stream.
+  void enqueue_stage(Rate stage, backend::Stream& on);
+  static void enqueue_all(const std::vector<Prepared>& calls, backend::Stream& on);
   void run_timed(std::vector<Prepared>& calls);
   void run_observed(std::vector<Prepared>& calls);
   // Copies what crosses from schedule to step to (save) or from a kept row.
@@ -136,6 +139,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
   const graph::OpDesc desc = types.desc(call);
   const backend::Kernel& kernel = kernel_of(call, desc, device);
   std::vector<TensorView> inputs;
+  uint32_t constant_inputs = 0;
   std::vector<Tensor> host_constants(options.observer ? call.inputs.size() : 0);
   for (const CallOperand& operand : call.inputs) {
     const Slot& slot = profile.slots[operand.slot];
@@ -149,6 +153,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
     const bool pack = call.packs_weight && operand.role == graph::Role::kWeight;
     constants.push_back(pack ? loader.packed(operand.slot, kernel, desc, call.config)
                              : loader.dense(operand.slot));
+    if (inputs.size() < 32) constant_inputs |= uint32_t{1} << inputs.size();
     inputs.emplace_back(slot.type, constants.back()->data());
     if (!options.observer) continue;
     Tensor& host = host_constants[inputs.size() - 1] = Tensor(slot.type);
@@ -157,8 +162,16 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
   }
   std::vector<TensorView> outputs;
   for (const SlotId slot : call.outputs) outputs.push_back(view(slot));
+  if (!kernel.in_place && !inputs.empty() && outputs[0].type.num_bytes() > 0 &&
+      inputs[0].data == outputs[0].data) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: kernel {} cannot write over what it reads; run 'halftone build' "
+                            "again",
+                            call.name, kernel.name));
+  }
   void* workspace = static_cast<std::byte*>(arena->data()) + call.workspace_offset;
-  return {kernel.prepare(desc, device.info(), call.config, {inputs, outputs, workspace}),
+  return {kernel.prepare(desc, device.info(), call.config,
+                         {inputs, outputs, workspace, constant_inputs}),
           &call,
           0,
           0,
@@ -182,6 +195,16 @@ void Executor::Impl::find_crossing() {
 }
 
 void Executor::Impl::run(Rate stage) {
+  if (!side) {
+    enqueue_stage(stage, *stream);
+    return;
+  }
+  side->wait_for(*stream);
+  enqueue_stage(stage, *side);
+  stream->wait_for(*side);
+}
+
+void Executor::Impl::enqueue_stage(Rate stage, backend::Stream& on) {
   const auto index = static_cast<size_t>(stage);
   if (options.observer) {
     run_observed(stages[index]);
@@ -192,24 +215,24 @@ void Executor::Impl::run(Rate stage) {
     return;
   }
   if (recordings[index]) {
-    recordings[index]->replay(*stream);
+    recordings[index]->replay(on);
     return;
   }
   // The first run loads code and fills caches, which cannot be recorded.
-  const bool record = options.record && has_run[index] && stream->begin_recording();
-  enqueue_all(stages[index]);
+  const bool record = options.record && has_run[index] && on.begin_recording();
+  enqueue_all(stages[index], on);
   if (record) {
-    recordings[index] = stream->end_recording();
-    recordings[index]->replay(*stream);
+    recordings[index] = on.end_recording();
+    recordings[index]->replay(on);
   }
   has_run[index] = true;
 }
 
-void Executor::Impl::enqueue_all(const std::vector<Prepared>& calls) {
+void Executor::Impl::enqueue_all(const std::vector<Prepared>& calls, backend::Stream& on) {
   for (const Prepared& prepared : calls) {
-    stream->begin_range(prepared.call->name.c_str());
-    prepared.launch->enqueue(*stream);
-    stream->end_range();
+    on.begin_range(prepared.call->name.c_str());
+    prepared.launch->enqueue(on);
+    on.end_range();
   }
 }
 
@@ -269,6 +292,10 @@ Executor::Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::De
   Impl& impl = *impl_;
   if (!impl.options.constants) impl.options.constants = std::make_shared<ConstantStore>();
   impl.stream = device.create_stream();
+  if (impl.options.beside && !impl.options.profile && !impl.options.observer) {
+    impl.side = device.create_side_stream();
+    if (impl.side) impl.options.arena = nullptr;
+  }
   impl.persistent = device.allocate(impl.profile.persistent_bytes);
   impl.arena = impl.options.arena;
   if (!impl.arena) impl.arena = device.allocate(impl.profile.arena_bytes);
@@ -297,6 +324,13 @@ Tensor Executor::output(std::string_view name) const {
   Tensor result(impl_->profile.slots[slot].type);
   impl_->device.download(result.data(), impl_->address(slot), result.type().num_bytes());
   return result;
+}
+
+void Executor::read_output(std::string_view name, std::span<std::byte> to) const {
+  const SlotId slot = impl_->find(impl_->profile.outputs, name, "output");
+  check_internal(to.size() <= impl_->profile.slots[slot].type.num_bytes(),
+                 "more is read than the output holds");
+  impl_->device.download(to.data(), impl_->address(slot), to.size());
 }
 
 const TensorType& Executor::input_type(std::string_view name) const {
@@ -336,6 +370,25 @@ void Executor::run_step(int row) {
   }
   impl_->run(Rate::kStep);
 }
+
+void Executor::run_together(std::span<Executor* const> executors) {
+  // All forks lie before the work of the common stream, all joins behind it.
+  for (const Executor* executor : executors) {
+    Impl& impl = *executor->impl_;
+    if (!impl.side) continue;
+    check_internal(impl.row_bytes() == 0, "what has a schedule runs alone");
+    impl.side->wait_for(*impl.stream);
+    impl.enqueue_stage(Rate::kStep, *impl.side);
+  }
+  for (Executor* executor : executors) {
+    if (!executor->is_beside()) executor->run_step();
+  }
+  for (const Executor* executor : executors) {
+    if (executor->is_beside()) executor->impl_->stream->wait_for(*executor->impl_->side);
+  }
+}
+
+bool Executor::is_beside() const { return impl_->side != nullptr; }
 
 void Executor::synchronize() { impl_->stream->synchronize(); }
 

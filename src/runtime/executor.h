@@ -50,6 +50,9 @@ struct ExecutorOptions {
   // Sees every call once, the first time it runs alone; nothing is recorded then, and the host
   // keeps every weight as it is.
   CallObserver observer{};
+  // On a stream and an arena of its own where the device has side streams (not when timed or
+  // observed), so that run_together() overlaps it with others.
+  bool beside = false;
   ProgressCallback progress;  // stage "load"
 };
 
@@ -84,6 +87,8 @@ class Executor {
   // Host to device; type must equal the input's exactly (kInvalidArgument).
   void set_input(std::string_view name, const Tensor& value);
   [[nodiscard]] Tensor output(std::string_view name) const;
+  // The first `to.size()` bytes of an output, once everything that was run is done.
+  void read_output(std::string_view name, std::span<std::byte> to) const;
   [[nodiscard]] const TensorType& input_type(std::string_view name) const;
   [[nodiscard]] bool has_input(std::string_view name) const;
   // Device copy of an output into an input of the same type ("state" of the next step).
@@ -95,6 +100,10 @@ class Executor {
   void run_schedule(int row);
   // Runs stage kStep with the kept results of schedule row `row` (ignored when nothing crosses).
   void run_step(int row = 0);
+
+  // run_step() of each; what is `beside` overlaps the others.
+  static void run_together(std::span<Executor* const> executors);
+  [[nodiscard]] bool is_beside() const;
 
   // Waits for everything that was run.
   void synchronize();

@@ -203,9 +203,23 @@ class ProfileCheck {
     uint64_t offset, size;
     size_t last;
     std::string_view name;
+    SlotId slot;  // kNoSlot: a workspace
   };
 
-  // Nothing that is alive at the same time shares a byte.
+  // Whether a result takes the place of the call's first operand, which ends here.
+  [[nodiscard]] bool replaces_operand(const Call& call, const Slot& to, SlotId base,
+                                      bool ends) const {
+    const Slot& from = slot(base);
+    return ends && from.storage == Storage::kArena && from.offset == to.offset &&
+           slot(call.inputs.front().slot).type == to.type &&
+           from.type.num_bytes() == to.type.num_bytes() &&
+           std::ranges::count_if(call.inputs, [&](const CallOperand& operand) {
+             return base_of(operand.slot) == base;
+           }) == 1;
+  }
+
+  // Nothing that is alive at the same time shares a byte, but for a result in its operand's place
+  // (whether the kernel allows that, the executor checks).
   void check_arena(const std::vector<Call>& calls) const {
     std::vector<size_t> last(profile_.slots.size(), 0);
     for (size_t i = 0; i < calls.size(); ++i) {
@@ -219,9 +233,14 @@ class ProfileCheck {
       for (const SlotId id : call.outputs) {
         const Slot& s = slot(id);
         if (s.storage != Storage::kArena) continue;
-        enter(alive, {s.offset, s.type.num_bytes(), last[id], s.name});
+        const SlotId base = call.inputs.empty() ? kNoSlot : base_of(call.inputs.front().slot);
+        if (id == call.outputs.front() && base != kNoSlot &&
+            replaces_operand(call, s, base, last[base] == i)) {
+          std::erase_if(alive, [&](const Resident& resident) { return resident.slot == base; });
+        }
+        enter(alive, {s.offset, s.type.num_bytes(), last[id], s.name, id});
       }
-      enter(alive, {call.workspace_offset, call.workspace_bytes, i, call.name});
+      enter(alive, {call.workspace_offset, call.workspace_bytes, i, call.name, kNoSlot});
     }
   }
 

@@ -125,9 +125,10 @@ void Generator::time_builds(const GenerateOptions& options, BenchReport& report)
   if (!options_.plan.empty()) return;  // nothing is built
   const PreparedRequest prepared = prepare(options);
   const ResolvedRequest& r = prepared.resolved;
+  const pipeline::Pipeline& pipe = pipeline(profiled_);
   const auto wanted =
-      pipeline(profiled_).wanted(r.width, r.height, r.batch_size, r.cfg,
-                                 options.output_type == OutputType::kImage, !r.init_image.empty());
+      pipe.wanted(r.width, r.height, r.batch_size, r.cfg, options.output_type == OutputType::kImage,
+                  !r.init_image.empty(), pipe.texts_at_once(r.cfg, r.has_negative_prompt));
   // Without a cache there is no record in it: named, it is found.
   QuantizationOptions quantization = options_.quantization;
   if (may_need_record(options_)) {

@@ -165,6 +165,7 @@ pipeline::Pipeline& Generator::pipeline(bool profile) {
         .profile = profile,
         .record = options_.device_graphs,
         .low_vram = options_.low_vram,
+        .pair_texts = pairs_texts(),
         .observer = observer(),
         .logger = keep});
     profiled_ = profile;
@@ -199,6 +200,11 @@ void Generator::report_memory(GenerateReport& report) const {
   }
 }
 
+// Where both read the weights from memory anew; plan files hold the shapes that they hold.
+bool Generator::pairs_texts() const {
+  return !device_.info().host_visible_memory && options_.plan.empty();
+}
+
 DryRun Generator::dry_run(const GenerateOptions& options) const {
   const PreparedRequest prepared = prepare(options);
   const ResolvedRequest& r = prepared.resolved;
@@ -207,10 +213,11 @@ DryRun Generator::dry_run(const GenerateOptions& options) const {
                                    .plans = {},
                                    .facts = model_.facts,
                                    .tokenizers = model_.tokenizers,
+                                   .pair_texts = pairs_texts(),
                                    .logger = {}});
-  for (const auto& wanted :
-       shapes.wanted(r.width, r.height, r.batch_size, r.cfg,
-                     options.output_type == OutputType::kImage, !r.init_image.empty())) {
+  for (const auto& wanted : shapes.wanted(
+           r.width, r.height, r.batch_size, r.cfg, options.output_type == OutputType::kImage,
+           !r.init_image.empty(), shapes.texts_at_once(r.cfg, r.has_negative_prompt))) {
     result.plans.push_back(plans_.choice(wanted.component, wanted.shape));
   }
   return result;

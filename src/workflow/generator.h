@@ -38,6 +38,7 @@ class Generator {
  private:
   [[nodiscard]] PreparedRequest prepare(const GenerateOptions& options) const;
   pipeline::Pipeline& pipeline(bool profile);
+  [[nodiscard]] bool pairs_texts() const;
   [[nodiscard]] std::function<void(const std::string&, const runtime::ObservedCall&)> observer();
   // For results that are not finite in the precision asked for.
   const PlanMaker& fp32_plans();

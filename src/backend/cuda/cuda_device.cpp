@@ -154,6 +154,9 @@ class CudaDevice final : public Device {
   [[nodiscard]] std::unique_ptr<Stream> create_stream() override {
     return std::make_unique<CudaStream>(stream_);
   }
+  [[nodiscard]] std::unique_ptr<Stream> create_side_stream() override {
+    return std::make_unique<CudaStream>();
+  }
 
   [[nodiscard]] std::unique_ptr<Buffer> allocate(size_t bytes) override {
     const size_t size = std::max((bytes + kAlignment - 1) / kAlignment, size_t{1}) * kAlignment;

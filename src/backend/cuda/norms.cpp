@@ -170,8 +170,8 @@ std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const Devi
 }  // namespace
 
 const Kernel group_norm_plain =
-    plain_kernel("cuda.group_norm.plain", graph::OpKind::kGroupNorm, supports_group_norm,
-                 prepare_group_norm, workspace_group_norm);
+    in_place(plain_kernel("cuda.group_norm.plain", graph::OpKind::kGroupNorm, supports_group_norm,
+                          prepare_group_norm, workspace_group_norm));
 const Kernel layer_norm_plain =
     plain_kernel("cuda.layer_norm.plain", graph::OpKind::kLayerNorm, supports_norm,
                  prepare_layer_norm, workspace_layer_norm);

@@ -27,8 +27,12 @@ class GraphRecording final : public Recording {
 
 }  // namespace
 
+CudaStream::CudaStream() : owns_(true) { check(cudaStreamCreate(&handle_), "creating a stream"); }
+
 CudaStream::~CudaStream() {
   for (cudaEvent_t event : marks_) cudaEventDestroy(event);
+  if (joined_ != nullptr) cudaEventDestroy(joined_);
+  if (owns_) cudaStreamDestroy(handle_);
 }
 
 void CudaStream::synchronize() { check(cudaStreamSynchronize(handle_), "waiting for the device"); }
@@ -57,6 +61,14 @@ double CudaStream::ms_between(size_t first, size_t last) const {
   float ms = 0;
   check(cudaEventElapsedTime(&ms, marks_.at(first), marks_.at(last)), "reading events");
   return static_cast<double>(ms);
+}
+
+void CudaStream::wait_for(Stream& other) {
+  if (joined_ == nullptr) {
+    check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");
+  }
+  check(cudaEventRecord(joined_, handle_of(other)), "recording an event");
+  check(cudaStreamWaitEvent(handle_, joined_, 0), "joining two streams");
 }
 
 void CudaStream::begin_range(const char* name) { nvtxRangePushA(name); }

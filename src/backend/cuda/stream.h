@@ -11,10 +11,11 @@
 
 namespace halftone::backend::cuda {
 
-// A view of the device's one stream: everything that a device does is in one order.
+// A view of the device's stream, in whose order copies and allocations lie; or a stream of its own.
 class CudaStream final : public Stream {
  public:
   explicit CudaStream(cudaStream_t handle) : handle_(handle) {}
+  CudaStream();
   ~CudaStream() override;
   CudaStream(const CudaStream&) = delete;
   CudaStream& operator=(const CudaStream&) = delete;
@@ -27,9 +28,12 @@ class CudaStream final : public Stream {
   [[nodiscard]] double ms_between(size_t first, size_t last) const override;
   void begin_range(const char* name) override;
   void end_range() override;
+  void wait_for(Stream& other) override;
 
  private:
-  cudaStream_t handle_;
+  cudaStream_t handle_ = nullptr;
+  bool owns_ = false;
+  cudaEvent_t joined_ = nullptr;  // made on first use
   std::vector<cudaEvent_t> marks_;
 };
 
