@@ -36,6 +36,11 @@ inline std::vector<Case> attention_cases() {
     add(t, {1, 40, 64, 2, 512}, false);  // keys in eights: products of matrices take it
     add(t, {1, 260, 260, 1, 64}, false);
     add(t, {2, 77, 77, 2, 64}, true);
+    add(t, {1, 128, 128, 1, 64}, true);
+    add(t, {2, 450, 77, 2, 64}, false);  // several tiles of queries
+    add(t, {1, 70, 1, 2, 64}, false);
+    add(t, {3, 1, 81, 1, 64}, false);
+    add(t, {1, 0, 5, 1, 64}, false);
     add(t, {1, 200, 200, 2, 20}, true);
     add(t, {1, 1, 1, 1, 8}, true);
     add(t, {1, 5, 3, 2, 7}, false);
@@ -101,6 +106,16 @@ inline std::vector<Case> quantized_attention_cases() {
     add({DType::kI8, DType::kF32, DType::kF32, false, false}, s, 1.0, false);
   }
   add({DType::kF8E4M3, DType::kF8E4M3, DType::kF32, true, true}, {2, 40, 40, 2, 32}, 1.0, true);
+  // Heads of 64 channels with results in 16 bits: several tiles of keys, one key, no queries.
+  for (const Size& s : {Size{2, 70, 77, 2, 64}, Size{1, 20, 300, 3, 64}, Size{1, 130, 128, 1, 64},
+                        Size{3, 1, 1, 2, 64}, Size{1, 0, 3, 1, 64}}) {
+    for (const DType t : {DType::kF16, DType::kBF16}) {
+      add({DType::kF8E4M3, DType::kF8E4M3, t, false, true}, s, 1.0, false);
+      add({DType::kF8E4M3, DType::kF8E4M3, t, true, true}, s, 1.0, false);
+      add({DType::kI8, DType::kF8E4M3, t, true, true}, s, 1.0, false);
+    }
+    add({DType::kI8, DType::kF8E4M3, DType::kF16, false, true}, s, 1.0, false);
+  }
   return cases;
 }
 

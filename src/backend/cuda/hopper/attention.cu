@@ -2,15 +2,8 @@
 // queries of a head: one producer warp brings tiles of 128 keys and values, two consumer warpgroups
 // keep 64 queries each. The scores of the next tile are computed while the weights of this one
 // multiply its values.
-#include <array>
-
-#include "backend/cuda/error.h"
-#include "backend/cuda/hopper/attention.h"
-#include "backend/cuda/hopper/epilogue/math.cuh"
+#include "backend/cuda/hopper/attention_tile.cuh"
 #include "backend/cuda/hopper/mma/wgmma.cuh"
-#include "backend/cuda/hopper/ptx/barrier.cuh"
-#include "backend/cuda/hopper/ptx/tma.cuh"
-#include "backend/cuda/hopper/tensor_map.h"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -74,50 +67,6 @@ __device__ __forceinline__ void produce_tiles(const AttentionKernelArgs& args, c
   }
 }
 
-// Softmax state of the two rows (r and r + 8) that a thread shares with the other three of its
-// quad; `sum` is the thread's own part.
-struct RowState {
-  float top[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0, 0};
-};
-
-// Scores to weights 2^(scale * (s - top)); gives the factors that older sums shrink by.
-__device__ __forceinline__ void soften(float (&s)[64], RowState& state, float scale,
-                                       float (&shrink)[2]) {
-#pragma unroll
-  for (int row = 0; row < 2; ++row) {
-    float top = state.top[row];
-#pragma unroll
-    for (int i = 0; i < 64; i += 4) {
-      top = fmaxf(top, fmaxf(s[i + 2 * row], s[i + 2 * row + 1]));
-    }
-    top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
-    shrink[row] = power_of_two((state.top[row] - top) * scale);
-    state.top[row] = top;
-    const float shift = top * scale;
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < 64; i += 4) {
-      float& a = s[i + 2 * row];
-      float& b = s[i + 2 * row + 1];
-      a = power_of_two(fmaf(a, scale, -shift));
-      b = power_of_two(fmaf(b, scale, -shift));
-      sum += a + b;
-    }
-    state.sum[row] = fmaf(state.sum[row], shrink[row], sum);
-  }
-}
-
-// Keys beyond the last get no weight.
-__device__ __forceinline__ void mask_scores(float (&s)[64], int keys_left, int lane) {
-#pragma unroll
-  for (int i = 0; i < 64; ++i) {
-    const int key = i / 4 * 8 + lane % 4 * 2 + i % 2;
-    if (key >= keys_left) s[i] = -INFINITY;
-  }
-}
-
 template <Element kElement>
 struct AttentionConsumer {
   const AttentionKernelArgs& args;
@@ -129,6 +78,7 @@ struct AttentionConsumer {
   float out[32];
   RowState state;
   float shrink[2];
+  float scale[2] = {args.scale_log2, args.scale_log2};
 
   __device__ __forceinline__ void release(uint32_t barrier) const {
     if (lane == 0) barrier_arrive(barrier);
@@ -153,35 +103,18 @@ struct AttentionConsumer {
     wgmma_begin();
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      WgmmaRows64<kElement>::mma(out, weights[i], v + i * kSixteenRows,
-                                 i == 0 ? static_cast<int>(!first) : 1);
+      WgmmaRegisters64<kElement>::mma(out, weights[i], v + i * kSixteenRows,
+                                      i == 0 ? static_cast<int>(!first) : 1);
     }
     wgmma_commit();
   }
 
   __device__ __forceinline__ void soften_tile(int tile, int tiles) {
-    if (tile == tiles - 1) mask_scores(scores, args.keys - tile * kKeys, lane);
-    soften(scores, state, args.scale_log2, shrink);
-  }
-
-  __device__ __forceinline__ void pack_weights() {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        weights[i][k] = pack<kElement>(scores[8 * i + 2 * k], scores[8 * i + 2 * k + 1]);
-      }
+    if (tile == tiles - 1) {
+      const int left = args.keys - tile * kKeys;
+      mask_scores(scores, {left, left}, lane);
     }
-  }
-
-  __device__ __forceinline__ void shrink_out() {
-#pragma unroll
-    for (int i = 0; i < 32; i += 4) {
-      out[i] *= shrink[0];
-      out[i + 1] *= shrink[0];
-      out[i + 2] *= shrink[1];
-      out[i + 3] *= shrink[1];
-    }
+    soften(scores, state, scale, 0.0F, shrink);
   }
 
   __device__ __forceinline__ void run(int tiles) {
@@ -193,7 +126,7 @@ struct AttentionConsumer {
     release(stages.keys_empty(keys_at.stage));
     keys_at.next();
     soften_tile(0, tiles);
-    pack_weights();
+    pack_weights<kElement>(scores, weights);
     for (int tile = 0; tile + 1 < tiles; ++tile) {
       issue_scores(keys_at);
       issue_values(values_at, tile == 0);
@@ -204,8 +137,8 @@ struct AttentionConsumer {
       wgmma_wait<0>();
       release(stages.values_empty(values_at.stage));
       values_at.next();
-      shrink_out();
-      pack_weights();
+      scale_rows(out, shrink);
+      pack_weights<kElement>(scores, weights);
     }
     issue_values(values_at, tiles == 1);
     wgmma_wait<0>();
@@ -214,27 +147,11 @@ struct AttentionConsumer {
 
   // The consumer's own queries are read: their place takes the output.
   __device__ __forceinline__ void write() {
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      float sum = state.sum[row];
-      sum += __shfl_xor_sync(0xffffffffU, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffU, sum, 2);
-      shrink[row] = 1.0F / sum;
-    }
-    shrink_out();
-    const uint32_t base = stages.base + index * 64 * kRowBytes;
-    const int warp = static_cast<int>(threadIdx.x) % 128 / 32;
-    const int row = warp * 16 + lane % 16;
-#pragma unroll
-    for (int chunk = 0; chunk < 8; chunk += 2) {
-      const uint32_t at = base + row * kRowBytes + (((chunk + lane / 16) ^ (row & 7)) * 16);
-      const float* v = out + chunk * 4;
-      asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
-                   "r"(pack<kElement>(v[0], v[1])), "r"(pack<kElement>(v[2], v[3])),
-                   "r"(pack<kElement>(v[4], v[5])), "r"(pack<kElement>(v[6], v[7]))
-                   : "memory");
-    }
-    fence_async_shared();
+    float sum[2];
+    sum_of_quad(state, sum);
+    scale_rows(out, {1.0F / sum[0], 1.0F / sum[1]});
+    const uint32_t base = stages.base + index * kOutBytes;
+    put_rows<kElement>(out, base, lane);
     named_sync(1 + index, 128);
     if (threadIdx.x % 128 == 0) {
       store_3d(&args.y, base, static_cast<int>(blockIdx.y) * kHeadDim,
@@ -276,48 +193,23 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   }
 }
 
-CUtensorMap rows_map(const AttentionProblem& p, const void* data, int64_t rows, int64_t pitch,
-                     int box_rows) {
-  const std::array<uint64_t, 3> sizes = {static_cast<uint64_t>(p.heads * kHeadDim),
-                                         static_cast<uint64_t>(rows),
-                                         static_cast<uint64_t>(p.batch)};
-  const std::array<uint64_t, 2> pitches = {static_cast<uint64_t>(pitch),
-                                           static_cast<uint64_t>(pitch * rows)};
-  const std::array<uint32_t, 3> box = {kHeadDim, static_cast<uint32_t>(box_rows), 1};
-  return tiled_map(p.element, data, sizes, pitches, box, kRowBytes);
-}
-
 }  // namespace
 
 Attention::Attention(const AttentionProblem& p) : args_{} {
-  args_.q = rows_map(p, p.q, p.queries, p.q_pitch, kQueries);
-  args_.k = rows_map(p, p.k, p.keys, p.k_pitch, kKeys);
-  args_.v = rows_map(p, p.v, p.keys, p.v_pitch, kKeys);
-  args_.y = rows_map(p, p.y, p.queries, p.y_pitch, 64);
+  args_.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kQueries);
+  args_.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, kKeys);
+  args_.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, kKeys);
+  args_.y = head_rows_map(p, p.element, p.y, p.queries, p.y_pitch, 64);
   args_.keys = static_cast<int>(p.keys);
   args_.scale_log2 = p.scale * kLog2E;
-  grid_ = dim3(static_cast<unsigned>((p.queries + kQueries - 1) / kQueries),
-               static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
-  kernel_ = p.element == Element::kF16
-                ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16>)
-                : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16>);
-  check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
-        "raising a kernel's shared memory");
-}
-
-void Attention::launch(cudaStream_t stream) const {
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid_;
-  config.blockDim = dim3(kBlockThreads);
-  config.dynamicSmemBytes = kSharedBytes;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  void* arguments[] = {const_cast<AttentionKernelArgs*>(&args_)};
-  check(cudaLaunchKernelExC(&config, kernel_, arguments), "launching attention");
+  launch_.kernel = p.element == Element::kF16
+                       ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16>)
+                       : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16>);
+  launch_.grid = dim3(static_cast<unsigned>((p.queries + kQueries - 1) / kQueries),
+                      static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
+  launch_.threads = kBlockThreads;
+  launch_.shared_bytes = kSharedBytes;
+  launch_.allow_shared();
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -1,4 +1,4 @@
-// Attention with heads of 64 channels, f16 or bf16: host side.
+// Attention with heads of 64 channels: host side.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@ namespace halftone::backend::cuda::hopper {
 inline constexpr int kHeadDim = 64;
 
 // Rows of q [batch, queries, heads * 64], k and v [batch, keys, ..], y like q; pitches in bytes,
-// multiples of 16, as are the addresses.
+// multiples of 16, as are the addresses. `scale` > 0, nothing is empty.
 struct AttentionProblem {
-  Element element = Element::kF16;
+  Element element = Element::kF16;  // of q and k; in 16 bits of v and y too
   const void* q = nullptr;
   const void* k = nullptr;
   const void* v = nullptr;
@@ -23,6 +23,7 @@ struct AttentionProblem {
   int64_t batch = 0, queries = 0, keys = 0, heads = 0;
   int64_t q_pitch = 0, k_pitch = 0, v_pitch = 0, y_pitch = 0;
   float scale = 1;
+  bool causal = false;
 };
 
 struct AttentionKernelArgs {
@@ -31,15 +32,93 @@ struct AttentionKernelArgs {
   float scale_log2 = 0;  // of scores, for powers of two
 };
 
+// A kernel with its arguments; starts while the one before it ends.
+struct AttentionLaunch {
+  const void* kernel = nullptr;
+  dim3 grid;
+  int threads = 0;
+  int shared_bytes = 0;
+
+  void allow_shared() const;
+  void operator()(const void* args, cudaStream_t stream) const;
+};
+
+// Any number of keys, in one pass; no mask.
 class Attention {
  public:
   explicit Attention(const AttentionProblem& problem);
-  void launch(cudaStream_t stream) const;
+  void launch(cudaStream_t stream) const { launch_(&args_, stream); }
 
  private:
   AttentionKernelArgs args_;
-  const void* kernel_ = nullptr;
-  dim3 grid_;
+  AttentionLaunch launch_;
 };
+
+// Few keys, all of them in shared memory; causal or not.
+inline constexpr int kFewKeys = 128;
+struct FewKeysArgs {
+  AttentionKernelArgs base;
+  int tiles = 0;            // of 64 queries a head
+  int tiles_per_block = 0;  // even
+  bool causal = false;
+};
+class FewKeysAttention {
+ public:
+  FewKeysAttention(const AttentionProblem& problem, int num_sms);
+  void launch(cudaStream_t stream) const { launch_(&args_, stream); }
+
+ private:
+  FewKeysArgs args_;
+  AttentionLaunch launch_;
+};
+
+// Codes of q, k (both i8 or both f8e4m3) and v (f8e4m3), weights rounded to f8e4m3, y in 16 bits.
+// Scales as in graph/ops/attention.h, each positive; `by_part`: one for each head's part of a
+// token.
+struct CodesProblem {
+  AttentionProblem base;
+  Element out = Element::kF16;
+  const float* q_scale = nullptr;
+  const float* k_scale = nullptr;
+  const float* v_scale = nullptr;
+  bool q_by_part = false, k_by_part = false;
+  void* workspace = nullptr;  // codes_workspace_bytes()
+};
+[[nodiscard]] size_t codes_workspace_bytes(int64_t batch, int64_t keys, int64_t heads);
+
+// Values as [batch, channels, padded keys] and scales of keys as [batch, heads, padded keys].
+struct PackValuesArgs {
+  const uint8_t* v = nullptr;
+  uint8_t* packed = nullptr;
+  const float* k_scale = nullptr;  // null: none are wanted
+  float* packed_scale = nullptr;
+  int64_t v_pitch = 0;
+  int keys = 0, padded = 0, heads = 0;
+  bool by_part = false;
+};
+struct CodesAttentionKernelArgs {
+  AttentionKernelArgs base;  // v: packed
+  CUtensorMap k_scale;       // [batch, heads, padded keys]
+  const float* q_scale = nullptr;
+  const float* k_scale_all = nullptr;  // one for all, where the kernel takes no scales of keys
+  const float* v_scale = nullptr;
+  int queries = 0, heads = 0;
+  bool q_by_part = false;
+};
+class CodesAttention {
+ public:
+  explicit CodesAttention(const CodesProblem& problem);
+  void launch(cudaStream_t stream) const;
+
+ private:
+  PackValuesArgs pack_args_;
+  CodesAttentionKernelArgs args_;
+  AttentionLaunch pack_, launch_;
+};
+
+// Rows of 64 channels a head, `box_rows` at a time, swizzled over `row bytes`.
+[[nodiscard]] CUtensorMap head_rows_map(const AttentionProblem& problem, Element element,
+                                        const void* data, int64_t rows, int64_t pitch,
+                                        int box_rows);
 
 }  // namespace halftone::backend::cuda::hopper

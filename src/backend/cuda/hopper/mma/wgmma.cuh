@@ -92,13 +92,13 @@ HALFTONE_WGMMA_SIZES(Element::kBF16, float, HALFTONE_FLOAT_REGISTER, "k16.f32.bf
 #undef HALFTONE_WGMMA
 #undef HALFTONE_WGMMA_SIZES
 
-// The same with a in registers (16 columns of K: the fragment of four words) and b as [k, n] rows
-// of 64 elements, that is N-major.
+// The same with a in registers, 32 bytes of K (the fragment of four words), and 64 columns of b. In
+// 16 bits b is [k, n] rows of 64 elements, that is N-major; in 8 bits [n, k], K-major.
 template <Element kElement>
-struct WgmmaRows64;
-#define HALFTONE_WGMMA_ROWS64(element, text)                                           \
+struct WgmmaRegisters64;
+#define HALFTONE_WGMMA_REGISTERS64(element, text, tail)                                \
   template <>                                                                          \
-  struct WgmmaRows64<element> {                                                        \
+  struct WgmmaRegisters64<element> {                                                   \
     static __device__ __forceinline__ void mma(float (&d)[32], const uint32_t (&a)[4], \
                                                uint64_t desc_b, int accumulate) {      \
       asm volatile(                                                                    \
@@ -106,15 +106,17 @@ struct WgmmaRows64;
           ".reg .pred p;\n"                                                            \
           "setp.ne.b32 p, %37, 0;\n"                                                   \
           "wgmma.mma_async.sync.aligned.m64n64" text " {" HALFTONE_LIST4               \
-          "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n"                                \
+          "}, {%32, %33, %34, %35}, %36, p, 1, 1" tail                                 \
+          ";\n"                                                                        \
           "}\n"                                                                        \
           : HALFTONE_BIND4(HALFTONE_FLOAT_REGISTER)                                    \
           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate)); \
     }                                                                                  \
   };
-HALFTONE_WGMMA_ROWS64(Element::kF16, "k16.f32.f16.f16")
-HALFTONE_WGMMA_ROWS64(Element::kBF16, "k16.f32.bf16.bf16")
-#undef HALFTONE_WGMMA_ROWS64
+HALFTONE_WGMMA_REGISTERS64(Element::kF16, "k16.f32.f16.f16", ", 1")
+HALFTONE_WGMMA_REGISTERS64(Element::kBF16, "k16.f32.bf16.bf16", ", 1")
+HALFTONE_WGMMA_REGISTERS64(Element::kE4M3, "k32.f32.e4m3.e4m3", "")
+#undef HALFTONE_WGMMA_REGISTERS64
 
 __device__ __forceinline__ void wgmma_begin() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

@@ -1,0 +1,40 @@
+#include "backend/cuda/hopper/attention.h"
+
+#include <array>
+
+#include "backend/cuda/error.h"
+#include "backend/cuda/hopper/tensor_map.h"
+#include "backend/cuda/launch.h"
+
+namespace halftone::backend::cuda::hopper {
+
+void AttentionLaunch::allow_shared() const {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+        "raising a kernel's shared memory");
+}
+
+void AttentionLaunch::operator()(const void* args, cudaStream_t stream) const {
+  cudaLaunchAttribute overlap = overlap_attribute();
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = overlaps_launches() ? 1 : 0;
+  void* arguments[] = {const_cast<void*>(args)};
+  check(cudaLaunchKernelExC(&config, kernel, arguments), "launching attention");
+}
+
+CUtensorMap head_rows_map(const AttentionProblem& p, Element element, const void* data,
+                          int64_t rows, int64_t pitch, int box_rows) {
+  const std::array<uint64_t, 3> sizes = {static_cast<uint64_t>(p.heads * kHeadDim),
+                                         static_cast<uint64_t>(rows),
+                                         static_cast<uint64_t>(p.batch)};
+  const std::array<uint64_t, 2> pitches = {static_cast<uint64_t>(pitch),
+                                           static_cast<uint64_t>(pitch * rows)};
+  const std::array<uint32_t, 3> box = {kHeadDim, static_cast<uint32_t>(box_rows), 1};
+  return tiled_map(element, data, sizes, pitches, box, kHeadDim * bytes_of(element));
+}
+
+}  // namespace halftone::backend::cuda::hopper
