@@ -32,7 +32,7 @@ struct AttentionKernelArgs {
   float scale_log2 = 0;  // of scores, for powers of two
 };
 
-// A kernel with its arguments; starts while the one before it ends.
+// A kernel that may start while the one before it ends (launch.h).
 struct AttentionLaunch {
   const void* kernel = nullptr;
   dim3 grid;
