@@ -28,9 +28,9 @@ struct KernelBenchReport {
   std::vector<KernelTime> kernels;  // shape by shape; the kernel that plans choose first
 };
 
-// Every linear, convolution and attention of the networks, on every kernel of the device that takes
-// it, the libraries' among them; random data, the same buffers each time. Throws kInvalidArgument
-// for names that mean nothing.
+// Every linear, convolution, attention, norm and quantizing of the networks, on every kernel of the
+// device that takes it, the libraries' among them; random data, the same buffers each time. Throws
+// kInvalidArgument for names that mean nothing.
 [[nodiscard]] KernelBenchReport bench_kernels(const KernelBenchOptions& options);
 // One JSON object a line.
 [[nodiscard]] std::string to_json_lines(const KernelBenchReport& report);

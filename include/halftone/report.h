@@ -148,8 +148,8 @@ struct KernelTime {
   std::string kernel;  // ours, or a library's
   int calls = 0;       // in one forward of the network
   double us = 0, gflop = 0;
-  double tflops = 0;
-  double share = 0;     // of the element type's peak
+  double tflops = 0, gbyte_per_second = 0;  // bytes: operands and results once
+  double share = 0;     // of the element type's peak; of memory's where nothing is multiplied
   std::string problem;  // why it was not measured
 };
 

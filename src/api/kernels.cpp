@@ -25,6 +25,7 @@ std::string to_json_lines(const KernelBenchReport& report) {
     json.set("workload", "kernel").set("network", row.model).set("shape", row.shape);
     json.set("dtype", row.dtype).set("kernel", row.kernel).set("calls", row.calls);
     json.set("median_us", row.us).set("gflop", row.gflop).set("tflops", row.tflops);
+    json.set("gbyte_per_second", row.gbyte_per_second);
     json.set("share", row.share > 0 ? Json(row.share) : Json());
     json.set("problem", row.problem.empty() ? Json() : Json(row.problem));
     text += '\n';

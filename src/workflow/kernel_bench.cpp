@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -82,8 +83,9 @@ class Operation {
   void upload() {
     if (!inputs_.empty()) return;
     for (const graph::TypedOperand& operand : in_) {
-      const bool is_scale =
-          operand.role == graph::Role::kXScale || operand.role == graph::Role::kWScale;
+      using enum graph::Role;
+      constexpr graph::Role kScales[] = {kXScale, kWScale, kYScale, kQScale, kKScale, kVScale};
+      const bool is_scale = std::ranges::find(kScales, operand.role) != std::end(kScales);
       const std::vector<std::byte> bytes = random_bytes(operand.type, is_scale);
       buffers_.push_back(device_.allocate(bytes.size()));
       device_.upload(buffers_.back()->data(), bytes.data(), bytes.size());
@@ -95,7 +97,16 @@ class Operation {
     }
   }
 
-  // Median milliseconds of a call.
+  // Of the operands and results, each once.
+  [[nodiscard]] double gigabytes() const {
+    size_t bytes = 0;
+    for (const auto& list : {in_, out_}) {
+      for (const graph::TypedOperand& operand : list) bytes += operand.type.num_bytes();
+    }
+    return static_cast<double>(bytes) * 1e-9;
+  }
+
+  // Median milliseconds of a call; recorded, where the device records, as plans run it.
   double measure(const Kernel& kernel, int iterations) {
     upload();
     const backend::DeviceInfo& info = device_.info();
@@ -117,17 +128,28 @@ class Operation {
     const std::unique_ptr<Buffer> workspace = device_.allocate(scratch);
     const auto launch = kernel.prepare(d, info, config, {inputs, outputs_, workspace->data()});
     const auto stream = device_.create_stream();
-    const auto run = [&](int calls) {
-      stream->mark(0);
+    const auto enqueue = [&](int calls) {
       for (int i = 0; i < calls; ++i) launch->enqueue(*stream);
+    };
+    const auto time = [&](int calls, const std::function<void()>& run) {
+      stream->mark(0);
+      run();
       stream->mark(1);
       stream->synchronize();
       return stream->ms_between(0, 1) / calls;
     };
-    const double first = std::max(std::min(run(1), run(1)), 1e-4);
+    const auto one = [&] { return time(1, [&] { enqueue(1); }); };
+    const double first = std::max(std::min(one(), one()), 1e-4);
     const int calls = std::clamp(static_cast<int>(kSampleMs / first), 1, kMostCalls);
+    std::unique_ptr<backend::Recording> recording;
+    if (stream->begin_recording()) {
+      enqueue(calls);
+      recording = stream->end_recording();
+      recording->replay(*stream);  // the first is no sample
+    }
+    const auto run = [&] { recording != nullptr ? recording->replay(*stream) : enqueue(calls); };
     std::vector<double> samples;
-    for (int i = 0; i < iterations; ++i) samples.push_back(run(calls));
+    for (int i = 0; i < iterations; ++i) samples.push_back(time(calls, run));
     std::ranges::sort(samples);
     return metrics::quantile(samples, 0.5);
   }
@@ -224,7 +246,10 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
     if (!options.network.empty() && shape.network != options.network) continue;
     if (shape.text().find(options.filter) == std::string::npos) continue;
     for (const DType dtype : types) {
-      if (shape.kind == KernelShape::Kind::kAttention && size_of(dtype) == 1) continue;
+      if (!shape.takes(dtype)) continue;
+      // On a CPU 8-bit attention is a simulation.
+      const bool attends = shape.kind == KernelShape::Kind::kAttention;
+      if (attends && size_of(dtype) == 1 && !device.info().has("cuda")) continue;
       Operation operation(device, shape, dtype);
       for (const Kernel* kernel : operation.kernels()) {
         KernelTime row{.shape = shape.text(),
@@ -238,8 +263,13 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
           const double ms = operation.measure(*kernel, options.iterations);
           row.us = ms * 1e3;
           row.tflops = row.gflop / ms;
+          row.gbyte_per_second = operation.gigabytes() / (ms * 1e-3);
           const double peak = tflops_of(report.peaks, row.dtype);
-          row.share = peak > 0 ? row.tflops / peak : 0;
+          if (row.gflop == 0) {
+            row.share = row.gbyte_per_second / report.peaks.gbyte_per_second;
+          } else {
+            row.share = peak > 0 ? row.tflops / peak : 0;
+          }
         } catch (const Error& error) {  // a library that has no algorithm
           row.problem = error.what();
         }

@@ -17,7 +17,7 @@ TEST(KernelShapes, AreWhatTheNetworksCount) {
   for (const KernelShape& shape : kernel_shapes()) {
     if (shape.network != "sdxl-1024-b2") continue;
     for (const DType dtype : {DType::kF16, DType::kI8}) {
-      if (shape.kind == KernelShape::Kind::kAttention && dtype == DType::kI8) continue;
+      if (!shape.takes(dtype)) continue;
       EXPECT_NO_THROW(static_cast<void>(infer_types(shape.attrs(dtype), shape.operands(dtype))))
           << shape.text();
     }
@@ -28,7 +28,7 @@ TEST(KernelShapes, AreWhatTheNetworksCount) {
     } else if (shape.kind == KernelShape::Kind::kAttention) {
       flop +=
           calls * 4 * n(shape.batch * shape.heads * shape.width) * n(shape.rows) * n(shape.keys);
-    } else {
+    } else {  // others have no outputs
       flop += calls * 2 * n(shape.rows) * n(shape.out) * n(shape.in);
     }
   }
@@ -47,6 +47,23 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
   EXPECT_GT(report.kernels.front().share, 0);
   EXPECT_GT(report.peaks.gbyte_per_second, 0);
   EXPECT_THROW(static_cast<void>(bench_kernels(*device, {.network = "sdxl"})), Error);
+}
+
+TEST(KernelBench, TimesNormsByBytes) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+  const auto bytes_of = [&](const std::string& shape, const std::string& dtype) {
+    const KernelBenchReport report = bench_kernels(
+        *device, {.network = "turbo-512-b1", .filter = shape, .dtypes = {dtype}, .iterations = 1});
+    if (report.kernels.empty()) return 0.0;
+    const KernelTime& row = report.kernels.front();
+    EXPECT_EQ(row.problem, "");
+    EXPECT_NEAR(row.share, row.gbyte_per_second / report.peaks.gbyte_per_second, 1e-9);
+    return row.gbyte_per_second * row.us * 1e3;
+  };
+  EXPECT_NEAR(bytes_of("layer_norm 256x1280", "f16"), 256 * 1280 * 4 + 1280 * 8, 1);
+  EXPECT_NEAR(bytes_of("layer_norm 256x1280", "i8"), 256 * 1280 * 3 + 1280 * 8 + 256 * 4, 1);
+  EXPECT_NEAR(bytes_of("quantize 256x5120", "i8"), 256 * 5120 * 3 + 256 * 4, 1);
+  EXPECT_EQ(bytes_of("quantize 256x5120", "f16"), 0);
 }
 
 }  // namespace

@@ -36,6 +36,20 @@ constexpr KernelShape attention(std::string_view network, int calls, int64_t bat
           .width = width};
 }
 
+constexpr KernelShape group_norm(std::string_view network, int calls, int64_t batch, int64_t size,
+                                 int64_t channels) {
+  return {.kind = Kind::kGroupNorm,
+          .network = network,
+          .calls = calls,
+          .batch = batch,
+          .in = channels,
+          .size = size};
+}
+constexpr KernelShape rows_of(Kind kind, std::string_view network, int calls, int64_t rows,
+                              int64_t in) {
+  return {.kind = kind, .network = network, .calls = calls, .rows = rows, .in = in};
+}
+
 constexpr std::string_view kSdxl = "sdxl-1024-b2";
 constexpr std::string_view kTurbo = "turbo-512-b1";
 constexpr std::string_view kSd3 = "sd3-1024-b2";
@@ -66,6 +80,19 @@ constexpr KernelShape kShapes[] = {
     attention(kSdxl, 60, 2, 20, 1024, 1024),
     attention(kSdxl, 10, 2, 10, 4096, 77),
     attention(kSdxl, 60, 2, 20, 1024, 77),
+    group_norm(kSdxl, 8, 2, 128, 320),
+    group_norm(kSdxl, 2, 2, 128, 640),
+    group_norm(kSdxl, 1, 2, 128, 960),
+    group_norm(kSdxl, 11, 2, 64, 640),
+    group_norm(kSdxl, 1, 2, 64, 1280),
+    group_norm(kSdxl, 1, 2, 64, 1920),
+    group_norm(kSdxl, 16, 2, 32, 1280),
+    group_norm(kSdxl, 2, 2, 32, 2560),
+    rows_of(Kind::kLayerNorm, kSdxl, 180, 2048, 1280),
+    rows_of(Kind::kLayerNorm, kSdxl, 30, 8192, 640),
+    rows_of(Kind::kQuantize, kSdxl, 60, 2048, 5120),
+    rows_of(Kind::kQuantize, kSdxl, 10, 8192, 2560),
+    rows_of(Kind::kQuantize, kSdxl, 120, 2048, 1280),
     linear(kTurbo, 60, 256, 10240, 1280, Kind::kGeglu),
     linear(kTurbo, 60, 256, 3840, 1280),
     linear(kTurbo, 192, 256, 1280, 1280),
@@ -79,6 +106,10 @@ constexpr KernelShape kShapes[] = {
     conv(kTurbo, 7, 1, 64, 320, 320),
     attention(kTurbo, 10, 1, 10, 1024, 1024),
     attention(kTurbo, 60, 1, 20, 256, 256),
+    group_norm(kTurbo, 8, 1, 64, 320),
+    group_norm(kTurbo, 16, 1, 16, 1280),
+    rows_of(Kind::kLayerNorm, kTurbo, 180, 256, 1280),
+    rows_of(Kind::kQuantize, kTurbo, 60, 256, 5120),
     linear(kSd3, 24, 8192, 4608, 1536),
     linear(kSd3, 24, 8192, 1536, 1536),
     linear(kSd3, 24, 8192, 6144, 1536),
@@ -93,6 +124,8 @@ constexpr KernelShape kShapes[] = {
     conv(kVae, 1, 1, 512, 512, 256),
     conv(kVae, 1, 1, 1024, 256, 128),
     attention(kVae, 1, 1, 1, 16384, 16384, 512),
+    group_norm(kVae, 5, 1, 1024, 128),
+    group_norm(kVae, 5, 1, 512, 256),
 };
 
 }  // namespace
@@ -106,18 +139,55 @@ std::string KernelShape::text() const {
       return fmt::format("conv3x3 {}x{}x{} {}->{}", batch, size, size, in, out);
     case Kind::kAttention:
       return fmt::format("attention {}x{}x{}x{} width {}", batch, heads, rows, keys, width);
+    case Kind::kGroupNorm:
+      return fmt::format("group_norm {}x{}x{}x{}", batch, size, size, in);
+    case Kind::kLayerNorm:
+    case Kind::kQuantize:
+      return fmt::format("{} {}x{}", kind == Kind::kQuantize ? "quantize" : "layer_norm", rows, in);
   }
   return "?";
 }
 
+bool KernelShape::takes(DType dtype) const {
+  return kind != Kind::kQuantize || size_of(dtype) == 1;
+}
+
 graph::OpAttrs KernelShape::attrs(DType dtype) const {
+  const DType made = size_of(dtype) == 1 ? dtype : DType::kF32;
+  switch (kind) {
+    case Kind::kGroupNorm: {
+      graph::GroupNorm op;
+      op.activation = graph::Activation::kSilu;
+      op.out = made;
+      return op;
+    }
+    case Kind::kLayerNorm: {
+      graph::LayerNorm op;
+      op.out = made;
+      op.granularity = graph::Granularity::kPerToken;
+      op.dynamic = size_of(dtype) == 1;
+      return op;
+    }
+    case Kind::kQuantize: {
+      graph::Quantize op;
+      op.dtype = dtype;
+      op.granularity = graph::Granularity::kPerToken;
+      op.dynamic = true;
+      return op;
+    }
+    default:
+      break;
+  }
   // Of codes only: other results have the operands' type.
   const DType result = size_of(dtype) == 1 ? DType::kF16 : DType::kF32;
   if (kind == Kind::kConv) {
     return graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1, .out = result};
   }
   if (kind == Kind::kAttention) {
-    return graph::Attention{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
+    graph::Attention op{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
+    if (size_of(dtype) == 1) op.probabilities = DType::kF8E4M3;
+    op.out = result;
+    return op;
   }
   graph::Linear op;
   op.geglu = kind == Kind::kGeglu;
@@ -129,17 +199,37 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
   if (kind == Kind::kAttention) {
     const int64_t channels = heads * width;
     const TensorType kv{dtype, {batch, keys, channels}};
-    return {{Role::kQ, {dtype, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
+    if (size_of(dtype) != 1) {
+      return {{Role::kQ, {dtype, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
+    }
+    // As quantization makes them: f8 with one scale, i8 with one for each head's part of a token.
+    const bool by_part = dtype == DType::kI8;
+    return {{Role::kQ, {dtype, {batch, rows, channels}}},
+            {Role::kK, kv},
+            {Role::kV, {DType::kF8E4M3, kv.shape}},
+            {Role::kQScale, {DType::kF32, {by_part ? batch * rows * heads : 1}}},
+            {Role::kKScale, {DType::kF32, {by_part ? batch * keys * heads : 1}}},
+            {Role::kVScale, {DType::kF32, {1}}}};
   }
   std::vector<graph::TypedOperand> list;
+  const bool codes = size_of(dtype) == 1;
+  const DType plain = codes ? DType::kF16 : dtype;
+  if (kind == Kind::kQuantize) return {{Role::kX, {plain, {rows, in}}}};
+  if (kind == Kind::kGroupNorm || kind == Kind::kLayerNorm) {
+    const bool images = kind == Kind::kGroupNorm;
+    list = {{Role::kX, {plain, images ? Shape{batch, size, size, in} : Shape{rows, in}}},
+            {Role::kGamma, {DType::kF32, {in}}},
+            {Role::kBeta, {DType::kF32, {in}}}};
+    if (images && codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
+    return list;
+  }
   if (kind == Kind::kConv) {
     list = {{Role::kX, {dtype, {batch, size, size, in}}},
             {Role::kWeight, {dtype, {out, 3, 3, in}}}};
   } else {
     list = {{Role::kX, {dtype, {rows, in}}}, {Role::kWeight, {dtype, {out, in}}}};
   }
-  const bool codes = size_of(dtype) == 1;
-  list.push_back({Role::kBias, {codes ? DType::kF16 : dtype, {out}}});
+  list.push_back({Role::kBias, {plain, {out}}});
   if (codes) {
     const int64_t scales = kind == Kind::kConv ? 1 : rows;
     list.push_back({Role::kXScale, {DType::kF32, {scales}}});

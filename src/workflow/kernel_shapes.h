@@ -1,4 +1,4 @@
-// The linears, convolutions and attentions that SDXL and SD3 are made of.
+// The linears, convolutions, attentions, norms and quantizings that SDXL and SD3 are made of.
 #pragma once
 
 #include <span>
@@ -11,15 +11,28 @@
 namespace halftone::workflow {
 
 struct KernelShape {
-  enum class Kind : uint8_t { kLinear, kGeglu, kConv, kAttention } kind;
+  enum class Kind : uint8_t {
+    kLinear,
+    kGeglu,
+    kConv,
+    kAttention,
+    kGroupNorm,
+    kLayerNorm,
+    kQuantize
+  } kind;
   std::string_view network;
   int calls;  // in one forward
   // kLinear, kGeglu: rows, outputs (both halves), inputs. kConv: 3x3 with padding 1 of `batch`
   // images of `size` squared. kAttention: tokens of queries and keys, heads of `width`.
+  // kGroupNorm: `batch` images of `size` squared, `in` channels, then SiLU. kLayerNorm, kQuantize:
+  // rows of `in`.
   int64_t batch = 1, rows = 0, out = 0, in = 0, size = 0, keys = 0, heads = 0, width = 0;
 
   [[nodiscard]] std::string text() const;
-  // The op in an element type; 8-bit ones have scales and a 16-bit result.
+  // Whether the op exists in an element type.
+  [[nodiscard]] bool takes(DType dtype) const;
+  // The op in an element type; 8-bit ones have scales and a 16-bit result. Norms and quantizing
+  // make it: to 8 bits of f16, a group norm with a known scale, the others with each row's own.
   [[nodiscard]] graph::OpAttrs attrs(DType dtype) const;
   [[nodiscard]] std::vector<graph::TypedOperand> operands(DType dtype) const;
 };

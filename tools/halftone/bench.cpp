@@ -31,14 +31,14 @@ std::string kernel_table(const KernelBenchReport& report) {
   for (const auto& [dtype, tflops] : report.peaks.tflops) {
     text += fmt::format(", {} {:.3g} TOP/s", dtype, tflops);
   }
-  text += fmt::format("\n{:<13} {:<36} {:>5} {:<7} {:<32} {:>10} {:>9} {:>7}\n", "network", "shape",
-                      "calls", "type", "kernel", "us", "TOP/s", "share");
+  text += fmt::format("\n{:<13} {:<36} {:>5} {:<7} {:<32} {:>10} {:>9} {:>7} {:>7}\n", "network",
+                      "shape", "calls", "type", "kernel", "us", "TOP/s", "GB/s", "share");
   for (const KernelTime& row : report.kernels) {
     text += fmt::format("{:<13} {:<36} {:>5} {:<7} {:<32} ", row.model, row.shape, row.calls,
                         row.dtype, row.kernel);
-    text += row.problem.empty()
-                ? fmt::format("{:>10.1f} {:>9.3f} {:>6.0f}%\n", row.us, row.tflops, 100 * row.share)
-                : row.problem + "\n";
+    text += row.problem.empty() ? fmt::format("{:>10.1f} {:>9.3f} {:>7.0f} {:>6.0f}%\n", row.us,
+                                              row.tflops, row.gbyte_per_second, 100 * row.share)
+                                : row.problem + "\n";
   }
   return text;
 }
