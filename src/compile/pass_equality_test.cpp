@@ -234,6 +234,28 @@ node "up" upsample{out_h=6 out_w=8} x=%0 -> %3 f32[2,6,8,8] step
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%3 weight=%1 bias=%2 -> %4 f32[2,6,8,6] step
 output "y" %4
 )"},
+          {"Interleaved", "store_interleaved", 1, true, R"(input %0 "x" f32[1,3,4,8] step
+weight %1 "w" f32[12,2,2,8]
+weight %2 "b" f32[12]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 bias=%2 -> %3 f32[1,4,5,12] step
+node "merge" subpixel_merge{} x=%3 -> %4 f32[1,6,8,3] step
+output "y" %4
+)"},
+          // What else reads the convolution, or is added to it, wants it as it is.
+          {"InterleavedAndRead", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
+weight %1 "w" f32[12,2,2,8]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %2 f32[1,4,5,12] step
+node "merge" subpixel_merge{} x=%2 -> %3 f32[1,6,8,3] step
+output "y" %3
+output "z" %2
+)"},
+          {"InterleavedSum", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
+input %1 "r" f32[1,4,5,12] step
+weight %2 "w" f32[12,2,2,8]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%2 residual=%1 -> %3 f32[1,4,5,12] step
+node "merge" subpixel_merge{} x=%3 -> %4 f32[1,6,8,3] step
+output "y" %4
+)"},
           // Not twice the size, and an enlargement that is read twice.
           {"OtherUpsample", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
 weight %1 "w" f32[6,3,3,8]

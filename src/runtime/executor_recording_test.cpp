@@ -8,7 +8,7 @@ namespace halftone::runtime {
 namespace {
 
 struct Counts {
-  int begun = 0, ended = 0, replayed = 0;
+  int begun = 0, ended = 0, replayed = 0, joined = 0;
 };
 
 class CountingRecording final : public backend::Recording {
@@ -33,6 +33,10 @@ class RecordingStream final : public backend::Stream {
     ++counts_.ended;
     return std::make_unique<CountingRecording>(counts_);
   }
+  void wait_for(backend::Stream& other) override {
+    EXPECT_NE(&other, this);
+    ++counts_.joined;
+  }
 
  private:
   Counts& counts_;
@@ -46,6 +50,9 @@ class RecordingDevice final : public backend::Device {
   }
   [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
     return std::make_unique<RecordingStream>(counts);
+  }
+  [[nodiscard]] std::unique_ptr<backend::Stream> create_side_stream() override {
+    return has_side ? std::make_unique<RecordingStream>(counts) : nullptr;
   }
   [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
     return cpu_->allocate(bytes);
@@ -61,6 +68,7 @@ class RecordingDevice final : public backend::Device {
   }
 
   Counts counts;
+  bool has_side = false;
 
  private:
   std::unique_ptr<backend::Device> cpu_ =
@@ -129,6 +137,41 @@ TEST(Recording, IsLeftOutWhenSwitchedOffOrTimed) {
   run_three_times(device, timed);
   EXPECT_EQ(device.counts.begun, 0);
   EXPECT_EQ(device.counts.replayed, 0);
+}
+
+// Forked from the common stream and joined to it again, alone or together with others.
+TEST(Beside, ForksAndJoins) {
+  for (const bool has_side : {true, false}) {
+    RecordingDevice device;
+    device.has_side = has_side;
+    ExecutorOptions beside;
+    beside.beside = true;
+    Executor first(doubling_plan(), 0, device, NoWeights(), beside);
+    Executor second(doubling_plan(), 0, device, NoWeights(), {});
+    EXPECT_EQ(first.is_beside(), has_side);
+    EXPECT_FALSE(second.is_beside());
+    first.set_input("x", Tensor::from({1, 4}, std::array{1.0F, 2.0F, 3.0F, 4.0F}));
+    second.set_input("x", Tensor::from({1, 4}, std::array{5.0F, 6.0F, 7.0F, 8.0F}));
+    const std::array executors{&first, &second};
+    Executor::run_together(executors);
+    EXPECT_EQ(device.counts.joined, has_side ? 2 : 0);
+    first.run_step();
+    EXPECT_EQ(device.counts.joined, has_side ? 4 : 0);
+    EXPECT_EQ(first.output("y").values<float>()[3], 8.0F);
+    std::array<float, 2> start{};
+    second.read_output("y", std::as_writable_bytes(std::span(start)));
+    EXPECT_EQ(start, (std::array{10.0F, 12.0F}));
+  }
+}
+
+// Times and observations are of one call at a time.
+TEST(Beside, NotWhenTimed) {
+  RecordingDevice device;
+  device.has_side = true;
+  ExecutorOptions timed;
+  timed.beside = true;
+  timed.profile = true;
+  EXPECT_FALSE(Executor(doubling_plan(), 0, device, NoWeights(), timed).is_beside());
 }
 
 }  // namespace

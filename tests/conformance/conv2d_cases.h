@@ -53,6 +53,12 @@ inline std::vector<Case> conv2d_cases() {
       add(t, {2, 6, 5, 16, 32, 3, 1, 1, 1}, activation, true, true, Fill::kNormal);
     }
     add(t, {0, 6, 5, 16, 32, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    // The ends of the networks, in ragged images.
+    add(t, {2, 19, 37, 4, 96, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {1, 11, 14, 3, 32, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kIntegers);
+    add(t, {1, 9, 10, 8, 64, 3, 2, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {2, 19, 37, 64, 4, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {1, 9, 16, 192, 3, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kIntegers);
     // Large enough for the kernels that fill a GPU.
     add(t, {2, 64, 60, 8, 160, 3, 1, 1, 1}, Activation::kNone, true, true, Fill::kNormal);
   }

@@ -187,18 +187,61 @@ Support supports_narrow(const graph::OpDesc& desc, const DeviceInfo& info) {
   return supports_plain(desc, info);
 }
 
-std::unique_ptr<Launch> prepare_narrow(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                       Config /*config*/, const Operands& operands) {
+NarrowConvArgs narrow_args(const graph::OpDesc& desc, const Operands& operands) {
   NarrowConvArgs args;
   args.conv = plain_args(desc, operands);
   args.bias = find_typed(desc, operands, Role::kBias);
   args.y = typed_out(operands.outputs[0]);
+  return args;
+}
+
+std::unique_ptr<Launch> prepare_narrow(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                       Config /*config*/, const Operands& operands) {
+  const NarrowConvArgs args = narrow_args(desc, operands);
   const bool few_inputs = has_few_inputs(*desc.input(Role::kWeight));
   return make_launch([args, few_inputs](cudaStream_t stream) {
     if (few_inputs) {
       launch_conv_few_inputs(args, stream);
     } else {
       launch_conv_few_outputs(args, stream);
+    }
+  });
+}
+
+// Tensor cores take 16-bit operands in whole tiles of channels.
+Support supports_narrow_mma(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support narrow = supports_narrow(desc, info); !narrow.ok) return narrow;
+  const TensorType& x = *desc.input(Role::kX);
+  const TensorType& weight = *desc.input(Role::kWeight);
+  if ((x.dtype != DType::kF16 && x.dtype != DType::kBF16) || weight.dtype != x.dtype) {
+    return Support::no("wants x and weight in f16 or bf16");
+  }
+  const int64_t out = weight.shape[0];
+  const int64_t terms = weight.shape[1] * weight.shape[2] * weight.shape[3];
+  if (has_few_inputs(weight)) {
+    constexpr int64_t kMaxPixels = int64_t{1} << 30;
+    const bool fits = few_inputs_mma_bytes(terms, out) <= static_cast<size_t>(kNarrowConvBytes) &&
+                      desc.output().shape.num_rows() < kMaxPixels &&
+                      x.shape.num_rows() < kMaxPixels;
+    if (out % 32 == 0 && terms <= kNarrowConvTerms && fits) return Support::yes();
+    return Support::no("wants at most 80 terms and multiples of 32 outputs");
+  }
+  const bool is_3x3 = weight.shape[1] == 3 && weight.shape[2] == 3;
+  if (is_3x3 && desc.as<graph::Conv2d>().stride == 1 && weight.shape[3] % 64 == 0) {
+    return Support::yes();
+  }
+  return Support::no("wants 3x3, stride 1 and multiples of 64 inputs");
+}
+
+std::unique_ptr<Launch> prepare_narrow_mma(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                           Config /*config*/, const Operands& operands) {
+  const NarrowConvArgs args = narrow_args(desc, operands);
+  const bool few_inputs = has_few_inputs(*desc.input(Role::kWeight));
+  return make_launch([args, few_inputs](cudaStream_t stream) {
+    if (few_inputs) {
+      launch_conv_few_inputs_mma(args, stream);
+    } else {
+      launch_conv_few_outputs_mma(args, stream);
     }
   });
 }
@@ -222,6 +265,9 @@ std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInf
 
 const Kernel conv2d_cudnn = plain_kernel("cuda.conv2d.cudnn", graph::OpKind::kConv2d,
                                          supports_cudnn, prepare_cudnn, workspace_cudnn);
+const Kernel conv2d_narrow_mma =
+    plain_kernel("cuda.conv2d.narrow_mma.plain", graph::OpKind::kConv2d, supports_narrow_mma,
+                 prepare_narrow_mma);
 const Kernel conv2d_narrow = plain_kernel("cuda.conv2d.narrow.plain", graph::OpKind::kConv2d,
                                           supports_narrow, prepare_narrow);
 const Kernel conv2d_plain = plain_kernel("cuda.conv2d.plain", graph::OpKind::kConv2d,

@@ -278,6 +278,16 @@ struct NarrowConvArgs {
 inline constexpr int64_t kNarrowConvInputs = 8;
 inline constexpr int64_t kNarrowConvOutputs = 4;
 inline constexpr int64_t kNarrowConvBytes = 96 << 10;
+// The same on tensor cores: x and weight f16 or bf16, the same; addresses aligned to 16 bytes.
+// Few inputs: at most 80 terms, outputs a multiple of 32, fewer than 2^30 pixels,
+// few_inputs_mma_bytes() of shared memory.
+// Few outputs: 3x3, stride 1, inputs a multiple of 64.
+inline constexpr int64_t kNarrowConvTerms = 80;
+[[nodiscard]] constexpr size_t few_inputs_mma_bytes(int64_t terms, int64_t out) {
+  return static_cast<size_t>((128 + out) * ((terms + 15) / 16 * 16 + 8) * 2);
+}
+void launch_conv_few_inputs_mma(const NarrowConvArgs& args, cudaStream_t stream);
+void launch_conv_few_outputs_mma(const NarrowConvArgs& args, cudaStream_t stream);
 void launch_conv_few_inputs(const NarrowConvArgs& args, cudaStream_t stream);
 void launch_conv_few_outputs(const NarrowConvArgs& args, cudaStream_t stream);
 

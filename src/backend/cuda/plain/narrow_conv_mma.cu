@@ -1,0 +1,360 @@
+// The first and last convolution of a network on the tensor cores, for 16-bit operands: products of
+// 16 pixels by 8 outputs by 16 terms, sums in f32.
+#include <algorithm>
+#include <type_traits>
+
+#include "backend/cuda/launch.h"
+#include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/overlap.cuh"
+
+namespace halftone::backend::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kTerms = 16;  // of a product
+
+// d += a b: a [16 pixels, 16 terms], b [16 terms, 8 outputs]. A thread (g = lane / 4, t = lane % 4)
+// has of a rows g and g + 8, terms 2t, 2t + 1 and 8 on; of b output g; of d rows g and g + 8,
+// outputs 2t and 2t + 1.
+template <class T>
+__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
+                                         uint32_t b1) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+__device__ __forceinline__ uint32_t word_at(const uint16_t* p) {
+  return *reinterpret_cast<const uint32_t*>(p);
+}
+
+// --- few inputs: the terms of a pixel are gathered into a row of shared memory
+
+constexpr int kPixels = 16 * kWarps;  // of a tile
+
+// Rows of `kSteps` products' terms and eight more elements: rows g of eight threads then begin four
+// banks apart.
+constexpr int pitch_of(int steps) { return steps * kTerms + 8; }
+
+// A row of the weights in shared memory is the output that a thread wants next to its others: of 32
+// outputs, thread t has 8t to 8t + 7, two of each of four products.
+__device__ __forceinline__ int output_of(int row) {
+  return row / 32 * 32 + row % 8 / 2 * 8 + row % 32 / 8 * 2 + row % 2;
+}
+
+// Four elements at a time where rows are whole quarters of them.
+template <int kRow, int kPitch>
+__device__ __forceinline__ void read_weights(const NarrowConvArgs& a, int terms,
+                                             uint16_t* weights) {
+  const auto* from = static_cast<const uint16_t*>(a.conv.weight.data);
+  const auto out = static_cast<int>(a.conv.out);
+  const int width = terms % 4 == 0 ? 4 : 1;
+  for (int i = static_cast<int>(threadIdx.x); i < out * kRow / width; i += kThreads) {
+    const int row = i * width / kRow;
+    const int term = i * width - row * kRow;
+    uint16_t* to = weights + row * kPitch + term;
+    const uint16_t* at = from + output_of(row) * terms + term;
+    if (width == 4) {
+      *reinterpret_cast<uint2*>(to) =
+          term < terms ? *reinterpret_cast<const uint2*>(at) : make_uint2(0, 0);
+    } else {
+      *to = term < terms ? *at : uint16_t{0};
+    }
+  }
+}
+
+// The terms of the tile's pixels; two threads a pixel take its taps in turn.
+template <int kRow, int kPitch>
+__device__ __forceinline__ void gather(const PlainConvArgs& c, int64_t tile, int total, int terms,
+                                       uint16_t* patches) {
+  const auto* x = static_cast<const uint16_t*>(c.x.data);
+  const auto in = static_cast<int>(c.in);
+  const auto kernel_w = static_cast<int>(c.kernel_w);
+  const int taps = static_cast<int>(c.kernel_h) * kernel_w;
+  const int row = static_cast<int>(threadIdx.x) / 2;
+  const int pixel = static_cast<int>(tile) * kPixels + row;
+  const int line = pixel / static_cast<int>(c.out_w);
+  const int n = line / static_cast<int>(c.out_h);
+  const auto top = static_cast<int>((line - n * c.out_h) * c.stride - c.pad);
+  const auto left = static_cast<int>((pixel - line * c.out_w) * c.stride - c.pad);
+  for (int tap = static_cast<int>(threadIdx.x) % 2; tap < taps; tap += 2) {
+    const int r = tap / kernel_w;
+    const int h = top + r;
+    const int w = left + tap - r * kernel_w;
+    const bool inside = pixel < total && h >= 0 && h < c.h && w >= 0 && w < c.w;
+    const uint16_t* from = x + (inside ? ((n * c.h + h) * c.w + w) * in : 0);
+    uint16_t* to = patches + row * kPitch + tap * in;
+    if (in == 4) {
+      *reinterpret_cast<uint2*>(to) =
+          inside ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
+    } else {
+      for (int k = 0; k < in; ++k) to[k] = inside ? from[k] : uint16_t{0};
+    }
+  }
+  for (int term = terms + static_cast<int>(threadIdx.x) % 2; term < kRow; term += 2) {
+    patches[row * kPitch + term] = 0;
+  }
+}
+
+template <class T, int kSteps>
+__global__ void __launch_bounds__(kThreads)
+    few_inputs_mma_kernel(const __grid_constant__ NarrowConvArgs a) {
+  follow_previous_kernel();
+  constexpr int kRow = kSteps * kTerms;
+  constexpr int kPitch = pitch_of(kSteps);
+  extern __shared__ __align__(16) uint16_t shared[];
+  uint16_t* patches = shared;                     // [kPixels][kPitch]
+  uint16_t* weights = shared + kPixels * kPitch;  // [out][kPitch]
+  const PlainConvArgs& c = a.conv;
+  const auto out = static_cast<int>(c.out);
+  const auto terms = static_cast<int>(c.kernel_h * c.kernel_w * c.in);
+  const int thread = static_cast<int>(threadIdx.x);
+  read_weights<kRow, kPitch>(a, terms, weights);
+  const int g = thread % 32 / 4;
+  const int t = thread % 4;
+  const auto total = static_cast<int>(c.n * c.out_h * c.out_w);
+  for (int64_t tile = blockIdx.x; tile * kPixels < total; tile += gridDim.x) {
+    gather<kRow, kPitch>(c, tile, total, terms, patches);
+    __syncthreads();
+    const int first = thread / 32 * 16;  // of the warp's pixels
+    uint32_t pixels[kSteps][4];
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      const uint16_t* at = patches + (first + g) * kPitch + s * kTerms + 2 * t;
+      pixels[s][0] = word_at(at);
+      pixels[s][1] = word_at(at + 8 * kPitch);
+      pixels[s][2] = word_at(at + 8);
+      pixels[s][3] = word_at(at + 8 * kPitch + 8);
+    }
+    for (int begin = 0; begin < out; begin += 32) {
+      float bias[8] = {};
+      if (a.bias.data != nullptr) load(a.bias.data, a.bias.dtype, begin + 8 * t, bias);
+      float upper[8];
+      float lower[8];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        float d[4] = {bias[2 * j], bias[2 * j + 1], bias[2 * j], bias[2 * j + 1]};
+#pragma unroll
+        for (int s = 0; s < kSteps; ++s) {
+          const uint16_t* at = weights + (begin + 8 * j + g) * kPitch + s * kTerms + 2 * t;
+          multiply<T>(d, pixels[s], word_at(at), word_at(at + 8));
+        }
+        upper[2 * j] = d[0], upper[2 * j + 1] = d[1];
+        lower[2 * j] = d[2], lower[2 * j + 1] = d[3];
+      }
+      const int64_t pixel = tile * kPixels + first + g;
+      if (pixel < total) store(a.y.data, a.y.dtype, pixel * out + begin + 8 * t, upper);
+      if (pixel + 8 < total) store(a.y.data, a.y.dtype, (pixel + 8) * out + begin + 8 * t, lower);
+    }
+    __syncthreads();
+  }
+}
+
+// --- few outputs of 3x3, stride 1: a tile of pixels with what surrounds it, 64 channels at a time
+
+constexpr int kTileRows = kWarps;  // a warp has 16 pixels of one row
+constexpr int kTileCols = 16;
+constexpr int kHaloCols = kTileCols + 2;
+constexpr int kHalo = (kTileRows + 2) * kHaloCols;
+constexpr int kChunk = 64;  // channels, 128 bytes a pixel
+constexpr int kOutputs = static_cast<int>(kNarrowConvOutputs);
+constexpr int kTaps = 9;
+
+// Offset in elements of 8 channels of a pixel: eight neighbours' lie in different banks.
+__device__ __forceinline__ int halo_at(int pixel, int part) {
+  return pixel * kChunk + ((part ^ pixel) & 7) * 8;
+}
+
+__device__ __forceinline__ void copy_async(uint16_t* to, const uint16_t* from, bool inside) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+               "r"(inside ? 16 : 0)
+               : "memory");
+}
+
+__device__ __forceinline__ void load_pixels(const uint16_t* at, uint32_t (&v)[4]) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+               : "r"(address)
+               : "memory");
+}
+
+struct OutputTile {
+  int64_t n, h, w;  // of the first pixel
+};
+
+__device__ __forceinline__ OutputTile tile_at(const PlainConvArgs& c, int64_t tile) {
+  const int64_t across = (c.out_w + kTileCols - 1) / kTileCols;
+  const int64_t down = (c.out_h + kTileRows - 1) / kTileRows;
+  const int64_t line = tile / across;
+  return {line / down, line % down * kTileRows, (tile - line * across) * kTileCols};
+}
+
+// Starts the copies of channels [channel, channel + 64) of a tile's pixels; zeros beyond the image.
+__device__ __forceinline__ void copy_chunk(const PlainConvArgs& c, const OutputTile& tile,
+                                           int channel, uint16_t* halo) {
+  const auto* x = static_cast<const uint16_t*>(c.x.data);
+  for (int i = static_cast<int>(threadIdx.x); i < kHalo * 8; i += kThreads) {
+    const int pixel = i / 8;
+    const int part = i % 8;
+    const int64_t h = tile.h - c.pad + pixel / kHaloCols;
+    const int64_t w = tile.w - c.pad + pixel % kHaloCols;
+    const bool inside = h >= 0 && h < c.h && w >= 0 && w < c.w;
+    const int64_t from = inside ? ((tile.n * c.h + h) * c.w + w) * c.in + channel + part * 8 : 0;
+    copy_async(halo + halo_at(pixel, part), x + from, inside);
+  }
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// The products of one chunk for the warp's 16 pixels; two sums hide each other's latency.
+template <class T>
+__device__ __forceinline__ void multiply_chunk(const uint16_t* halo, const uint16_t* weights,
+                                               int pitch, int outputs, float (&sums)[2][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = static_cast<int>(threadIdx.x) / 32;
+  const int g = lane / 4;
+#pragma unroll
+  for (int tap = 0; tap < kTaps; ++tap) {
+    const int pixel = (row + tap / 3) * kHaloCols + tap % 3 + lane % 16;
+#pragma unroll
+    for (int k = 0; k < kChunk / kTerms; ++k) {
+      uint32_t pixels[4];
+      load_pixels(halo + halo_at(pixel, 2 * k + lane / 16), pixels);
+      const uint16_t* at = weights + (tap * kOutputs + g) * pitch + k * kTerms + lane % 4 * 2;
+      const bool has_output = g < outputs;
+      multiply<T>(sums[k % 2], pixels, has_output ? word_at(at) : 0U,
+                  has_output ? word_at(at + 8) : 0U);
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    few_outputs_mma_kernel(const __grid_constant__ NarrowConvArgs a, int64_t tiles) {
+  follow_previous_kernel();
+  extern __shared__ __align__(16) uint16_t shared[];
+  uint16_t* halo = shared;                          // two of [kHalo][kChunk]
+  uint16_t* weights = shared + 2 * kHalo * kChunk;  // [kTaps][kOutputs][pitch]
+  const PlainConvArgs& c = a.conv;
+  const auto in = static_cast<int>(c.in);
+  const auto out = static_cast<int>(c.out);
+  const int pitch = in + 8;
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < kTaps * out * in / 8; i += kThreads) {
+    const int channel = i % (in / 8) * 8;
+    const int row = i / (in / 8);  // [out, tap]
+    const int o = row / kTaps;
+    const uint4 part = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(c.weight.data) +
+                                                       static_cast<int64_t>(row) * in + channel);
+    *reinterpret_cast<uint4*>(weights + ((row - o * kTaps) * kOutputs + o) * pitch + channel) =
+        part;
+  }
+  const int g = thread % 32 / 4;
+  const int o = thread % 4 * 2;
+  for (int64_t at = blockIdx.x; at < tiles; at += gridDim.x) {
+    const OutputTile tile = tile_at(c, at);
+    float sums[2][4] = {};
+    copy_chunk(c, tile, 0, halo);
+    for (int channel = 0, half = 0; channel < in; channel += kChunk, half ^= 1) {
+      if (channel + kChunk < in) {
+        copy_chunk(c, tile, channel + kChunk, halo + (half ^ 1) * kHalo * kChunk);
+        asm volatile("cp.async.wait_group 1;" ::: "memory");
+      } else {
+        asm volatile("cp.async.wait_group 0;" ::: "memory");
+      }
+      __syncthreads();
+      multiply_chunk<T>(halo + half * kHalo * kChunk, weights + channel, pitch, out, sums);
+      __syncthreads();
+    }
+    const int64_t h = tile.h + thread / 32;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t w = tile.w + g + i / 2 * 8;
+      const int output = o + i % 2;
+      if (output >= out || h >= c.out_h || w >= c.out_w) continue;
+      const float bias = a.bias.data != nullptr ? load1(a.bias.data, a.bias.dtype, output) : 0.0F;
+      store1(a.y.data, a.y.dtype, ((tile.n * c.out_h + h) * c.out_w + w) * out + output,
+             sums[0][i] + sums[1][i] + bias);
+    }
+  }
+}
+
+void allow_shared_memory(const void* kernel, size_t bytes) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        "asking for shared memory");
+}
+
+constexpr unsigned kMaxBlocks = 132 * 4;  // each reads all weights first
+
+template <class T, int kSteps>
+void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
+  const size_t bytes = few_inputs_mma_bytes(kSteps * kTerms, a.conv.out);
+  const int64_t tiles = (a.conv.n * a.conv.out_h * a.conv.out_w + kPixels - 1) / kPixels;
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
+  allow_shared_memory(reinterpret_cast<const void*>(few_inputs_mma_kernel<T, kSteps>), bytes);
+  launch("conv2d, few inputs", few_inputs_mma_kernel<T, kSteps>, blocks, kThreads, bytes, stream,
+         a);
+}
+
+template <class T>
+void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
+  const PlainConvArgs& c = a.conv;
+  switch ((c.kernel_h * c.kernel_w * c.in + kTerms - 1) / kTerms) {
+    case 1:
+      return launch_few_inputs<T, 1>(a, stream);
+    case 2:
+      return launch_few_inputs<T, 2>(a, stream);
+    case 3:
+      return launch_few_inputs<T, 3>(a, stream);
+    case 4:
+      return launch_few_inputs<T, 4>(a, stream);
+    default:
+      return launch_few_inputs<T, 5>(a, stream);
+  }
+}
+
+template <class T>
+void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
+  const PlainConvArgs& c = a.conv;
+  const size_t bytes =
+      (2 * kHalo * kChunk + static_cast<size_t>(kTaps * kOutputs * (c.in + 8))) * sizeof(uint16_t);
+  const int64_t tiles =
+      c.n * ((c.out_h + kTileRows - 1) / kTileRows) * ((c.out_w + kTileCols - 1) / kTileCols);
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
+  allow_shared_memory(reinterpret_cast<const void*>(few_outputs_mma_kernel<T>), bytes);
+  launch("conv2d, few outputs", few_outputs_mma_kernel<T>, blocks, kThreads, bytes, stream, a,
+         tiles);
+}
+
+}  // namespace
+
+void launch_conv_few_inputs_mma(const NarrowConvArgs& a, cudaStream_t stream) {
+  if (a.conv.x.dtype == DType::kF16) {
+    launch_few_inputs<__half>(a, stream);
+  } else {
+    launch_few_inputs<__nv_bfloat16>(a, stream);
+  }
+}
+
+void launch_conv_few_outputs_mma(const NarrowConvArgs& a, cudaStream_t stream) {
+  if (a.conv.x.dtype == DType::kF16) {
+    launch_few_outputs<__half>(a, stream);
+  } else {
+    launch_few_outputs<__nv_bfloat16>(a, stream);
+  }
+}
+
+}  // namespace halftone::backend::cuda
