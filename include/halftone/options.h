@@ -84,8 +84,11 @@ struct SessionOptions {
   // Runs every node beside its reference on the same inputs, the first time:
   // GenerateReport::checks. Slow.
   bool reference_check = false;
-  std::vector<std::string> disabled_passes;  // of the graph compiler, by name
-  std::string cache_dir;                     // plan cache; empty = none
+  // Whether a kernel of a GPU may start while the one before it ends; no result depends on it.
+  bool overlap_launches = true;
+  std::vector<std::string> disabled_passes;   // of the graph compiler, by name
+  std::vector<std::string> disabled_kernels;  // by name, or by prefix ending in '*'
+  std::string cache_dir;                      // plan cache; empty = none
   Precision precision = Precision::kAuto;
   // kAuto = as `precision`, without quantization; kI8 quantizes the decoder's convolutions; never
   // kF8.

@@ -32,7 +32,8 @@ std::optional<int> cuda_ordinal(std::string_view name) {
 std::unique_ptr<backend::Device> create_cuda(int ordinal, const DeviceOptions& options) {
   std::string tuning;
   if (!options.cache_dir.empty()) tuning = options.cache_dir + "/tuning/cuda.txt";
-  return backend::cuda::create_cuda_device({.ordinal = ordinal, .tuning_file = tuning});
+  return backend::cuda::create_cuda_device(
+      {.ordinal = ordinal, .tuning_file = tuning, .overlap_launches = options.overlap_launches});
 }
 
 std::vector<DeviceModel> cuda_devices(std::string& reason) {

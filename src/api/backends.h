@@ -16,6 +16,7 @@ struct DeviceOptions {
   int threads = 0;            // CPU; 0 = every core
   std::string cache_dir;      // measured choices are kept there; empty = nowhere
   uint64_t memory_limit = 0;  // bytes; 0 = none
+  bool overlap_launches = true;
 };
 
 // "auto" (choose_device), "cpu", "cuda" or "cuda:N". Throws kInvalidArgument for a name that means

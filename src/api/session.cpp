@@ -19,7 +19,8 @@ struct Session::Impl {
       : choice(choose(options)),
         device(api::create_device(choice.name, {.threads = options.threads,
                                                 .cache_dir = options.cache_dir,
-                                                .memory_limit = options.memory_limit})),
+                                                .memory_limit = options.memory_limit,
+                                                .overlap_launches = options.overlap_launches})),
         generator(*device, std::move(options)) {}
 
   static api::DeviceChoice choose(const SessionOptions& options) {

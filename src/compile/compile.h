@@ -18,9 +18,12 @@ namespace halftone::compile {
 // Whether the device has a kernel (other than the reference) for an op.
 using HasKernel = std::function<bool(const graph::OpDesc&)>;
 
+// Whether `pattern`, a name or a prefix ending in '*', names the kernel.
+[[nodiscard]] bool names_kernel(std::string_view pattern, std::string_view kernel);
+
 struct CompileOptions {
   std::set<std::string> disabled_passes;   // by name; unknown names are kInvalidArgument
-  std::set<std::string> disabled_kernels;  // by exact name or prefix ending in '*'
+  std::set<std::string> disabled_kernels;  // patterns of names_kernel()
   Logger logger;                           // debug: one line a pass (nodes before, after, ms)
   HasKernel has_kernel{};                  // empty: every op has one; set by compile_profile
 };

@@ -32,8 +32,7 @@ size_t index_of(Rate rate) { return static_cast<size_t>(rate); }
 
 bool is_disabled(const CompileOptions& options, std::string_view kernel) {
   return std::ranges::any_of(options.disabled_kernels, [&](const std::string& pattern) {
-    if (pattern.ends_with('*')) return kernel.starts_with(pattern.substr(0, pattern.size() - 1));
-    return kernel == pattern;
+    return names_kernel(pattern, kernel);
   });
 }
 
@@ -343,6 +342,11 @@ runtime::Profile compile_profile(graph::Graph graph, std::map<std::string, int64
   };
   run_passes(graph, with_kernels);
   return ProfileCompiler(graph, device, kernels, options).run(std::move(shape));
+}
+
+bool names_kernel(std::string_view pattern, std::string_view kernel) {
+  if (pattern.ends_with('*')) return kernel.starts_with(pattern.substr(0, pattern.size() - 1));
+  return kernel == pattern;
 }
 
 }  // namespace halftone::compile

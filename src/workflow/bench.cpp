@@ -141,6 +141,7 @@ void Generator::time_builds(const GenerateOptions& options, BenchReport& report)
                             .plan = {},
                             .quantization = quantization,
                             .disabled_passes = options_.disabled_passes,
+                            .disabled_kernels = options_.disabled_kernels,
                             .logger = options_.logger});
   const auto time = [&](const PlanMaker& maker) {
     const pipeline::Stopwatch clock;

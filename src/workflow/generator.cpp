@@ -110,6 +110,7 @@ Generator::Generator(backend::Device& device, SessionOptions options, bool taps)
               .quantization = options_.quantization,
               .taps = taps,
               .disabled_passes = options_.disabled_passes,
+              .disabled_kernels = options_.disabled_kernels,
               .logger = options_.logger}) {}
 
 PreparedRequest Generator::prepare(const GenerateOptions& options) const {
@@ -133,6 +134,7 @@ const PlanMaker& Generator::fp32_plans() {
                                                 .cache_dir = options_.cache_dir,
                                                 .plan = has_folder ? options_.plan : std::string(),
                                                 .disabled_passes = options_.disabled_passes,
+                                                .disabled_kernels = options_.disabled_kernels,
                                                 .logger = options_.logger});
   }
   return *fp32_plans_;

@@ -1,5 +1,7 @@
 #include "workflow/plans.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -176,6 +178,17 @@ compile::CompileOptions PlanMaker::compile_options() const {
   compile::CompileOptions result;
   result.logger = options_.logger;
   result.disabled_passes.insert(options_.disabled_passes.begin(), options_.disabled_passes.end());
+  for (const std::string& pattern : options_.disabled_kernels) {
+    result.disabled_kernels.insert(pattern);
+    if (std::ranges::any_of(device_.kernels(), [&](const backend::Kernel* kernel) {
+          return compile::names_kernel(pattern, kernel->name);
+        })) {
+      continue;
+    }
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("no kernel of {} is named '{}'; 'halftone inspect' lists them",
+                            device_.info().name, pattern));
+  }
   if (options_.quantization.simulate) result.disabled_passes.insert("fold_quantize");
   return result;
 }

@@ -32,6 +32,7 @@ struct PlanOptions {
   bool taps = false;
   bool decoder_taps = false;
   std::vector<std::string> disabled_passes{};
+  std::vector<std::string> disabled_kernels{};  // names or prefixes ending in '*'
   Logger logger{};
 };
 

@@ -222,6 +222,12 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--disable-pass", args.disabled_passes,
                  "Leave out a pass of the graph compiler, e.g. subpixel_upsample; repeatable")
       ->group(kGroup);
+  app.add_option("--disable-kernel", args.disabled_kernels,
+                 "Leave out a kernel by name, or all with a prefix: cuda.linear.*; repeatable")
+      ->group(kGroup);
+  app.add_flag("--no-launch-overlap", args.no_launch_overlap,
+               "On a GPU: start a kernel only when the one before it has ended")
+      ->group(kGroup);
   app.add_option("--engine-dir", args.engine_dir, "Folder that keeps the plans; made when missing")
       ->group(kGroup);
   app.add_option("--plan,--loadEngine", args.plan,
@@ -311,7 +317,9 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.low_vram = args.low_vram;
   options.memory_limit = static_cast<uint64_t>(args.memory_limit * 1048576.0);
   options.reference_check = args.reference_check;
+  options.overlap_launches = !args.no_launch_overlap;
   options.disabled_passes = args.disabled_passes;
+  options.disabled_kernels = args.disabled_kernels;
   options.plan = args.plan;
   if (!args.engine_dir.empty()) {
     if (!args.plan.empty()) throw UsageError("--plan and --engine-dir both name plans; give one");

@@ -18,7 +18,8 @@ struct ModelArgs {
   std::string unet, vae, text_encoder, text_encoder_2, model_config;  // folders
   bool no_cuda_graph = false, low_vram = false, reference_check = false;
   double memory_limit = 0;  // MiB
-  std::vector<std::string> disabled_passes;
+  bool no_launch_overlap = false;
+  std::vector<std::string> disabled_passes, disabled_kernels;
   std::vector<std::string> loras;  // PATH[:WEIGHT]
   QuantArgs quant;
 };
