@@ -132,14 +132,14 @@ TEST(CudaAttention, LargeProblemsAreSteadyAndRight) {
     int64_t queries, keys;
     double error;
   };
-  // In 8 bits weights beside the reference's by a code, as maxima come piece by piece.
+  // In 8 bits weights are rounded relative to the maxima of the keys so far: 0.03 in a simulation.
   for (const Row& row : {Row{"hopper", DType::kF16, false, 1000, 1000, 1e-3},
                          Row{"few_keys.hopper", DType::kF16, false, 4096, 77, 1e-3},
                          Row{"few_keys.hopper", DType::kBF16, false, 1024, 77, 8e-3},
                          Row{"few_keys.hopper", DType::kF16, false, 1001, 128, 1e-3},
-                         Row{"codes.hopper", DType::kF8E4M3, false, 1024, 1024, 0.02},
-                         Row{"codes.hopper", DType::kF8E4M3, true, 1000, 999, 0.02},
-                         Row{"codes.hopper", DType::kI8, true, 1024, 1024, 0.02}}) {
+                         Row{"codes.hopper", DType::kF8E4M3, false, 1024, 1024, 0.05},
+                         Row{"codes.hopper", DType::kF8E4M3, true, 1000, 999, 0.05},
+                         Row{"codes.hopper", DType::kI8, true, 1024, 1024, 0.05}}) {
     const std::string name = std::string("cuda.attention.") + row.kernel;
     SCOPED_TRACE(name + " " + std::string(to_string(row.dtype)));
     const Problem p = make_problem(row.dtype, row.by_part, 2, row.queries, row.keys, 10);
