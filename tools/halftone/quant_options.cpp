@@ -35,8 +35,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
   app.add_option("--quantize-config", a.config, "OneDiff's {\"quant_type\": \"NAME\"}")
       ->group(kGroup);
   app.add_option("--quantization-level,--quant-level", a.level,
-                 "1 convolutions, 2 + feed-forward, 2.5 + q, k, v, 3 + all linears (default 2.5 "
-                 "int8, 3 fp8), 4 + attention (fp8); 0 = default")
+                 "1 convolutions, 2 + feed-forward, 2.5 + q, k, v, 3 + all linears (default 3; "
+                 "2.5 for int8 with --calib-compat), 4 + attention (fp8); 0 = default")
       ->group(kGroup);
   app.add_option("--quant-algo", a.algo,
                  "max, or smoothquant (default with --alpha or --activations static)")

@@ -5,7 +5,8 @@
 namespace halftone::quant {
 namespace {
 
-constexpr double kLevel = 2.5;
+constexpr double kLevel = 3;
+constexpr double kFollowedLevel = 2.5;  // the source systems' default
 constexpr double kAlpha = 0.8;
 
 LayerSpec w8a8(bool per_token) {
@@ -29,7 +30,7 @@ Recipe make(const SchemeOptions& options) {
   const LayerSpec conv = w8a8(false);
   Recipe recipe;
   recipe.scheme = "int8";
-  recipe.level = options.level.value_or(kLevel);
+  recipe.level = options.level.value_or(follows ? kFollowedLevel : kLevel);
   if (linear.smooth) recipe.alpha = linear.alpha;
   recipe.collect = collect_of(options, Collect::Method::kMinMean);
   add_levels(recipe, *recipe.level, linear, conv);
