@@ -127,9 +127,12 @@ struct AttentionConsumer {
     keys_at.next();
     soften_tile(0, tiles);
     pack_weights<kElement>(scores, weights);
+    if (index == 1 && tiles > 1) pass_turn(index);
     for (int tile = 0; tile + 1 < tiles; ++tile) {
+      wait_turn(index);
       issue_scores(keys_at);
       issue_values(values_at, tile == 0);
+      if (index == 0 || tile + 2 < tiles) pass_turn(index);
       wgmma_wait<1>();
       release(stages.keys_empty(keys_at.stage));
       keys_at.next();

@@ -222,9 +222,12 @@ struct CodesConsumer {
     keys_at.next();
     soften_tile(0, tiles, shrink);
     pack_codes();
+    if (index == 1 && tiles > 1) pass_turn(index);
     for (int tile = 0; tile + 1 < tiles; ++tile) {
+      wait_turn(index);
       issue_scores(keys_at);
       issue_values(values_at);
+      if (index == 0 || tile + 2 < tiles) pass_turn(index);
       wgmma_wait<1>();
       take_scores(keys_at);
       keys_at.next();

@@ -17,6 +17,12 @@ namespace halftone::backend::cuda::hopper {
 inline constexpr int kOutRowBytes = kHeadDim * 2;
 inline constexpr uint32_t kOutBytes = 64 * kOutRowBytes;  // of a warpgroup
 
+// A block's two warpgroups take turns in handing products to the tensor cores, so that the softmax
+// of one runs beside the products of the other. Warpgroup 1 opens with a pass_turn; every
+// wait_turn has one before it.
+__device__ __forceinline__ void wait_turn(int warpgroup) { named_sync(3 + warpgroup, 256); }
+__device__ __forceinline__ void pass_turn(int warpgroup) { named_arrive(3 + (warpgroup ^ 1), 256); }
+
 // Of the two rows that a thread shares with the other three of its quad; `sum` is the thread's own
 // part.
 struct RowState {
