@@ -122,11 +122,36 @@ std::vector<runtime::Executor*> Components::load_only(const std::vector<Wanted>&
   return executors;
 }
 
+uint64_t Components::bytes_of(const Entry& entry) {
+  constexpr uint64_t kAlignment = 256;
+  const uint64_t bytes = entry.source.plan->profiles[entry.profile].arena_bytes;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// All but the last have a stream of their own; a host's memory has one order.
+bool Components::is_beside(const std::string& component) const {
+  if (device_.info().host_visible_memory) return false;
+  const auto found = std::ranges::find(options_.together, component);
+  return found != options_.together.end() && found + 1 != options_.together.end();
+}
+
+uint64_t Components::arena_offset(const Entry& entry, const std::vector<Entry*>& in_use) const {
+  if (!is_beside(entry.key.component)) return 0;
+  uint64_t offset = 0;
+  const auto own = std::ranges::find(options_.together, entry.key.component);
+  for (auto later = own + 1; later != options_.together.end(); ++later) {
+    for (const Entry* other : in_use) {
+      if (other->key.component == *later) offset += bytes_of(*other);
+    }
+  }
+  return offset;
+}
+
 std::vector<runtime::Executor*> Components::load(const std::vector<Entry*>& in_use,
                                                  const ProgressCallback& progress) {
   uint64_t arena_bytes = 0;
   for (const Entry* entry : in_use) {
-    arena_bytes = std::max(arena_bytes, entry->source.plan->profiles[entry->profile].arena_bytes);
+    arena_bytes = std::max(arena_bytes, arena_offset(*entry, in_use) + bytes_of(*entry));
   }
   grow_arena(arena_bytes);
   std::vector<runtime::Executor*> executors;
@@ -149,12 +174,13 @@ std::vector<runtime::Executor*> Components::load(const std::vector<Entry*>& in_u
       entry->executor = std::make_unique<runtime::Executor>(
           entry->source.plan, entry->profile, device_, *entry->source.weights,
           runtime::ExecutorOptions{.arena = arena_,
+                                   .arena_offset = arena_offset(*entry, in_use),
                                    .constants = constants,
                                    .constant_cache = std::move(cache),
                                    .profile = options_.profile,
                                    .record = options_.record,
                                    .observer = std::move(observer),
-                                   .beside = std::ranges::count(options_.beside, component) > 0,
+                                   .beside = is_beside(component),
                                    .progress = progress});
     }
     executors.push_back(entry->executor.get());
@@ -193,7 +219,6 @@ runtime::MemoryReport Components::held() const {
     const runtime::MemoryReport one = entry.executor->memory();
     sum.persistent_bytes += one.persistent_bytes;
     sum.schedule_bytes += one.schedule_bytes;
-    if (entry.executor->is_beside()) sum.arena_bytes += one.arena_bytes;
   }
   return sum;
 }

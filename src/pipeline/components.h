@@ -41,8 +41,8 @@ struct ComponentsOptions {
   bool record = true;      // as runtime::ExecutorOptions
   // prepare() only makes plans, and load_only() frees what it does not name.
   bool one_at_a_time = false;
-  // Components that may run beside others (runtime::ExecutorOptions).
-  std::vector<std::string> beside{};
+  // Components that run at the same time where the device can; each has its part of the arena.
+  std::vector<std::string> together{};
   // Sees every call of every component once.
   std::function<void(const std::string& component, const runtime::ObservedCall&)> observer{};
   Logger logger;
@@ -91,6 +91,10 @@ class Components {
     std::unique_ptr<runtime::Executor> executor;  // null while the arena is being replaced
   };
   Entry& find_or_plan(const Wanted& wanted);
+  [[nodiscard]] static uint64_t bytes_of(const Entry& entry);
+  [[nodiscard]] bool is_beside(const std::string& component) const;
+  // Bytes of the arena before a component's part: those of what runs with it and comes later.
+  [[nodiscard]] uint64_t arena_offset(const Entry& entry, const std::vector<Entry*>& in_use) const;
   [[nodiscard]] std::vector<runtime::Executor*> load(const std::vector<Entry*>& in_use,
                                                      const ProgressCallback& progress);
   [[nodiscard]] runtime::MemoryReport held() const;

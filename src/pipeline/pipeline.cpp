@@ -105,8 +105,7 @@ Pipeline::Pipeline(PipelineOptions options)
                    .profile = options_.profile,
                    .record = options_.record,
                    .one_at_a_time = options_.low_vram,
-                   // All text encoders but the last run beside it.
-                   .beside = {family_.text_encoders.begin(), family_.text_encoders.end() - 1},
+                   .together = {family_.text_encoders.begin(), family_.text_encoders.end()},
                    .observer = options_.observer,
                    .logger = options_.logger}) {
   check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
@@ -405,10 +404,13 @@ struct Pipeline::Run {
     const auto num_rows = static_cast<int>(rows.size());
     for (const auto& [name, value] : conditioning) unet.set_input(name, value);
     unet.run_prompt();
-    for (int i = 0; i < num_rows; ++i) {
-      unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(i)].timestep));
-      unet.run_schedule(i);
-    }
+    const auto schedule = [&](int row) {
+      unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(row)].timestep));
+      unet.run_schedule(row);
+    };
+    // Rows that can run beside a step are scheduled one ahead of theirs.
+    const int num_ahead = unet.schedules_beside() ? 1 : num_rows;
+    for (int i = 0; i < num_ahead; ++i) schedule(i);
     Tensor state = Tensor::zeros(unet.input_type("state"));
     const Tensor x = nchw_to_nhwc(start);
     std::copy(x.values<float>().begin(), x.values<float>().end(), state.values<float>().begin());
@@ -419,6 +421,7 @@ struct Pipeline::Run {
     const Stopwatch steps_clock;
     report(request.progress, "denoise", 0, num_rows);
     for (int i = 0; i < num_rows; ++i) {
+      if (i + 1 >= num_ahead && i + 1 < num_rows) schedule(i + 1);
       step(unet, rows[static_cast<size_t>(i)], i);
       report(request.progress, "denoise", i + 1, num_rows);
     }

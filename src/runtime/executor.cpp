@@ -18,6 +18,8 @@ using graph::Rate;
 
 namespace {
 
+constexpr uint64_t kArenaAlignment = 256;  // what kernels count on
+
 struct Prepared {
   std::unique_ptr<backend::Launch> launch;
   const Call* call;
@@ -53,6 +55,15 @@ class HostCopies {
 
 }  // namespace
 
+// What the schedule stage has of its own where it runs beside the steps: a stream, an arena, and
+// the place of its results.
+struct ScheduleSide {
+  std::unique_ptr<backend::Stream> stream;
+  std::byte* arena = nullptr;
+  std::unique_ptr<Buffer> own_arena, results;  // own_arena: where the executor's has no room
+  int pending_row = -1;  // enqueued, and not yet waited for by the common stream
+};
+
 struct Executor::Impl {
   std::shared_ptr<const Plan> plan;
   const Profile& profile;
@@ -69,27 +80,59 @@ struct Executor::Impl {
   // Made per schedule row, read per step: one piece of the persistent region.
   uint64_t crossing_begin = 0, crossing_end = 0;
   std::vector<std::unique_ptr<Buffer>> rows;
+  std::unique_ptr<ScheduleSide> schedule_side;  // null: in turn with the steps
 
   Impl(std::shared_ptr<const Plan> p, size_t index, backend::Device& d, ExecutorOptions o)
       : plan(std::move(p)), profile(plan->profiles.at(index)), device(d), options(std::move(o)) {}
 
-  [[nodiscard]] std::byte* address(SlotId id) const {
+  ~Impl() {
+    // What is freed now may still be used by the side stream after an exception.
+    if (!schedule_side) return;
+    try {
+      join_schedule();
+    } catch (const Error&) {  // the device is lost
+    }
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  [[nodiscard]] const Slot& base_of(SlotId id) const {
     const Slot& slot = profile.slots[id];
-    const Slot& base = slot.storage == Storage::kView ? profile.slots[slot.base] : slot;
-    check_internal(base.storage == Storage::kPersistent || base.storage == Storage::kArena,
-                   "slot has no run-time address");
-    const Buffer& region = base.storage == Storage::kPersistent ? *persistent : *arena;
-    const uint64_t offset = base.offset + (slot.storage == Storage::kView ? slot.offset : 0);
-    return static_cast<std::byte*>(region.data()) + offset;
+    return slot.storage == Storage::kView ? profile.slots[slot.base] : slot;
   }
 
-  [[nodiscard]] TensorView view(SlotId id) const {
-    return {profile.slots[id].type, address(id), profile.slots[id].row_pitch};
+  [[nodiscard]] std::byte* arena_of(Rate stage) const {
+    if (schedule_side && stage == Rate::kSchedule) return schedule_side->arena;
+    return static_cast<std::byte*>(arena->data()) + options.arena_offset;
+  }
+
+  // Where the calls of a stage find a slot.
+  [[nodiscard]] std::byte* address(SlotId id, Rate stage = Rate::kStep) const {
+    const Slot& slot = profile.slots[id];
+    const Slot& base = base_of(id);
+    check_internal(base.storage == Storage::kPersistent || base.storage == Storage::kArena,
+                   "slot has no run-time address");
+    const uint64_t offset = base.offset + (slot.storage == Storage::kView ? slot.offset : 0);
+    const bool is_beside = schedule_side != nullptr && stage == Rate::kSchedule;
+    const bool is_persistent = base.storage == Storage::kPersistent;
+    if (is_beside && is_persistent && offset >= crossing_begin && offset < crossing_end) {
+      return static_cast<std::byte*>(schedule_side->results->data()) + (offset - crossing_begin);
+    }
+    if (is_persistent) return static_cast<std::byte*>(persistent->data()) + offset;
+    return arena_of(stage) + offset;
+  }
+
+  [[nodiscard]] TensorView view(SlotId id, Rate stage = Rate::kStep) const {
+    return {profile.slots[id].type, address(id, stage), profile.slots[id].row_pitch};
   }
 
   void load(const WeightSource& weights);
-  Prepared prepare(const Call& call, ConstantLoader& loader);
+  Prepared prepare(const Call& call, Rate stage, ConstantLoader& loader);
   void find_crossing();
+  // Lets the schedule stage run beside the steps where the device can.
+  void separate_schedule();
+  // The common stream waits for the row that is pending.
+  void join_schedule();
   void run(Rate stage);
   // What run() does, on `on`: the stream or the side stream.
   void enqueue_stage(Rate stage, backend::Stream& on);
@@ -125,7 +168,7 @@ void Executor::Impl::load(const WeightSource& weights) {
       if (options.progress && !options.progress({"load", done, total, 0})) {
         throw Error(Errc::kCancelled, "cancelled while loading weights");
       }
-      stages[stage].push_back(prepare(call, loader));
+      stages[stage].push_back(prepare(call, static_cast<Rate>(stage), loader));
       ++done;
     }
   }
@@ -134,7 +177,7 @@ void Executor::Impl::load(const WeightSource& weights) {
   if (options.progress) options.progress({"load", total, total, 0});
 }
 
-Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
+Prepared Executor::Impl::prepare(const Call& call, Rate stage, ConstantLoader& loader) {
   const CallTypes types(profile, call);
   const graph::OpDesc desc = types.desc(call);
   const backend::Kernel& kernel = kernel_of(call, desc, device);
@@ -147,7 +190,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
                              slot.storage == Storage::kLiteral ||
                              slot.storage == Storage::kConstant;
     if (!is_constant) {
-      inputs.push_back(view(operand.slot));
+      inputs.push_back(view(operand.slot, stage));
       continue;
     }
     const bool pack = call.packs_weight && operand.role == graph::Role::kWeight;
@@ -161,7 +204,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
     device.download(host.data(), as_it_is->data(), slot.type.num_bytes());
   }
   std::vector<TensorView> outputs;
-  for (const SlotId slot : call.outputs) outputs.push_back(view(slot));
+  for (const SlotId slot : call.outputs) outputs.push_back(view(slot, stage));
   if (!kernel.in_place && !inputs.empty() && outputs[0].type.num_bytes() > 0 &&
       inputs[0].data == outputs[0].data) {
     throw Error(Errc::kIncompatiblePlan,
@@ -169,7 +212,7 @@ Prepared Executor::Impl::prepare(const Call& call, ConstantLoader& loader) {
                             "again",
                             call.name, kernel.name));
   }
-  void* workspace = static_cast<std::byte*>(arena->data()) + call.workspace_offset;
+  void* workspace = arena_of(stage) + call.workspace_offset;
   return {kernel.prepare(desc, device.info(), call.config,
                          {inputs, outputs, workspace, constant_inputs}),
           &call,
@@ -192,6 +235,47 @@ void Executor::Impl::find_crossing() {
       found = true;
     }
   }
+}
+
+void Executor::Impl::separate_schedule() {
+  if (row_bytes() == 0 || options.profile || options.observer) return;
+  const auto crosses = [&](const Binding& binding) {
+    const Slot& base = base_of(binding.slot);
+    return base.offset >= crossing_begin && base.offset < crossing_end &&
+           base.rate == Rate::kSchedule;
+  };
+  if (std::ranges::any_of(profile.inputs, crosses) ||
+      std::ranges::any_of(profile.outputs, crosses)) {
+    return;
+  }
+  auto own = std::make_unique<ScheduleSide>();
+  own->stream = device.create_side_stream();
+  if (!own->stream) return;
+  uint64_t bytes = 0;
+  const auto touch = [&](SlotId id) {
+    const Slot& base = base_of(id);
+    if (base.storage == Storage::kArena) {
+      bytes = std::max(bytes, base.offset + base.type.num_bytes());
+    }
+  };
+  for (const Call& call : profile.stages[static_cast<size_t>(Rate::kSchedule)]) {
+    for (const CallOperand& operand : call.inputs) touch(operand.slot);
+    for (const SlotId slot : call.outputs) touch(slot);
+    bytes = std::max(bytes, call.workspace_offset + call.workspace_bytes);
+  }
+  const uint64_t end = options.arena_offset + profile.arena_bytes;
+  const uint64_t behind = (end + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  if (behind + bytes > arena->size()) own->own_arena = device.allocate(bytes);
+  own->arena = own->own_arena ? static_cast<std::byte*>(own->own_arena->data())
+                              : static_cast<std::byte*>(arena->data()) + behind;
+  own->results = device.allocate(row_bytes());
+  schedule_side = std::move(own);
+}
+
+void Executor::Impl::join_schedule() {
+  if (!schedule_side || schedule_side->pending_row < 0) return;
+  stream->wait_for(*schedule_side->stream);
+  schedule_side->pending_row = -1;
 }
 
 void Executor::Impl::run(Rate stage) {
@@ -294,13 +378,18 @@ Executor::Executor(std::shared_ptr<const Plan> plan, size_t profile, backend::De
   impl.stream = device.create_stream();
   if (impl.options.beside && !impl.options.profile && !impl.options.observer) {
     impl.side = device.create_side_stream();
-    if (impl.side) impl.options.arena = nullptr;
   }
   impl.persistent = device.allocate(impl.profile.persistent_bytes);
   impl.arena = impl.options.arena;
-  if (!impl.arena) impl.arena = device.allocate(impl.profile.arena_bytes);
-  check_internal(impl.arena->size() >= impl.profile.arena_bytes, "the shared arena is too small");
+  if (!impl.arena) {
+    impl.options.arena_offset = 0;
+    impl.arena = device.allocate(impl.profile.arena_bytes);
+  }
+  check_internal(impl.options.arena_offset % kArenaAlignment == 0 &&
+                     impl.arena->size() >= impl.options.arena_offset + impl.profile.arena_bytes,
+                 "the shared arena is too small");
   impl.find_crossing();
+  impl.separate_schedule();
   impl.load(weights);
   for (const auto& constant : impl.constants) impl.constant_bytes += constant->size();
 }
@@ -316,6 +405,8 @@ void Executor::set_input(std::string_view name, const Tensor& value) {
                 fmt::format("plan '{}': input '{}' is {}, wanted {}", impl_->plan->component, name,
                             to_string(value.type()), to_string(wanted)));
   }
+  // A row that is pending may still read what earlier stages read.
+  if (impl_->profile.slots[slot].rate != Rate::kStep) impl_->join_schedule();
   impl_->device.upload(impl_->address(slot), value.data(), wanted.num_bytes());
 }
 
@@ -354,18 +445,30 @@ void Executor::run_prompt() { impl_->run(Rate::kPrompt); }
 
 void Executor::run_schedule(int row) {
   check_internal(row >= 0, "schedule rows begin at 0");
-  impl_->run(Rate::kSchedule);
+  Impl& impl = *impl_;
   const auto index = static_cast<size_t>(row);
-  if (index >= impl_->rows.size()) impl_->rows.resize(index + 1);
-  if (!impl_->rows[index]) impl_->rows[index] = impl_->device.allocate(impl_->row_bytes());
-  impl_->move_row(*impl_->rows[index], true);
+  if (index >= impl.rows.size()) impl.rows.resize(index + 1);
+  if (!impl.rows[index]) impl.rows[index] = impl.device.allocate(impl.row_bytes());
+  if (!impl.schedule_side) {
+    impl.run(Rate::kSchedule);
+    impl.move_row(*impl.rows[index], true);
+    return;
+  }
+  ScheduleSide& side = *impl.schedule_side;
+  side.stream->wait_for(*impl.stream);
+  impl.enqueue_stage(Rate::kSchedule, *side.stream);
+  impl.device.copy(impl.rows[index]->data(), side.results->data(), impl.row_bytes(), *side.stream);
+  side.pending_row = row;
 }
+
+bool Executor::schedules_beside() const { return impl_->schedule_side != nullptr; }
 
 void Executor::run_step(int row) {
   if (impl_->row_bytes() > 0) {
     const auto index = static_cast<size_t>(row);
     check_internal(row >= 0 && index < impl_->rows.size() && impl_->rows[index] != nullptr,
                    "run_schedule was not called for this row");
+    if (impl_->schedule_side && impl_->schedule_side->pending_row == row) impl_->join_schedule();
     impl_->move_row(*impl_->rows[index], false);
   }
   impl_->run(Rate::kStep);
@@ -400,6 +503,10 @@ MemoryReport Executor::memory() const {
   report.persistent_bytes = impl_->profile.persistent_bytes;
   report.arena_bytes = impl_->profile.arena_bytes;
   for (const auto& row : impl_->rows) report.schedule_bytes += row ? row->size() : 0;
+  if (const auto& side = impl_->schedule_side) {
+    report.schedule_bytes += side->results->size();
+    if (side->own_arena) report.schedule_bytes += side->own_arena->size();
+  }
   return report;
 }
 

@@ -37,9 +37,10 @@ struct ObservedCall {
 using CallObserver = std::function<void(const ObservedCall&)>;
 
 struct ExecutorOptions {
-  // Memory for Storage::kArena, at least profile.arena_bytes; null = own. Several executors that
-  // never run at the same time may share one.
+  // Memory for Storage::kArena, at least profile.arena_bytes from arena_offset (a multiple of 256)
+  // on; null = own. Executors that never run at the same time may share one.
   std::shared_ptr<backend::Buffer> arena;
+  uint64_t arena_offset = 0;
   std::shared_ptr<ConstantStore> constants;  // null = own
   // Where results of load-stage calls are kept between processes; null = nowhere. Committed once
   // everything is loaded.
@@ -50,8 +51,8 @@ struct ExecutorOptions {
   // Sees every call once, the first time it runs alone; nothing is recorded then, and the host
   // keeps every weight as it is.
   CallObserver observer{};
-  // On a stream and an arena of its own where the device has side streams (not when timed or
-  // observed), so that run_together() overlaps it with others.
+  // On a stream of its own where the device has side streams (not when timed or observed), so that
+  // run_together() overlaps it with others; the arena must then be free of theirs.
   bool beside = false;
   ProgressCallback progress;  // stage "load"
 };
@@ -60,7 +61,7 @@ struct MemoryReport {
   uint64_t constant_bytes = 0;    // static: weights as the kernels hold them
   uint64_t persistent_bytes = 0;  // inputs, outputs, prompt and schedule results
   uint64_t arena_bytes = 0;       // dynamic
-  uint64_t schedule_bytes = 0;    // rows kept by run_schedule
+  uint64_t schedule_bytes = 0;    // rows kept by run_schedule, and what it has of its own
 };
 
 struct CallTime {
@@ -98,6 +99,8 @@ class Executor {
   void run_prompt();
   // Runs stage kSchedule on the current inputs and keeps what later stages need as row `row`.
   void run_schedule(int row);
+  // Whether a row that is scheduled before an earlier row's step runs beside it.
+  [[nodiscard]] bool schedules_beside() const;
   // Runs stage kStep with the kept results of schedule row `row` (ignored when nothing crosses).
   void run_step(int row = 0);
 

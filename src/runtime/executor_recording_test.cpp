@@ -164,6 +164,54 @@ TEST(Beside, ForksAndJoins) {
   }
 }
 
+// s = t + t in stage schedule, y = x + s in stage step.
+std::shared_ptr<const Plan> scheduled_plan() {
+  Plan plan = *doubling_plan();
+  Profile& profile = plan.profiles[0];
+  Slot t = profile.slots[0];
+  t.name = "t";
+  t.rate = graph::Rate::kSchedule;
+  Slot s = t;
+  s.name = "s";
+  profile.slots.push_back(t);
+  profile.slots.push_back(s);
+  for (size_t i = 0; i < 4; ++i) profile.slots[i].offset = 256 * ((i + 2) % 4);
+  Call call = profile.stages[static_cast<size_t>(graph::Rate::kStep)][0];
+  profile.stages[static_cast<size_t>(graph::Rate::kStep)][0].inputs[1].slot = 3;
+  call.inputs = {{graph::Role::kX, 2}, {graph::Role::kX, 2}};
+  call.outputs = {3};
+  profile.stages[static_cast<size_t>(graph::Rate::kSchedule)] = {call};
+  profile.inputs.push_back({"t", 2});
+  profile.persistent_bytes = 1024;
+  return std::make_shared<Plan>(plan);
+}
+
+// Each row is scheduled before the step of the row before it runs.
+TEST(Beside, RowsAreScheduledOneAhead) {
+  for (const bool has_side : {true, false}) {
+    RecordingDevice device;
+    device.has_side = has_side;
+    ExecutorOptions options;
+    options.record = false;
+    Executor executor(scheduled_plan(), 0, device, NoWeights(), options);
+    EXPECT_EQ(executor.schedules_beside(), has_side);
+    executor.set_input("x", Tensor::from({1, 4}, std::array{1.0F, 1.0F, 1.0F, 1.0F}));
+    const auto schedule = [&](int row) {
+      const auto value = static_cast<float>(row + 1);
+      executor.set_input("t", Tensor::from({1, 4}, std::array{value, value, value, value}));
+      executor.run_schedule(row);
+    };
+    schedule(0);
+    for (int row = 0; row < 3; ++row) {
+      if (row < 2) schedule(row + 1);
+      executor.run_step(row);
+      EXPECT_EQ(executor.output("y").values<float>()[0], 3.0F + 2.0F * static_cast<float>(row));
+    }
+    // A row waits for the common stream, and that for it before the next row, or its own step.
+    EXPECT_EQ(device.counts.joined, has_side ? 6 : 0);
+  }
+}
+
 // Times and observations are of one call at a time.
 TEST(Beside, NotWhenTimed) {
   RecordingDevice device;
