@@ -92,7 +92,8 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
     rows.push_back({arch, linear(DType::kF16),
                     hopper ? "cuda.linear.hopper_or_cublaslt" : "cuda.linear.cublaslt"});
     rows.push_back({arch, conv(DType::kF16), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.cudnn"});
-    rows.push_back({arch, attention(), "cuda.attention.cudnn"});
+    rows.push_back(
+        {arch, attention(), hopper ? "cuda.attention.hopper_or_cudnn" : "cuda.attention.cudnn"});
     rows.push_back(
         {arch, attention(77), hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.cudnn"});
     rows.push_back({arch, attention(77, true),

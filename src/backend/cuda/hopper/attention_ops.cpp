@@ -1,8 +1,13 @@
 // Attention of the graph on the kernels for heads of 64 channels.
+#include <optional>
+
+#include <fmt/format.h>
+
 #include "backend/cuda/call.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/measure.h"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -80,6 +85,36 @@ std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const Devic
   return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
 }
 
+// --- this or cuDNN's, whichever is faster here
+
+Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support own = supports_attention(desc, info); !own.ok) return own;
+  return attention_cudnn.supports(desc, info);
+}
+
+size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return attention_cudnn.workspace_bytes(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config config, const Operands& operands) {
+  const hopper::AttentionProblem p = problem_of(desc, operands);
+  const std::string key = fmt::format(
+      "either/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(desc.output().dtype), p.batch,
+      p.heads, p.queries, p.keys, p.q_pitch, p.k_pitch, p.v_pitch, p.y_pitch, info.num_units);
+  std::optional<std::string> winner = context().tuning.find(key);
+  if (winner == "own") return prepare_attention(desc, info, config, operands);
+  auto library = attention_cudnn.prepare(desc, info, config, operands);
+  if (winner == "library") return library;
+  auto own = prepare_attention(desc, info, config, operands);
+  CudaStream stream(context().stream);
+  const double own_ms = measure_ms([&] { own->enqueue(stream); });
+  const double library_ms = measure_ms([&] { library->enqueue(stream); });
+  winner = own_ms <= library_ms ? "own" : "library";
+  context().tuning.insert(key, *winner);
+  return winner == "own" ? std::move(own) : std::move(library);
+}
+
 // --- few keys
 
 Support supports_few_keys(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -135,6 +170,9 @@ std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInf
 
 const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
                                              supports_attention, prepare_attention);
+const Kernel attention_either =
+    plain_kernel("cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention, supports_either,
+                 prepare_either, workspace_either);
 const Kernel attention_few_keys_hopper =
     plain_kernel("cuda.attention.few_keys.hopper", graph::OpKind::kAttention, supports_few_keys,
                  prepare_few_keys);
