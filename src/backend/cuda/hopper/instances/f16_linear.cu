@@ -9,8 +9,10 @@ std::vector<GemmKernel> f16_linear_kernels() {
   return {
       instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, true>(),
       instance<kF16, kF16, kPlain, false, 64, 80, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, false, 64, 48, 128, 2, true>(),
       instance<kF16, kF16, kActivated, false, 128, 160, 128, 2, true>(),
       instance<kF16, kF16, kActivated, false, 64, 80, 128, 2, true>(),
+      instance<kF16, kF16, kActivated, false, 64, 48, 128, 2, true>(),
       instance<kF16, kF16, kGeglu, false, 128, 160, 128, 1, true>(),
       instance<kF16, kF16, kGeglu, false, 128, 160, 128, 2, true>(),
   };

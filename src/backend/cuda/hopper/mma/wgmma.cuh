@@ -21,9 +21,9 @@ template <Element kElement, int kN>
 struct Wgmma;
 
 // Register lists: LISTi names 8*i registers of the asm text, BINDi binds them to d[0 .. 8*i).
-#define HALFTONE_LIST4                                                                         \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24," \
-  "%25,%26,%27,%28,%29,%30,%31"
+#define HALFTONE_LIST3 \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23"
+#define HALFTONE_LIST4 HALFTONE_LIST3 ",%24,%25,%26,%27,%28,%29,%30,%31"
 #define HALFTONE_LIST5 HALFTONE_LIST4 ",%32,%33,%34,%35,%36,%37,%38,%39"
 #define HALFTONE_LIST6 HALFTONE_LIST5 ",%40,%41,%42,%43,%44,%45,%46,%47"
 #define HALFTONE_LIST8 \
@@ -40,8 +40,8 @@ struct Wgmma;
 
 #define HALFTONE_BIND1(c, i) \
   c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])
-#define HALFTONE_BIND4(c) \
-  HALFTONE_BIND1(c, 0), HALFTONE_BIND1(c, 8), HALFTONE_BIND1(c, 16), HALFTONE_BIND1(c, 24)
+#define HALFTONE_BIND3(c) HALFTONE_BIND1(c, 0), HALFTONE_BIND1(c, 8), HALFTONE_BIND1(c, 16)
+#define HALFTONE_BIND4(c) HALFTONE_BIND3(c), HALFTONE_BIND1(c, 24)
 #define HALFTONE_BIND5(c) HALFTONE_BIND4(c), HALFTONE_BIND1(c, 32)
 #define HALFTONE_BIND6(c) HALFTONE_BIND5(c), HALFTONE_BIND1(c, 40)
 #define HALFTONE_BIND8(c) HALFTONE_BIND6(c), HALFTONE_BIND1(c, 48), HALFTONE_BIND1(c, 56)
@@ -71,6 +71,7 @@ struct Wgmma;
     }                                                                                              \
   };
 #define HALFTONE_WGMMA_SIZES(element, type, constraint, text, tail)                   \
+  HALFTONE_WGMMA(element, 48, type, constraint, text, tail, 3, "24", "25", "26")      \
   HALFTONE_WGMMA(element, 64, type, constraint, text, tail, 4, "32", "33", "34")      \
   HALFTONE_WGMMA(element, 80, type, constraint, text, tail, 5, "40", "41", "42")      \
   HALFTONE_WGMMA(element, 96, type, constraint, text, tail, 6, "48", "49", "50")      \
