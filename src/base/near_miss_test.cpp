@@ -1,4 +1,4 @@
-#include "base/near_miss.h"
+#include "halftone/near_miss.h"
 
 #include <array>
 

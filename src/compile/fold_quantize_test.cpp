@@ -5,6 +5,7 @@
 
 #include "compile/compile.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 
 namespace halftone::compile {
 namespace {
@@ -36,17 +37,12 @@ node "third" linear{activation=none geglu=false} x=%19 weight=%23 -> %24 f32[2,3
 output "y" %24
 )";
 
-class Waves final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
-    for (size_t i = 0; i < type.num_bytes() / sizeof(float); ++i) {
-      const double phase = 0.7 * static_cast<double>(i * i % 101 + 3 * name.size());
-      reinterpret_cast<float*>(dst)[i] = static_cast<float>(std::sin(phase));
-    }
-  }
-};
+ComputedWeights waves() {
+  return ComputedWeights([](const std::string& name, size_t i) {
+    const double phase = 0.7 * static_cast<double>(i * i % 101 + 3 * name.size());
+    return static_cast<float>(std::sin(phase));
+  });
+}
 
 std::vector<float> evaluated(const Graph& graph) {
   std::map<std::string, Tensor> inputs;
@@ -54,7 +50,7 @@ std::vector<float> evaluated(const Graph& graph) {
   int i = 0;
   for (float& v : x.values<float>()) v = static_cast<float>(std::cos(1.1 * i++));
   inputs.emplace("x", std::move(x));
-  const auto outputs = reference::evaluate(graph, inputs, Waves());
+  const auto outputs = reference::evaluate(graph, inputs, waves());
   const auto values = outputs.at("y").values<float>();
   return {values.begin(), values.end()};
 }
@@ -120,7 +116,7 @@ output "y" %7
     int i = 0;
     for (float& v : x.values<float>()) v = static_cast<float>(std::cos(1.3 * i++));
     inputs.emplace("x", std::move(x));
-    const auto outputs = reference::evaluate(graph, inputs, Waves());
+    const auto outputs = reference::evaluate(graph, inputs, waves());
     const auto y = outputs.at("y").values<float>();
     return std::vector<float>(y.begin(), y.end());
   };

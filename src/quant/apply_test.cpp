@@ -10,6 +10,7 @@
 #include "quant/schemes/scheme.h"
 #include "quant/smooth.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 
 namespace halftone::quant {
 namespace {
@@ -49,20 +50,13 @@ output "k" %21
 )";
 
 // Repeatable values in [-1, 1] by name; column 3 of x's norm is a hundredfold outlier.
-class Waves final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
-    const auto n = static_cast<size_t>(type.shape.num_elements());
-    for (size_t i = 0; i < n; ++i) {
-      auto v = static_cast<float>(
-          std::sin(1.3 * static_cast<double>(i * i % 977) + static_cast<double>(name.size())));
-      if (name == "g") v = i == 3 ? 100.0F : 1.0F;
-      reinterpret_cast<float*>(dst)[i] = v;
-    }
-  }
-};
+ComputedWeights waves() {
+  return ComputedWeights([](const std::string& name, size_t i) {
+    if (name == "g") return i == 3 ? 100.0F : 1.0F;
+    return static_cast<float>(
+        std::sin(1.3 * static_cast<double>(i * i % 977) + static_cast<double>(name.size())));
+  });
+}
 
 std::map<std::string, Tensor> inputs() {
   std::map<std::string, Tensor> result;
@@ -80,7 +74,7 @@ CalibrationRecord calibrate() {
   const auto taps = insert_taps(graph);
   CalibrationRecord record;
   Recorder recorder(record, taps, 1);
-  const auto outputs = reference::evaluate(graph, inputs(), Waves());
+  const auto outputs = reference::evaluate(graph, inputs(), waves());
   recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, 0);
   record.samples = 1;
   return record;
@@ -95,9 +89,9 @@ struct Quantized {
 Quantized quantize(const SchemeOptions& options) {
   const CalibrationRecord record = calibrate();
   Graph graph = graph::parse(kBlock);
-  const auto wanted = reference::evaluate(graph, inputs(), Waves());
-  Applied applied = apply(graph, make_recipe(options), &record, Waves());
-  const auto got = reference::evaluate(graph, inputs(), Waves());
+  const auto wanted = reference::evaluate(graph, inputs(), waves());
+  Applied applied = apply(graph, make_recipe(options), &record, waves());
+  const auto got = reference::evaluate(graph, inputs(), waves());
   double signal = 0;
   double noise = 0;
   const auto a = wanted.at("y").values<float>();
@@ -218,10 +212,10 @@ TEST(Apply, EverySchemeStaysNear) {
 
 TEST(Apply, AMissingRecordOrLayerIsSaid) {
   Graph graph = graph::parse(kBlock);
-  EXPECT_THROW((void)apply(graph, make_recipe(int8(3)), nullptr, Waves()), Error);
+  EXPECT_THROW((void)apply(graph, make_recipe(int8(3)), nullptr, waves()), Error);
   CalibrationRecord record = calibrate();
   record.layers.erase("conv1");
-  const Applied applied = apply(graph, make_recipe(int8(3)), &record, Waves());
+  const Applied applied = apply(graph, make_recipe(int8(3)), &record, waves());
   EXPECT_EQ(layer(applied, "conv1").why, "not in the calibration record");
   EXPECT_FALSE(layer(applied, "conv1").weight);
 }
@@ -236,7 +230,7 @@ TEST(Apply, ZeroPointsOfAsymmetricInputs) {
   spec.input_high = 3.0F;
   recipe.rules.push_back({"^conv1$", LayerKind::kConv, spec, ""});
   Graph graph = graph::parse(kBlock);
-  const Applied applied = apply(graph, recipe, nullptr, Waves());
+  const Applied applied = apply(graph, recipe, nullptr, waves());
   EXPECT_EQ(layer(applied, "conv1").input_scale, 4.0F / 255.0F);
   EXPECT_NE(print(graph).find("x_zero="), std::string::npos);
 }

@@ -11,6 +11,7 @@
 #include "quant/schemes/scheme.h"
 #include "quant/taps.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 
 namespace halftone::quant {
 namespace {
@@ -33,19 +34,14 @@ node "attn2.attention" attention{heads=4 scale=0.25 causal=false} q=%9 k=%9 v=%9
 output "y" %10
 )";
 
-class Waves final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
-    for (size_t i = 0; i < type.num_bytes() / sizeof(float); ++i) {
-      const double phase = 1.3 * static_cast<double>(i * i % 977 + name.size());
-      // Rows of to_v differ in size, so that smoothing has something to do.
-      const double size = name.find("to_v") != std::string::npos && i / 32 == 5 ? 8 : 0.5;
-      reinterpret_cast<float*>(dst)[i] = static_cast<float>(size * std::sin(phase));
-    }
-  }
-};
+ComputedWeights waves() {
+  return ComputedWeights([](const std::string& name, size_t i) {
+    const double phase = 1.3 * static_cast<double>(i * i % 977 + name.size());
+    // Rows of to_v differ in size, so that smoothing has something to do.
+    const double size = name.find("to_v") != std::string::npos && i / 32 == 5 ? 8 : 0.5;
+    return static_cast<float>(size * std::sin(phase));
+  });
+}
 
 std::map<std::string, Tensor> inputs() {
   Tensor x({DType::kF32, {1, 6, 32}});
@@ -60,7 +56,7 @@ CalibrationRecord calibrate() {
   Graph graph = graph::parse(kGraph);
   CalibrationRecord record;
   Recorder recorder(record, insert_taps(graph), 1);
-  const auto outputs = reference::evaluate(graph, inputs(), Waves());
+  const auto outputs = reference::evaluate(graph, inputs(), waves());
   recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, 0);
   record.samples = 1;
   return record;
@@ -102,9 +98,9 @@ struct Quantized {
 Quantized quantize(const SchemeOptions& options) {
   const CalibrationRecord record = calibrate();
   Quantized result{{}, graph::parse(kGraph)};
-  const auto wanted = reference::evaluate(result.graph, inputs(), Waves());
-  result.applied = apply(result.graph, make_recipe(options), &record, Waves());
-  const auto got = reference::evaluate(result.graph, inputs(), Waves());
+  const auto wanted = reference::evaluate(result.graph, inputs(), waves());
+  result.applied = apply(result.graph, make_recipe(options), &record, waves());
+  const auto got = reference::evaluate(result.graph, inputs(), waves());
   double signal = 0, noise = 0;
   for (size_t i = 0; i < wanted.at("y").values<float>().size(); ++i) {
     const auto a = static_cast<double>(wanted.at("y").values<float>()[i]);
@@ -152,7 +148,7 @@ TEST(QuantizedAttention, DynamicSchemesNeedNoRecord) {
     const Recipe recipe = make_recipe(options(scheme, 3, "fp8"));
     EXPECT_FALSE(recipe.needs_record()) << scheme;
     Graph graph = graph::parse(kGraph);
-    const Applied applied = apply(graph, recipe, nullptr, Waves());
+    const Applied applied = apply(graph, recipe, nullptr, waves());
     EXPECT_TRUE(applied.layers[3].attention) << scheme;
   }
 }
@@ -166,7 +162,7 @@ TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
   Graph tapped = run.graph;
   const graph::ValueId v = operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kX);
   tapped.add_output("v", v);
-  const auto outputs = reference::evaluate(tapped, inputs(), Waves());
+  const auto outputs = reference::evaluate(tapped, inputs(), waves());
   float amax = 0;
   for (const float x : outputs.at("v").values<float>()) amax = std::max(amax, std::fabs(x));
   const graph::ValueId scale =
@@ -192,7 +188,7 @@ TEST(QuantizedAttention, AnOldRecordLeavesItAlone) {
   CalibrationRecord record = calibrate();
   record.layers.erase("attn1.attention/k");
   Graph graph = graph::parse(kGraph);
-  const Applied applied = apply(graph, make_recipe(options("fp8", 4)), &record, Waves());
+  const Applied applied = apply(graph, make_recipe(options("fp8", 4)), &record, waves());
   EXPECT_FALSE(applied.layers[3].attention);
   EXPECT_NE(applied.layers[3].why.find("--restart"), std::string::npos) << applied.layers[3].why;
 }

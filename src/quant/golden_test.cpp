@@ -15,6 +15,7 @@
 #include "quant/observer.h"
 #include "quant/smooth.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 #include "tensor/quantized.h"
 
 namespace halftone::quant {
@@ -253,12 +254,7 @@ TEST(Golden, AttentionIn8Bits) {
     inputs.emplace(name, std::move(x));
   }
   plain.add_output("y", plain.add_node(graph::Attention{.heads = 2, .scale = 0.25}, operands, "a"));
-  class None final : public WeightSource {
-    [[nodiscard]] bool contains(const std::string& /*name*/) const override { return false; }
-    [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-    void read(const std::string& /*name*/, const TensorType& /*type*/,
-              std::byte* /*dst*/) const override {}
-  };
+  const ComputedWeights none([](const std::string& /*name*/, size_t /*i*/) { return 0.0F; });
   const QuantSpec tensor{.dtype = DType::kF8E4M3, .dynamic = true};
   const QuantSpec part{.granularity = Granularity::kPerToken, .dynamic = true};
   const std::vector<std::pair<const char*, AttentionSpec>> cases{
@@ -268,7 +264,7 @@ TEST(Golden, AttentionIn8Bits) {
     Editor editor(graph);
     quantize_attention(editor, 0, spec, nullptr);
     editor.commit();
-    const auto outputs = reference::evaluate(graph, inputs, None());
+    const auto outputs = reference::evaluate(graph, inputs, none);
     expect_near(outputs.at("y").values<float>(), floats(name), 0, spec.center_keys ? 1e-3 : 1e-6);
   }
 }

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "graph/ops/reduce.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 
 namespace halftone::quant {
 namespace {
@@ -38,14 +39,9 @@ output "t" %10
 )");
 }
 
-class NoWeights final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-  void read(const std::string& /*name*/, const TensorType& type, std::byte* dst) const override {
-    std::fill_n(dst, type.num_bytes(), std::byte{0});
-  }
-};
+ComputedWeights zeros() {
+  return ComputedWeights([](const std::string& /*name*/, size_t /*i*/) { return 0.0F; });
+}
 
 class Calibration {
  public:
@@ -63,7 +59,7 @@ class Calibration {
     for (size_t i = 0; i < 4; ++i) {
       inputs.at("text").values<float>()[i] = inputs.at("text").values<float>()[12 + i] = 100.0F;
     }
-    const auto outputs = reference::evaluate(graph_, inputs, NoWeights());
+    const auto outputs = reference::evaluate(graph_, inputs, zeros());
     Recorder recorder(record, taps_, 4);
     recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, step);
   }

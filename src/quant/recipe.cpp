@@ -7,11 +7,11 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+#include "halftone/near_miss.h"
 
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/near_miss.h"
 #include "quant/record.h"
 
 namespace halftone::quant {
@@ -183,8 +183,6 @@ std::string to_json(const Recipe& recipe) {
                                {"collect_method", method_name(recipe.collect)},
                                {"percentile", recipe.collect.percentile},
                                {"calib_compat", to_string(recipe.collect.compat)},
-                               {"bos_aware", recipe.bos_aware},
-                               {"split_shortcut", recipe.split_shortcut},
                                {"rules", std::move(rules)}}),
                  1) +
          "\n";
@@ -194,7 +192,7 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   const Json json = parse_json(text, where);
   const JsonView view(json, std::string(where));
   check_members(view, {"halftone_recipe", "scheme", "level", "alpha", "collect_method",
-                       "percentile", "calib_compat", "bos_aware", "split_shortcut", "rules"});
+                       "percentile", "calib_compat", "rules"});
   if (view.at("halftone_recipe").integer() != kVersion) {
     view.at("halftone_recipe").fail(fmt::format("this program reads version {}", kVersion));
   }
@@ -229,8 +227,6 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   if (recipe.collect.percentile <= 0 || recipe.collect.percentile > 1) {
     view.at("percentile").fail("wanted a share of steps, above 0 and at most 1");
   }
-  recipe.bos_aware = view.boolean_or("bos_aware", true);
-  recipe.split_shortcut = view.boolean_or("split_shortcut", false);
   const std::vector<JsonView> rules = view.at("rules").items();
   if (rules.size() > kMaxRules) view.at("rules").fail("wanted at most 20000 rules");
   size_t num_states = 0;

@@ -59,8 +59,6 @@ struct Recipe {
   // What was asked for; the rules carry it out. Shown in plan names.
   std::optional<double> level, alpha;
   Collect collect;
-  bool bos_aware = true;        // text inputs are scaled without token 0, which stays exact
-  bool split_shortcut = false;  // shortcuts of joined inputs are quantized in two halves
   std::vector<Rule> rules;
 
   [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text

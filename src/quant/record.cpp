@@ -7,10 +7,10 @@
 #include <fmt/format.h>
 
 #include "halftone/error.h"
+#include "halftone/near_miss.h"
 
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/near_miss.h"
 #include "base/text.h"
 #include "graph/ops/reduce.h"
 #include "io/safetensors.h"

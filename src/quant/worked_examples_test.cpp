@@ -12,6 +12,7 @@
 #include "quant/apply.h"
 #include "quant/schemes/scheme.h"
 #include "reference/reference.h"
+#include "tensor/computed_weights.h"
 #include "tensor/quantized.h"
 
 namespace halftone::quant {
@@ -30,19 +31,9 @@ node "conv1" conv2d{stride=1 pad_begin=0 pad_end=0 activation=none} x=%0 weight=
 output "y" %2
 )";
 
-class Weight final : public WeightSource {
- public:
-  explicit Weight(std::vector<float> values) : values_(std::move(values)) {}
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& /*name*/) const override { return {}; }
-  void read(const std::string& /*name*/, const TensorType& type, std::byte* dst) const override {
-    check_internal(type.num_bytes() == values_.size() * sizeof(float), "the weight's size");
-    std::copy(values_.begin(), values_.end(), reinterpret_cast<float*>(dst));
-  }
-
- private:
-  std::vector<float> values_;
-};
+ComputedWeights weight_of(const std::vector<float>& values) {
+  return ComputedWeights([&values](const std::string& /*name*/, size_t i) { return values.at(i); });
+}
 
 // A record of one call in which the layer's input was `columns` at most.
 CalibrationRecord record_of(const std::string& layer, std::vector<float> columns, float low,
@@ -69,7 +60,7 @@ std::vector<float> run(std::string_view graph_text, const Recipe& recipe,
                        const CalibrationRecord* record, const std::vector<float>& weight,
                        const std::vector<float>& x) {
   graph::Graph graph = graph::parse(graph_text);
-  const Weight weights(weight);
+  const ComputedWeights weights = weight_of(weight);
   static_cast<void>(apply(graph, recipe, record, weights));
   Tensor input(graph.type(0));
   std::ranges::copy(x, input.values<float>().begin());
@@ -247,7 +238,8 @@ output "y" %3
     record.values.merge(one.values);
     record.layers.merge(one.layers);
   }
-  const Weight none({});
+  const std::vector<float> nothing;
+  const ComputedWeights none = weight_of(nothing);
   const Applied applied = apply(graph, make_recipe(scheme("fp8", 4)), &record, none);
   ASSERT_EQ(applied.layers.size(), 1U);
   EXPECT_TRUE(applied.layers[0].attention) << applied.layers[0].why;

@@ -10,37 +10,17 @@
 
 #include <fmt/format.h>
 
+#include "halftone/near_miss.h"
+
 namespace halftone::cli {
 namespace {
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
-    }
-  }
-  return row[b.size()];
-}
-
 std::string nearest_option(const CLI::App& app, std::string_view name) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(3, name.size() / 2);
+  std::vector<std::string_view> names;
   for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& candidate : option->get_lnames()) {
-      const size_t distance = edit_distance(name, candidate);
-      if (distance < best_distance) {
-        best_distance = distance;
-        best = candidate;
-      }
-    }
+    names.insert(names.end(), option->get_lnames().begin(), option->get_lnames().end());
   }
-  return best;
+  return std::string(near_miss(name, names));
 }
 
 bool is_flag(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
@@ -236,8 +216,10 @@ class Preparer {
       const std::string name = normalise_name(item.name);
       const CLI::Option* option = app_.get_option_no_throw("--" + name);
       if (option == nullptr) {
-        throw UsageError(fmt::format("--config {}: unknown key '{}'; did you mean '{}'?", path,
-                                     item.name, nearest_option(app_, name)));
+        const std::string nearest = nearest_option(app_, name);
+        throw UsageError(
+            fmt::format("--config {}: unknown key '{}'{}", path, item.name,
+                        nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
       }
       if (given_.contains(option) && !from_file.contains(option)) continue;
       from_file.insert(option);
