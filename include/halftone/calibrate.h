@@ -21,10 +21,16 @@ struct CalibrateOptions {
   // model's own when it takes fewer.
   GenerateOptions generate;
   std::vector<std::string> prompts;  // empty = the model folder's prompts/calibration.txt
-  int calib_size = 32;               // prompts that are used
+  int calib_size = 32;               // prompts that are used; 0 with from_dump = all of it
   int batch_size = 2;                // prompts whose statistics count as one call
   std::string record;                // file; empty = the cache's for this model
   bool restart = false;              // discard what the file holds
+  // Folder, made when missing, that gets a safetensors file a prompt: what the denoiser was given
+  // and gave at each step. Empty = none.
+  std::string dump{};
+  // Such a folder to take the denoiser's inputs from, in place of `generate` and `prompts`: the
+  // record equals the one of the run that made it. Empty = draw.
+  std::string from_dump{};
 };
 
 struct CalibrateReport {
@@ -40,7 +46,8 @@ struct CalibrateReport {
 
 // Saves the record after every batch, whole or not at all; a later call goes on where a killed one
 // stopped, or extends a smaller record. Throws kInvalidArgument when the file's record was made
-// otherwise (other model, prompts, steps, ...).
+// otherwise (other model, prompts, steps, ...), and for a dump of another model, kCorruptFile for
+// damaged dumps.
 CalibrateReport calibrate(const CalibrateOptions& options);
 // Makes the record that a session's recipe needs and its cache lacks, from the prompts in the
 // model's folder (32 of them, 20 steps). Nothing when none is needed, when it is there, or when the

@@ -61,10 +61,11 @@ struct QuantizeOptions {
   double top_percentage = 90;         // of them
   // Searches the mix of formats that the device executes; needs `output`, writes <output>.html too.
   Budget budget;
-  std::vector<std::string> prompts;       // drawn for it; empty = the model's calibration prompts
-  int num_prompts = 8;                    // how many of them
-  std::optional<double> target_bits;      // search: mean weight bits, 2 to 8
-  std::optional<double> target_act_bits;  // search: mean bits of inputs, 4 to 8
+  // Drawn for it, and what target_bits measures with; empty = the model's calibration prompts.
+  std::vector<std::string> prompts;
+  int num_prompts = 8;                           // how many of them
+  std::optional<double> target_bits;             // search: mean weight bits, 2 to 8
+  std::optional<double> target_act_bits;         // search: mean bits of inputs, 4 to 8
   BitObjective objective = BitObjective::kSqnr;  // of the search
   std::string protect;  // layers whose inputs stay as they are: one a line, or MixDQ's .pt list
 };
@@ -75,8 +76,7 @@ struct QuantizeReport {
   std::string recipe_hash, record_hash;  // 64 hex digits; no record: empty
   std::vector<QuantizedLayer> layers;
   uint64_t bytes_f16 = 0, bytes = 0;  // of all layers' weights: in fp16, and as quantized
-  std::string front;                  // of a search: lines "bits noise", cheapest first
-  std::vector<FrontPoint> pareto;     // of a budget: smallest (or fastest) first
+  std::vector<FrontPoint> pareto;     // of a search: smallest (or fastest) first
   std::vector<std::string> files;     // written
   double total_ms = 0;
 };

@@ -19,6 +19,7 @@ namespace {
 constexpr std::array<int, 3> kWeightWidths = {2, 4, 8};
 constexpr std::array<int, 2> kInputWidths = {4, 8};
 constexpr double kTolerance = 0.02;  // bits, MixDQ's
+constexpr size_t kMostMeasured = 8;  // prompts that the layers are measured with, a step each
 
 quant::Recipe with_weights(quant::Recipe recipe, int bits) {
   for (quant::Rule& rule : recipe.rules) {
@@ -75,12 +76,15 @@ class Program {
     return table_of(chosen->chosen, mean, noise);
   }
 
-  [[nodiscard]] std::string front() const {
-    std::string text;
-    for (const quant::Selection& point : quant::pareto_hull(classes_)) {
-      text += fmt::format("{:.4f} {:.5g}\n", bits_of(point.cost), -point.value);
+  [[nodiscard]] std::vector<FrontPoint> front() const {
+    std::vector<FrontPoint> points;
+    for (const quant::Selection& selection : quant::pareto_hull(classes_)) {
+      points.push_back(point_of(selection.chosen));
     }
-    return text;
+    points.push_back(point_of(chosen_));
+    points.back().chosen = true;
+    std::ranges::stable_sort(points, {}, &FrontPoint::bytes);
+    return points;
   }
 
  private:
@@ -96,6 +100,7 @@ class Program {
     }
     if (inputs && std::ranges::find(targets_.protect, layer.name) != targets_.protect.end()) return;
     names_.push_back(layer.name);
+    layers_.push_back(&layer);
     classes_.push_back(std::move(options));
     total_ += count;
   }
@@ -120,7 +125,7 @@ class Program {
     return static_cast<double>(cost) / static_cast<double>(total_);
   }
 
-  quant::BitTable uniform(double target, double& mean, double& noise) const {
+  quant::BitTable uniform(double target, double& mean, double& noise) {
     const auto found = std::ranges::find(widths_, static_cast<int>(std::lround(target)));
     if (found == widths_.end() || static_cast<double>(*found) != target) {
       throw Error(Errc::kInvalidArgument, fmt::format("{}: got {}, uniform widths are {}", option_,
@@ -130,7 +135,20 @@ class Program {
     return table_of(chosen, mean, noise);
   }
 
-  quant::BitTable table_of(const std::vector<size_t>& chosen, double& mean, double& noise) const {
+  // Of the weights.
+  [[nodiscard]] FrontPoint point_of(const std::vector<size_t>& chosen) const {
+    FrontPoint point;
+    for (const int width : widths_) point.formats.emplace_back(weight_format(width), 0);
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      point.bytes += layers_[i]->weight_bytes(widths_[chosen[i]]);
+      point.noise -= classes_[i][chosen[i]].value;
+      ++point.formats[chosen[i]].second;
+    }
+    return point;
+  }
+
+  quant::BitTable table_of(const std::vector<size_t>& chosen, double& mean, double& noise) {
+    chosen_ = chosen;
     quant::BitTable result;
     int64_t cost = 0;
     for (size_t i = 0; i < names_.size(); ++i) {
@@ -147,7 +165,9 @@ class Program {
   std::string_view option_;
   std::vector<int> widths_;
   std::vector<std::string> names_;
+  std::vector<const LayerSensitivity*> layers_;
   std::vector<std::vector<quant::Option>> classes_;
+  std::vector<size_t> chosen_;
   int64_t total_ = 0;
 };
 
@@ -193,7 +213,7 @@ BitSearch choose_bits(const quant::Recipe& base, const SensitivityTable& table,
   BitSearch result;
   Program weights(table, targets, false);
   result.weights = weights.solve(targets.weights, result.bits, result.noise);
-  result.front = weights.front();
+  result.points = weights.front();
   if (targets.inputs) {
     Program inputs(table, targets, true);
     double mean = 0;
@@ -232,6 +252,9 @@ BitSearch search_bits(backend::Device& device, const SessionOptions& session,
   const auto base = recipe_of(session.quantization, Precision::kI8, model);
   SensitivityOptions options;
   options.formats = bit_formats(*base, targets.inputs.has_value());
+  options.num_points = static_cast<int>(kMostMeasured);
+  options.prompts = targets.prompts;
+  if (options.prompts.size() > kMostMeasured) options.prompts.resize(kMostMeasured);
   options.ssim =
       targets.objective == BitObjective::kSsim || targets.objective == BitObjective::kAuto;
   return choose_bits(*base, measure_sensitivity(device, session, generate, options), targets);

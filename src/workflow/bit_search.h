@@ -18,10 +18,11 @@ namespace halftone::workflow {
 
 struct BitSearch {
   quant::Recipe recipe;
-  double bits = 0;                  // mean over the weights of the layers that are quantized
-  std::optional<double> act_bits;   // mean over the elements of their inputs
-  double noise = 0;                 // predicted: sum over the layers of their shares
-  std::string front;                // lines "bits noise": the convex hull, cheapest first
+  double bits = 0;                 // mean over the weights of the layers that are quantized
+  std::optional<double> act_bits;  // mean over the elements of their inputs
+  double noise = 0;                // predicted: sum over the layers of their shares
+  // Of the weights: the convex hull of noise over bytes and the choice, cheapest first.
+  std::vector<FrontPoint> points;
   quant::BitTable weights, inputs;  // as MixDQ's files hold them
 };
 
@@ -30,6 +31,8 @@ struct BitTargets {
   std::optional<double> inputs;  // mean bits, 4 to 8; absent: as the recipe has them
   BitObjective objective = BitObjective::kSqnr;
   std::vector<std::string> protect;  // layers whose inputs stay as they are
+  // That the layers are measured with; empty = the model's calibration prompts.
+  std::vector<std::string> prompts{};
 };
 
 // Weights of 2, 4 or 8 bits, and inputs of 4 or 8, for the layers that `session`'s int8 recipe

@@ -1,6 +1,7 @@
 // The choice of widths from a table made by hand, and the table of a tiny model.
 #include "workflow/bit_search.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -54,7 +55,14 @@ TEST(ChooseBits, TakesTheLeastSum) {
   const BitSearch four = choose_bits(base_recipe(), table(), targets);
   EXPECT_EQ(four.weights, (quant::BitTable{{"a.to_q", 4}, {"b.to_q", 4}, {"c.to_q", 8}}));
   EXPECT_NEAR(four.bits, 8800.0 / 2100.0, 1e-12);
-  EXPECT_FALSE(four.front.empty());
+  ASSERT_GE(four.points.size(), 3U);
+  const auto chosen = std::ranges::find_if(four.points, &FrontPoint::chosen);
+  ASSERT_NE(chosen, four.points.end());
+  EXPECT_EQ(chosen->bytes, 8800U / 8 + 3 * 4 * sizeof(float));
+  EXPECT_NEAR(chosen->noise, 0.01 + 0.1 + 0.001, 1e-12);
+  EXPECT_EQ(chosen->formats,
+            (std::vector<std::pair<std::string, int>>{{"w2", 0}, {"w4", 2}, {"w8", 1}}));
+  EXPECT_TRUE(std::ranges::is_sorted(four.points, {}, &FrontPoint::bytes));
   const quant::RuleMatcher matcher(four.recipe);
   EXPECT_EQ(matcher.choose("a.to_q", quant::LayerKind::kLinear).spec.weight->bits, 4);
   EXPECT_EQ(matcher.choose("c.to_q", quant::LayerKind::kLinear).spec.weight->bits, 8);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -15,6 +17,7 @@
 #include "quant/observer.h"
 #include "quant/record.h"
 #include "quant/taps.h"
+#include "workflow/calibration_dump.h"
 #include "workflow/model.h"
 #include "workflow/plans.h"
 #include "workflow/report_json.h"
@@ -150,16 +153,21 @@ class Calibrator {
 
   CalibrateReport run() {
     const pipeline::Stopwatch clock;
-    choose_prompts();
-    choose_request();
+    if (options_.from_dump.empty()) {
+      choose_prompts();
+      choose_request();
+    } else {
+      open_dump();
+    }
     choose_file();
     insert_taps();
     open_record();
+    check_dump_folder();
     CalibrateReport report{
         .request = prepared_.resolved, .record = file_.string(), .decoder_record = {}, .hash = {}};
     report.resumed_samples = record_.samples;
     quant::Recorder recorder(record_, taps_, num_recorded());
-    while (record_.samples < options_.calib_size) add_batch(recorder);
+    while (record_.samples < size_) add_batch(recorder);
     report.hash = record_.hash();
     report.samples = record_.samples;
     report.num_values = static_cast<int64_t>(record_.values.size());
@@ -182,27 +190,89 @@ class Calibrator {
     plan.cache_dir = session_.cache_dir;
     plan.taps = taps && component_ == kDenoiser;
     plan.decoder_taps = taps && component_ == kDecoder;
+    plan.shows_inputs = plan.taps && !options_.dump.empty();
     plan.logger = session_.logger;
     return plan;
   }
 
-  [[nodiscard]] int num_steps() const { return static_cast<int>(prepared_.schedule.rows.size()); }
   // Steps of the record.
-  [[nodiscard]] int num_recorded() const { return component_ == kDenoiser ? num_steps() : 1; }
+  [[nodiscard]] int num_recorded() const { return component_ == kDenoiser ? num_steps_ : 1; }
+
+  void check_counts() const {
+    if (options_.batch_size >= 1 && size_ >= 1) return;
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("calibrate: got size {} and batch {}, wanted at least 1", size_,
+                            options_.batch_size));
+  }
 
   void choose_prompts() {
     prompts_ = options_.prompts;
     if (prompts_.empty()) prompts_ = calibration_prompts(model_);
-    if (options_.batch_size < 1 || options_.calib_size < 1) {
-      throw Error(Errc::kInvalidArgument,
-                  fmt::format("calibrate: got size {} and batch {}, wanted at least 1",
-                              options_.calib_size, options_.batch_size));
-    }
-    if (static_cast<size_t>(options_.calib_size) <= prompts_.size()) return;
+    size_ = options_.calib_size;
+    check_counts();
+    if (static_cast<size_t>(size_) <= prompts_.size()) return;
     throw Error(Errc::kInvalidArgument,
                 fmt::format("calibrate: got {} prompts, wanted {} (--calib-size); give a file with "
                             "one prompt a line (--prompts-file)",
-                            prompts_.size(), options_.calib_size));
+                            prompts_.size(), size_));
+  }
+
+  // The dump's run decides all but the batch.
+  void open_dump() {
+    if (component_ != kDenoiser || !options_.dump.empty()) {
+      throw Error(Errc::kInvalidArgument,
+                  "calibrate: --from-dump holds what the denoiser was given; it serves neither "
+                  "--vae-precision int8 nor --dump");
+    }
+    dump_.emplace(options_.from_dump);
+    size_ = options_.calib_size > 0 ? std::min(options_.calib_size, dump_->size()) : dump_->size();
+    check_counts();
+    if (options_.calib_size > dump_->size()) {
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("{}: holds {} prompts, wanted {} (--calib-size)", options_.from_dump,
+                              dump_->size(), options_.calib_size));
+    }
+    num_steps_ = dump_->facts().num_steps;
+    key_ = dump_->facts().key;
+    ResolvedRequest& r = prepared_.resolved;
+    r.steps = num_steps_;
+    fill_names(r);
+    const auto must_be = [&](std::string_view name, const std::string& ours) {
+      const std::string& made = entry(name);
+      if (made == ours) return;
+      throw Error(Errc::kInvalidArgument, fmt::format("{}: was made with {} '{}', asked for '{}'",
+                                                      options_.from_dump, name, made, ours));
+    };
+    must_be("model", model_.checkpoint->content_hash());
+    must_be("loras", model_.lora_identity());
+    must_be("precision", r.precision);
+    entry("batch") = fmt::format("{}", options_.batch_size);
+    r.negative_prompt = entry("negative_prompt");
+    const pipeline::ShapeKey& shape = dump_->facts().shape;
+    const auto extent = [&](const char* name) {
+      const auto found = shape.find(name);
+      return found == shape.end() ? 0 : static_cast<int>(found->second);
+    };
+    const auto factor = static_cast<int>(model_.facts.vae_scale_factor);
+    r.width = extent("width") * factor;
+    r.height = extent("height") * factor;
+    pipeline::check_size(r.width, r.height, factor);
+    r.cfg = extent("cfg") != 0;
+  }
+
+  // Of key_.
+  std::string& entry(std::string_view name) {
+    for (auto& [known, value] : key_) {
+      if (known == name) return value;
+    }
+    throw Error(Errc::kCorruptFile, fmt::format("{}: its key lacks '{}'",
+                                                dump_file(options_.from_dump, 0).string(), name));
+  }
+
+  void fill_names(ResolvedRequest& r) const {
+    r.device = device_.info().name;
+    r.precision = std::string(to_string(plans_.precision_of("unet")));
+    r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
   }
 
   void choose_request() {
@@ -215,10 +285,9 @@ class Calibrator {
       generate_.steps = std::min(own, kDefaultSteps);
     }
     prepared_ = prepare_request(model_, generate_);
-    ResolvedRequest& r = prepared_.resolved;
-    r.device = device_.info().name;
-    r.precision = std::string(to_string(plans_.precision_of("unet")));
-    r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
+    fill_names(prepared_.resolved);
+    num_steps_ = static_cast<int>(prepared_.schedule.rows.size());
+    key_ = key();
   }
 
   void choose_file() {
@@ -236,9 +305,17 @@ class Calibrator {
     const ResolvedRequest& r = prepared_.resolved;
     for (const auto& wanted : pipeline_.wanted(r.width, r.height, 1, r.cfg, true, false)) {
       if (wanted.component != component_) continue;
-      graph::Graph graph =
-          PlanMaker(model_, device_, plan_options(false)).graph(wanted.component, wanted.shape);
-      taps_ = quant::insert_taps(graph);
+      shape_ = wanted.shape;
+      graph_ = PlanMaker(model_, device_, plan_options(false)).graph(wanted.component, shape_);
+      graph::Graph tapped = graph_;
+      taps_ = quant::insert_taps(tapped);
+    }
+    if (dump_ && dump_->facts().shape != shape_) {
+      throw Error(
+          Errc::kCorruptFile,
+          fmt::format("{}: is of a denoiser of {}, this model's is of {}",
+                      dump_file(options_.from_dump, 0).string(),
+                      pipeline::to_string(dump_->facts().shape), pipeline::to_string(shape_)));
     }
     outputs_ = outputs_of(taps_);
   }
@@ -264,8 +341,7 @@ class Calibrator {
     std::error_code ignored;
     if (fs::exists(file_, ignored) && !options_.restart) {
       record_ = quant::load_record(file_);
-      const auto wanted = key();
-      for (const auto& [name, value] : wanted) {
+      for (const auto& [name, value] : key_) {
         if (record_.entry(name) == value) continue;
         throw Error(Errc::kInvalidArgument,
                     fmt::format("{}: was made with {} '{}', asked for '{}'; give --restart to make "
@@ -274,17 +350,30 @@ class Calibrator {
       }
       return;
     }
-    record_.key = key();
+    record_.key = key_;
     record_.num_steps = num_recorded();
+  }
+
+  // A record that goes on needs the dump of the prompts that it holds.
+  void check_dump_folder() const {
+    if (options_.dump.empty() || component_ != kDenoiser) return;
+    make_folders(options_.dump);
+    for (int64_t i = 0; i < record_.samples; ++i) {
+      std::error_code ignored;
+      if (fs::exists(dump_file(options_.dump, i), ignored)) continue;
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("{}: is missing, and the record {} holds its prompt already; give "
+                              "--restart to draw it again",
+                              dump_file(options_.dump, i).string(), file_.string()));
+    }
   }
 
   void add_batch(quant::Recorder& recorder) {
     const auto first = static_cast<int>(record_.samples);
     // Batches begin at multiples of their size, also when a record is extended.
-    const int end =
-        std::min(options_.calib_size, (first / options_.batch_size + 1) * options_.batch_size);
+    const int end = std::min(size_, (first / options_.batch_size + 1) * options_.batch_size);
     BatchStatistics statistics(outputs_, num_recorded());
-    for (int i = first; i < end; ++i) draw(i, statistics);
+    for (int i = first; i < end; ++i) dump_ ? replay(i, statistics) : draw(i, statistics);
     statistics.give_to(recorder);
     record_.samples = end;
     quant::save(record_, file_);
@@ -296,16 +385,40 @@ class Calibrator {
     Tensor latents;
     const uint64_t seed = *generate_.seed + static_cast<uint64_t>(index);
     pipeline::Request request = batch_request(prepared, generate_, seed, 0, latents);
+    std::optional<DumpWriter> writer;
     if (component_ == kDecoder) {
       request.on_decode = [&](const runtime::Executor& decoder) { statistics.add(0, decoder); };
     } else {
+      if (!options_.dump.empty()) {
+        writer.emplace(options_.dump, index, generate_.prompt,
+                       DumpFacts{.key = key_, .shape = shape_, .num_steps = num_steps_}, graph_);
+      }
       request.on_step = [&](int row, const runtime::Executor& denoiser) {
         statistics.add(row, denoiser);
+        const float timestep = request.schedule.rows[static_cast<size_t>(row)].timestep;
+        if (writer) writer->add(row, timestep, denoiser);
       };
     }
     request.progress = [&](const Progress& inner) { return show(index, inner); };
     static_cast<void>(pipeline_.generate(request));
     model_.checkpoint->check_unchanged();
+    if (writer) writer->commit();
+  }
+
+  void replay(int index, BatchStatistics& statistics) {
+    const DumpedPrompt prompt = dump_->open(index);
+    if (!denoiser_) {
+      const pipeline::PlanSource source = plans_.get(std::string(component_), shape_);
+      denoiser_ = std::make_unique<runtime::Executor>(
+          source.plan, *pipeline::find_profile(*source.plan, shape_), device_, model_.weights());
+    }
+    prompt.begin(*denoiser_);
+    for (int step = 0; step < num_steps_; ++step) {
+      prompt.run_step(*denoiser_, step);
+      statistics.add(step, *denoiser_);
+      if (show(index, {.stage = "denoise", .done = step + 1, .total = num_steps_})) continue;
+      throw Error(Errc::kCancelled, "cancelled (calibrate)");
+    }
   }
 
   // Steps of all prompts as one stage.
@@ -313,9 +426,8 @@ class Calibrator {
     if (!session_.progress) return true;
     if (inner.stage == "load" || inner.stage == "build") return session_.progress(inner);
     const int step = inner.stage == "denoise" ? inner.done : 0;
-    return session_.progress({.stage = "calibrate",
-                              .done = index * num_steps() + step,
-                              .total = options_.calib_size * num_steps()});
+    return session_.progress(
+        {.stage = "calibrate", .done = index * num_steps_ + step, .total = size_ * num_steps_});
   }
 
   const CalibrateOptions& options_;
@@ -327,6 +439,13 @@ class Calibrator {
   PlanMaker plans_;
   pipeline::Pipeline pipeline_;
   std::vector<std::string> prompts_;
+  std::optional<CalibrationDump> dump_;          // that is read
+  std::unique_ptr<runtime::Executor> denoiser_;  // that runs on it
+  int size_ = 0;                                 // prompts of the finished record
+  int num_steps_ = 0;                            // of a prompt
+  std::vector<std::pair<std::string, std::string>> key_;
+  pipeline::ShapeKey shape_;
+  graph::Graph graph_;  // of the component, without taps
   PreparedRequest prepared_;
   fs::path file_;
   std::vector<quant::Tap> taps_;

@@ -13,6 +13,7 @@
 #include "runtime/plan_file.h"
 #include "workflow/layer_table.h"
 #include "workflow/plan_check.h"
+#include "workflow/suffix.h"
 
 namespace halftone::workflow {
 namespace {
@@ -124,6 +125,10 @@ bool PlanMaker::has_taps(const std::string& component) const {
          (component == "vae_decoder" && options_.decoder_taps);
 }
 
+bool PlanMaker::shows_inputs(const std::string& component) const {
+  return component == "unet" && options_.shows_inputs;
+}
+
 std::string PlanMaker::lora_identity(const std::string& component) const {
   return model_.loras ? model_.loras->identity(checkpoint_component(component)) : std::string();
 }
@@ -152,6 +157,7 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
     result.entries.emplace_back("simulate", options_.quantization.simulate ? "true" : "false");
   }
   if (has_taps(component)) result.entries.emplace_back("taps", "1");
+  if (shows_inputs(component)) result.entries.emplace_back("shows_inputs", "1");
   append(runtime::library_entries(device_.info(), device_.kernels()));
   append(compile::compile_entries(compile_options()));
   return result;
@@ -163,6 +169,7 @@ std::string PlanMaker::readable_name(const std::string& component,
   if (const Quantization* quantization = quantization_of(component))
     name += "-" + quantization->name;
   if (has_taps(component)) name += "-taps";
+  if (shows_inputs(component)) name += "-inputs";
   for (const auto& [key, value] : shape) name += fmt::format("-{}{}", key.substr(0, 1), value);
   return name;
 }
@@ -202,6 +209,7 @@ graph::Graph PlanMaker::graph(const std::string& component, const pipeline::Shap
                                      build_shape(shape), options, options_.logger);
   compile::run_early_passes(graph, compile_options());
   if (has_taps(component)) static_cast<void>(quant::insert_taps(graph));
+  if (shows_inputs(component)) show_inputs(graph);
   if (const Quantization* quantization = quantization_of(component)) {
     const graph::Graph before = graph;
     const auto applied =

@@ -31,6 +31,7 @@ struct PlanOptions {
   // The unet's (the VAE decoder's) plan has calibration taps (quant/taps.h); nothing is quantized.
   bool taps = false;
   bool decoder_taps = false;
+  bool shows_inputs = false;  // the unet's (show_inputs in workflow/suffix.h)
   std::vector<std::string> disabled_passes{};
   std::vector<std::string> disabled_kernels{};  // names or prefixes ending in '*'
   Logger logger{};
@@ -71,6 +72,7 @@ class PlanMaker {
                                    std::vector<QuantizedLayer>* rows = nullptr) const;
 
  private:
+  [[nodiscard]] bool shows_inputs(const std::string& component) const;
   [[nodiscard]] runtime::Plan build(const std::string& component,
                                     const pipeline::ShapeKey& shape) const;
   // Reads and checks options_.plan, and takes over what it computes in.

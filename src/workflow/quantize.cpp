@@ -96,9 +96,10 @@ class Quantizer {
     targets.weights = options_.target_bits.value_or(8);
     targets.inputs = options_.target_act_bits;
     targets.objective = options_.objective;
+    targets.prompts = options_.prompts;
     if (!options_.protect.empty()) targets.protect = quant::read_layer_list(options_.protect);
     BitSearch found = search_bits(device_, session_, options_.generate, targets);
-    report_.front = found.front;
+    report_.pareto = std::move(found.points);
     const fs::path path = options_.output;
     const auto put = [&](const char* extension, const quant::BitTable& table) {
       if (table.empty() || path.empty()) return;
@@ -213,7 +214,6 @@ std::string to_json(const QuantizeReport& report) {
                                {"calibration_hash", report.record_hash},
                                {"weight_bytes_fp16", report.bytes_f16},
                                {"weight_bytes", report.bytes},
-                               {"front", report.front},
                                {"pareto", std::move(pareto)},
                                {"files", Json::array_of(report.files)},
                                {"total_ms", report.total_ms},

@@ -201,6 +201,26 @@ std::string to_json(const std::vector<ModelEntry>& models) {
   return to_text(json, 2);
 }
 
+std::string to_json(const ModelVerification& verification) {
+  Json json = header("models");
+  json.set("model", workflow::model_value(verification.model));
+  Json files = Json::array();
+  for (const VerifiedFile& file : verification.files) {
+    files.push(Json::object({{"path", file.path},
+                             {"size_bytes", file.num_bytes},
+                             {"sha256", file.sha256},
+                             {"problem", file.problem.empty() ? Json() : Json(file.problem)}}));
+  }
+  json.set("files", std::move(files)).set("num_non_finite", verification.num_non_finite);
+  return to_text(json.set("passed", verification.passed()), 2);
+}
+
+std::string to_json(const RemovedModel& removed) {
+  Json json = header("models");
+  json.set("removed", removed.path).set("size_bytes", removed.num_bytes);
+  return to_text(json.set("num_files", removed.num_files), 2);
+}
+
 std::string to_json(const std::vector<DeviceEntry>& devices) {
   Json json = header("devices");
   Json list = Json::array();

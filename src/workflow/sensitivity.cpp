@@ -282,7 +282,9 @@ class Measurement {
         {.device = &device_,
          .plans = [this](const pipeline::WantedPlan& wanted) -> pipeline::PlanSource {
            if (wanted.component != "unet") return plans_.get(wanted.component, wanted.shape);
-           return {.plan = compiled("unet", with_inputs_shown()),
+           Graph graph = whole_;
+           show_inputs(graph);
+           return {.plan = compiled("unet", std::move(graph)),
                    .weights = &model_.weights(),
                    .origin = "built",
                    .file = {}};
@@ -290,18 +292,6 @@ class Measurement {
          .facts = model_.facts,
          .tokenizers = model_.tokenizers,
          .logger = session_.logger});
-  }
-
-  static std::string shown(const std::string& input) { return "input/" + input; }
-
-  // The inputs are outputs too; those of the schedule are known.
-  [[nodiscard]] Graph with_inputs_shown() const {
-    Graph graph = whole_;
-    for (ValueId id = 0; id < whole_.values().size(); ++id) {
-      const graph::Value& value = whole_.value(id);
-      if (value.is_input && value.rate != Rate::kSchedule) graph.add_output(shown(value.name), id);
-    }
-    return graph;
   }
 
   void draw_points() {
@@ -328,7 +318,7 @@ class Measurement {
     for (const graph::Value& value : whole_.values()) {
       if (!value.is_input) continue;
       if (value.rate != Rate::kSchedule) {
-        point.inputs[value.name] = denoiser.output(shown(value.name));
+        point.inputs[value.name] = denoiser.output(shown_input(value.name));
       } else {
         const float timestep = schedule.rows[index].timestep;
         point.inputs[value.name] = Tensor::from({1}, std::span(&timestep, 1));

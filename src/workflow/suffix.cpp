@@ -68,6 +68,17 @@ class Cutter {
 
 std::string suffix_input(ValueId id) { return fmt::format("value{}", id); }
 
+std::string shown_input(std::string_view input) { return fmt::format("input/{}", input); }
+
+void show_inputs(Graph& graph) {
+  std::vector<ValueId> shown;
+  for (ValueId id = 0; id < graph.values().size(); ++id) {
+    const graph::Value& value = graph.value(id);
+    if (value.is_input && value.rate != graph::Rate::kSchedule) shown.push_back(id);
+  }
+  for (const ValueId id : shown) graph.add_output(shown_input(graph.value(id).name), id);
+}
+
 Suffix suffix_of(const Graph& graph, size_t first) { return Cutter(graph).run(first); }
 
 }  // namespace halftone::workflow

@@ -1,8 +1,9 @@
 // The rest of a graph from some node on, with the values that it takes from before as inputs: what
-// a change of one layer costs to evaluate again.
+// a change of one layer costs to evaluate again. And a graph whose inputs can be read back.
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/graph.h"
@@ -16,6 +17,11 @@ struct Suffix {
 };
 
 [[nodiscard]] std::string suffix_input(graph::ValueId id);
+
+// Makes the inputs but those of the schedule outputs too, under names of their own: what an
+// executor was given can be read after a run.
+void show_inputs(graph::Graph& graph);
+[[nodiscard]] std::string shown_input(std::string_view input);
 
 // Nodes from `first` on, and the load-stage nodes before it that they read.
 [[nodiscard]] Suffix suffix_of(const graph::Graph& graph, size_t first);

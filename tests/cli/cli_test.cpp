@@ -524,6 +524,62 @@ TEST(Plans, ExplicitPlanMustFit) {
 
 // --- other verbs
 
+TEST(Verbs, ModelsAreVerifiedAndRemoved) {
+  const Scratch scratch;
+  fs::create_directories(scratch.path("m"));
+  fs::copy(golden("tiny-sdxl"), scratch.path("m/tiny"), fs::copy_options::recursive);
+  const fs::path snapshot = scratch.path("hub/models--org--tiny/snapshots/0123abcd");
+  const fs::path blobs = scratch.path("hub/models--org--tiny/blobs");
+  fs::create_directories(snapshot.parent_path());
+  fs::create_directories(blobs);
+  fs::copy(golden("tiny-sdxl"), snapshot, fs::copy_options::recursive);
+  fs::create_directories(scratch.path("hub/models--org--tiny/refs"));
+  std::ofstream(scratch.path("hub/models--org--tiny/refs/main")) << "0123abcd";
+  const std::vector<std::string> where = {"--models-dir", "m", "--hf-cache", "hub"};
+  const auto models = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "models");
+    words.insert(words.end(), where.begin(), where.end());
+    return scratch.run(words);
+  };
+  const Outcome good = models({"verify", "tiny", "--json"});
+  ASSERT_EQ(good.exit_code, 0) << good.err;
+  const Json document = parse_json(good.out, "stdout");
+  const JsonView view(document, "stdout");
+  EXPECT_TRUE(view.at("passed").boolean());
+  const JsonView unet = view.at("files").items().at(2);
+  EXPECT_TRUE(contains(unet.at("path").string(), "unet/")) << unet.at("path").string();
+
+  // The hub's client names large files by their SHA-256.
+  const fs::path file = snapshot / unet.at("path").string();
+  const fs::path blob = blobs / unet.at("sha256").string();
+  fs::rename(file, blob);
+  fs::create_symlink(blob, file);
+  EXPECT_EQ(models({"verify", "org/tiny"}).exit_code, 0);
+  {
+    std::fstream damaged(blob, std::ios::binary | std::ios::in | std::ios::out);
+    damaged.seekp(-1, std::ios::end);
+    damaged.put('\1');
+  }
+  const Outcome bad = models({"verify", "org/tiny"});
+  EXPECT_EQ(bad.exit_code, 3) << bad.err;
+  EXPECT_TRUE(contains(bad.out, "wanted " + unet.at("sha256").string())) << bad.out;
+  fs::resize_file(blob, 100);
+  EXPECT_EQ(models({"verify", "org/tiny"}).exit_code, 3);
+
+  const Outcome asked = models({"rm", "org/tiny"});
+  EXPECT_EQ(asked.exit_code, 2);
+  EXPECT_TRUE(contains(asked.err, "give --yes")) << asked.err;
+  EXPECT_TRUE(fs::exists(blob));
+  EXPECT_EQ(models({"rm", "org/tiny", "--yes"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(scratch.path("hub/models--org--tiny")));
+  EXPECT_EQ(models({"rm", "org/tiny", "--yes"}).exit_code, 3);
+  EXPECT_EQ(models({"rm", "../m", "--yes"}).exit_code, 2);
+  EXPECT_EQ(models({"rm", scratch.path("m/tiny").string(), "--yes"}).exit_code, 2);
+  EXPECT_TRUE(fs::exists(scratch.path("m/tiny/model_index.json")));
+  EXPECT_EQ(models({"rm", "tiny", "--yes"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(scratch.path("m/tiny")));
+}
+
 TEST(Verbs, ModelsDevicesCompletionBench) {
   const Scratch scratch;
   const Outcome random =

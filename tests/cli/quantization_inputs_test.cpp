@@ -56,5 +56,29 @@ TEST_F(QuantizationInputs, ExitWith3AndWriteNothing) {
                  "wanted -1 to 1");
 }
 
+TEST_F(QuantizationInputs, TornDumpsExitWith3) {
+  const std::vector<std::string> common = {"-m",   golden("tiny-sdxl"), "--cache-dir",
+                                           "none", "--threads",         "2"};
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.end(), common.begin(), common.end());
+    return scratch_.run(words);
+  };
+  ASSERT_EQ(run({"calibrate", "--dump", "d", "--ranges", "a.rec", "--calib-size", "1", "--n-steps",
+                 "2", "--size", "64x48", "a cat"})
+                .exit_code,
+            0);
+  EXPECT_EQ(run({"calibrate", "--from-dump", "d", "--ranges", "b.rec"}).exit_code, 0);
+  const Outcome decided =
+      run({"calibrate", "--from-dump", "d", "--ranges", "c.rec", "--steps", "4"});
+  EXPECT_EQ(decided.exit_code, 2);
+  EXPECT_TRUE(contains(decided.err, "the dump decides --steps")) << decided.err;
+  fs::resize_file(scratch_.path("d/prompt-00000.safetensors"), 3000);
+  const Outcome torn = run({"calibrate", "--from-dump", "d", "--ranges", "c.rec"});
+  EXPECT_EQ(torn.exit_code, 3);
+  EXPECT_TRUE(contains(torn.err, "prompt-00000.safetensors: ")) << torn.err;
+  EXPECT_TRUE(contains(torn.err, "data ends at ")) << torn.err;
+  EXPECT_FALSE(fs::exists(scratch_.path("c.rec")));
+}
+
 }  // namespace
 }  // namespace halftone::cli_test

@@ -1,4 +1,6 @@
 // Recipes, tables of layers and quantized plans as a user meets them.
+#include <fstream>
+
 #include <gtest/gtest.h>
 
 #include "process.h"
@@ -138,6 +140,65 @@ TEST_F(Quantized, InstalledRecipeIsTakenAndNamed) {
   ASSERT_EQ(forced.exit_code, 0) << forced.err;
   EXPECT_FALSE(contains(forced.err, "int8")) << forced.err;
   EXPECT_EQ(row({"model"}), row({"r.json"}));
+}
+
+// Widths for weights and inputs, with one layer's input left alone.
+TEST_F(Quantized, SearchedWidthsKeepProtectedInputs) {
+  std::ofstream(scratch_.path("prompts.txt")) << "a cat\na dog\n";
+  std::ofstream(scratch_.path("protect.txt")) << "mid_block.resnets.0.conv1\n";
+  const Words request = {"-m",       "model",     "--size", "64x48",          "--steps",
+                         "2",        "--threads", "2",      "--prompts-file", "prompts.txt",
+                         "--ranges", "r.rec"};
+  ASSERT_EQ(scratch_.run(Words{"calibrate", "--calib-size", "2"} + request).exit_code, 0);
+  const Words layers = {"--quantization-level", "3", "--policy", "none", "--exclude",
+                        "(down|up)_blocks"};
+  const Words search = Words{"quantize",          "--precision", "int8", "--target-bits", "4",
+                             "--target-act-bits", "5.19",        "-o",   "r.json"} +
+                       layers + request;
+  const Outcome made = scratch_.run(search + Words{"--protect", "protect.txt"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const std::string weights = slurp(scratch_.path("r.weight.yaml"));
+  const std::string inputs = slurp(scratch_.path("r.act.yaml"));
+  EXPECT_TRUE(contains(weights, "mid_block.resnets.0.conv1"));
+  EXPECT_FALSE(contains(inputs, "mid_block.resnets.0.conv1")) << inputs;
+  EXPECT_TRUE(contains(inputs, "mid_block.resnets.1.conv1")) << inputs;
+  const Json table = parse_json(slurp(scratch_.path("r.layers.json")), "r.layers.json");
+  for (const JsonView& layer : JsonView(table, "table").at("layers").items()) {
+    if (layer.at("name").string() != "mid_block.resnets.0.conv1") continue;
+    EXPECT_EQ(layer.at("input").string(), "");
+    EXPECT_GT(layer.at("weight_bits").integer(), 0);
+  }
+  EXPECT_TRUE(contains(slurp(scratch_.path("r.html")), "<svg"));
+  EXPECT_EQ(generate({"--recipe", "r.json", "--ranges", "r.rec"}).exit_code, 0);
+
+  std::ofstream(scratch_.path("protect.txt")) << "mid_block.resnets.7.conv1\n";
+  const Outcome unknown = scratch_.run(search + Words{"--protect", "protect.txt"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_TRUE(contains(unknown.err, "'mid_block.resnets.7.conv1' is no layer")) << unknown.err;
+}
+
+// MixDQ's ckpt.pth gives the inputs' ranges; no record is needed.
+TEST_F(Quantized, RangesOfMixdqsFile) {
+  std::ofstream(scratch_.path("w.yaml")) << "conv_in: 8\n";
+  const Words import = {"quantize",   "-m",     "model", "--weight-bits", "w.yaml",
+                        "--act-bits", "w.yaml", "-o",    "r.json",        "--quant-params"};
+  const std::string params = golden("torch") + "/ckpt.pth";
+  const Outcome wrong = scratch_.run(import + Words{params});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(contains(wrong.err, "'conv_in' has scales of 4 channels")) << wrong.err;
+
+  // The same file without that layer's scales: under another name they are of no layer.
+  std::string bytes = slurp(params);
+  const std::string key = "conv_in.weight_quantizer";
+  bytes.replace(bytes.find(key), key.size(), "conv_ni.weight_quantizer");
+  std::ofstream(scratch_.path("ckpt.pth"), std::ios::binary) << bytes;
+  const Outcome made = scratch_.run(import + Words{"ckpt.pth"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Json recipe = parse_json(slurp(scratch_.path("r.json")), "r.json");
+  const JsonView rule = JsonView(recipe, "r.json").at("rules").items().back();
+  EXPECT_NEAR(rule.at("input_low").number(), -3.0, 1e-5);
+  EXPECT_NEAR(rule.at("input_high").number(), 4.5, 1e-5);
+  EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// halftone models: list, show, path, random.
+// halftone models: list, show, path, verify, rm, random.
 #include "halftone/models.h"
 
 #include <algorithm>
@@ -17,6 +17,7 @@ struct ModelsArgs {
   CommonOptions common;
   std::vector<std::string> words;
   RandomModelOptions random;
+  bool yes = false;
 };
 
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
@@ -61,6 +62,35 @@ void show(const ModelsArgs& a) {
   if (!json_on_stdout(a.common)) fmt::print("{}", result.text);
 }
 
+void verify(const ModelsArgs& a) {
+  const ModelVerification result = verify_model(resolve_model(need_name(a), a.common),
+                                                a.common.hf_cache, make_progress(a.common));
+  if (!a.common.json.empty()) write_json(a.common, to_json(result));
+  if (!json_on_stdout(a.common)) {
+    for (const VerifiedFile& file : result.files) {
+      fmt::print("{}  {}  {}\n", file.sha256, file.path,
+                 file.problem.empty() ? "ok" : file.problem);
+    }
+  }
+  if (result.passed()) return;
+  throw Error(
+      Errc::kCorruptFile,
+      result.num_non_finite > 0
+          ? fmt::format("{}: {} weights are not finite", result.model.path, result.num_non_finite)
+          : fmt::format("{}: files differ from what they should be; fetch them again",
+                        result.model.path));
+}
+
+void remove(const ModelsArgs& a) {
+  const RemovedModel removed =
+      remove_model(need_name(a), a.common.models_dir, a.common.hf_cache, !a.yes);
+  const std::string what = fmt::format("{} ({} files, {:.1f} MB)", removed.path, removed.num_files,
+                                       mib(removed.num_bytes));
+  if (!a.yes) throw UsageError(fmt::format("models rm: removes {}; give --yes to do it", what));
+  if (!a.common.json.empty()) write_json(a.common, to_json(removed));
+  if (!json_on_stdout(a.common)) fmt::print("removed {}\n", what);
+}
+
 void random(ModelsArgs& a) {
   if (a.random.family.empty())
     throw UsageError("models random: --family sdxl|sdxl-turbo|sd15 is needed");
@@ -83,10 +113,13 @@ void run(ModelsArgs& a) {
     path(a);
   } else if (what == "random") {
     random(a);
-  } else if (what == "rm" || what == "verify") {
-    throw UsageError(fmt::format("not supported: models {}: not built into this version", what));
+  } else if (what == "verify") {
+    verify(a);
+  } else if (what == "rm") {
+    remove(a);
   } else {
-    throw UsageError(fmt::format("models: got '{}', wanted list, show, path or random", what));
+    throw UsageError(
+        fmt::format("models: got '{}', wanted list, show, path, verify, rm or random", what));
   }
 }
 
@@ -94,8 +127,9 @@ void run(ModelsArgs& a) {
 
 int run_models(Args args) {
   ModelsArgs a;
-  CLI::App app("Lists, finds and makes models.", "halftone models");
-  app.add_option("what", a.words, "list | show NAME | path NAME | random");
+  CLI::App app("Lists, finds, verifies, removes and makes models.", "halftone models");
+  app.add_option("what", a.words, "list | show NAME | path NAME | verify NAME | rm NAME | random");
+  app.add_flag("--yes,-y", a.yes, "rm: remove it, all revisions of an id");
   app.add_option("--family", a.random.family, "random: sdxl, sdxl-turbo or sd15")
       ->check(CLI::IsMember({"sdxl", "sdxl-turbo", "sd15"}));
   app.add_option("--out", a.random.out, "random: folder to create");
