@@ -104,7 +104,7 @@ int lab_launch(const void* gemm, void* stream, int overlap) {
   }
 }
 void* lab_attention(int element, const void* q, const void* k, const void* v, void* y,
-                    const int64_t* sizes, float scale) {
+                    const int64_t* sizes, float scale, int num_sms) {
   try {
     AttentionProblem p;
     p.element = static_cast<Element>(element);
@@ -120,7 +120,7 @@ void* lab_attention(int element, const void* q, const void* k, const void* v, vo
     p.k_pitch = p.v_pitch = sizes[5];
     p.y_pitch = p.heads * kHeadDim * bytes_of(p.element);
     p.scale = scale;
-    return new Attention(p);
+    return new Attention(p, num_sms);
   } catch (const std::exception& error) {
     last_error = error.what();
     return nullptr;

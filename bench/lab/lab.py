@@ -390,7 +390,7 @@ def attention_all(lab, out):
                                          k.stride(1) * 2)
             handle = lab.lib.lab_attention(element, *(ctypes.c_void_p(t.data_ptr())
                                                       for t in (q, k, v, y)), sizes,
-                                           ctypes.c_float(0.125))
+                                           ctypes.c_float(0.125), lab.sms)
             if not handle:
                 raise RuntimeError(lab.lib.lab_error().decode())
 

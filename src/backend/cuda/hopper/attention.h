@@ -43,14 +43,22 @@ struct AttentionLaunch {
   void operator()(const void* args, cudaStream_t stream) const;
 };
 
-// Any number of keys, in one pass; no mask.
+// Any number of keys, in one pass; no mask. Blocks own pairs of tiles of 64 queries of a head, one
+// a warpgroup; `full` blocks do, and when what is left of the last wave fits twice, two blocks own
+// a pair, whose warpgroups then share a tile and the keys.
+struct OnePassArgs {
+  AttentionKernelArgs base;
+  int pairs = 0;  // a head
+  int heads = 0;
+  int full = 0;
+};
 class Attention {
  public:
-  explicit Attention(const AttentionProblem& problem);
+  Attention(const AttentionProblem& problem, int num_sms);
   void launch(cudaStream_t stream) const { launch_(&args_, stream); }
 
  private:
-  AttentionKernelArgs args_;
+  OnePassArgs args_;
   AttentionLaunch launch_;
 };
 

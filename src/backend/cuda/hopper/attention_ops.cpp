@@ -79,9 +79,9 @@ Support supports_attention(const graph::OpDesc& desc, const DeviceInfo& info) {
   return supports_half(desc, info);
 }
 
-std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const DeviceInfo& info,
                                           Config /*config*/, const Operands& operands) {
-  const hopper::Attention attention(problem_of(desc, operands));
+  const hopper::Attention attention(problem_of(desc, operands), info.num_units);
   return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
 }
 
