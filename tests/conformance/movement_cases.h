@@ -20,6 +20,11 @@ inline std::vector<Case> movement_cases() {
     cases.push_back({type + " middle", graph::Concat{1}, {x({2, 3, 5}), x({2, 4, 5})}});
     cases.push_back({type + " first", graph::Concat{0}, {x({2, 3, 5}), x({1, 3, 5})}});
     cases.push_back({type + " empty", graph::Concat{0}, {x({0, 3, 5}), x({1, 3, 5})}});
+    cases.push_back({type + " wide", graph::Concat{-1}, {x({2, 33, 320}), x({2, 33, 640})}});
+    cases.push_back(
+        {type + " of six",
+         graph::Concat{1},
+         {x({2, 3, 8}), x({2, 1, 8}), x({2, 0, 8}), x({2, 70, 8}), x({2, 2, 8}), x({2, 5, 8})}});
     cases.push_back({type + " last", graph::Slice{-1, 2, 5}, {x({2, 3, 9})}});
     cases.push_back({type + " middle", graph::Slice{1, 1, 3}, {x({2, 4, 9})}});
     cases.push_back({type + " first", graph::Slice{0, 1, 2}, {x({2, 4, 9})}});

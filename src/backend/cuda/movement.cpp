@@ -58,9 +58,8 @@ std::unique_ptr<Launch> prepare_concat(const graph::OpDesc& desc, const DeviceIn
     parts.push_back(args);
     begin += view.type.shape[static_cast<int>(op.axis)];
   }
-  return make_launch([parts = std::move(parts)](cudaStream_t stream) {
-    for (const CopyRowsArgs& part : parts) launch_copy_rows(part, stream);
-  });
+  return make_launch(
+      [parts = std::move(parts)](cudaStream_t stream) { launch_copy_rows(parts, stream); });
 }
 
 std::unique_ptr<Launch> prepare_slice(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
@@ -78,7 +77,7 @@ std::unique_ptr<Launch> prepare_slice(const graph::OpDesc& desc, const DeviceInf
   args.x_run = from.run;
   args.x_step = from.step;
   args.x_first = from.first;
-  return make_launch([args](cudaStream_t stream) { launch_copy_rows(args, stream); });
+  return make_launch([args](cudaStream_t stream) { launch_copy_rows({&args, 1}, stream); });
 }
 
 std::unique_ptr<Launch> prepare_reshape(const graph::OpDesc& desc, const DeviceInfo& /*info*/,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include <cuda_runtime.h>
 
@@ -57,7 +58,9 @@ struct CopyRowsArgs {
   int64_t x_run = 1, x_step = 1, x_first = 0;
   int64_t y_run = 1, y_step = 1, y_first = 0;
 };
-void launch_copy_rows(const CopyRowsArgs& args, cudaStream_t stream);
+// All of them in as few launches as there are kMaxCopies in `copies`; their destinations are apart.
+inline constexpr int kMaxCopies = 4;
+void launch_copy_rows(std::span<const CopyRowsArgs> copies, cudaStream_t stream);
 
 // Row r of y is row index[r] of x (+ r * rows_per_index). An index outside [0, limit) gives a row
 // of 0xff bytes, which is NaN in every floating type.

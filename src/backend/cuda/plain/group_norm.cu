@@ -136,7 +136,7 @@ __device__ void merge_columns(const GroupNormArgs& a, int rows, int row_lanes, c
 
 // Block (piece, n).
 template <int kWidth, int kType>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
     statistics_kernel(const __grid_constant__ GroupNormArgs a) {
   constexpr int kInFlight = kType == kAny ? kRowsInFlight : kStatisticsRowsInFlight;
   extern __shared__ __align__(16) float columns[];  // means, then squares: [row_lanes][channels]
@@ -145,23 +145,25 @@ __global__ void __launch_bounds__(kThreads)
     prefetch(a.gamma, channels);
     prefetch(a.beta, channels);
   }
-  follow_previous_kernel();
   const auto piece = piece_of(a, static_cast<int>(blockIdx.x), a.chunks);
   const int vectors = channels / kWidth;
   const int row_lanes = row_lanes_of(vectors);
   const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
   float* mean = columns;
   float* squares = columns + row_lanes * channels;
+  follow_previous_kernel();
   for (int item = static_cast<int>(threadIdx.x); item < row_lanes * vectors; item += kThreads) {
     const int lane = item / vectors;
     const int col = (item - lane * vectors) * kWidth;
     const int count = piece.count > lane ? (piece.count - lane - 1) / row_lanes + 1 : 0;
     const int64_t from = base + static_cast<int64_t>(lane) * channels + col;
-    const int64_t step = static_cast<int64_t>(row_lanes) * channels;
+    const int step = row_lanes * channels;
     Elements<kWidth, kType> x[kInFlight];
     const auto read_rows = [&](int done) {
+      const int64_t at = from + static_cast<int64_t>(done) * step;
+      const int last = (count - 1 - done) * step;
 #pragma unroll
-      for (int r = 0; r < kInFlight; ++r) x[r].read(a.x, from + min(done + r, count - 1) * step);
+      for (int r = 0; r < kInFlight; ++r) x[r].read(a.x, at + min(r * step, last));
     };
     ColumnSums<kWidth> sums;
     if (count > 0) {
@@ -250,7 +252,6 @@ template <int kWidth, int kX, int kY, int kAct>
 __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
     apply_kernel(const __grid_constant__ GroupNormArgs a) {
   __shared__ float means[kMaxGroups], inverses[kMaxGroups];
-  follow_previous_kernel();
   const Act act = kAct == kAny ? a.act : static_cast<Act>(kAct);
   const auto channels = static_cast<int>(a.channels);
   const int vectors = channels / kWidth;
@@ -258,6 +259,7 @@ __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
   const auto piece = piece_of(a, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
   const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
   const bool coded = a.y_scale != nullptr;
+  follow_previous_kernel();
   const float y_inverse = coded ? inverse_of(*a.y_scale) : 1.0F;
   int item = static_cast<int>(threadIdx.x);
   int col = 0;

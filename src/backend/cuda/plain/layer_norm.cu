@@ -57,6 +57,13 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   float gamma[8], beta[8];
   load(a.gamma.data, a.gamma.dtype, col, gamma);
   load(a.beta.data, a.beta.dtype, col, beta);
+  const float share = 1.0F / static_cast<float>(channels);
+  // Divisions take long: a thread makes those of one row, the warp shares them.
+  const auto mine = static_cast<int>(threadIdx.x) % kRows;
+  float scale = 1.0F;
+  if (a.y_scale != nullptr) {
+    scale = a.y_scale[a.rows_per_scale >= a.rows ? 0 : row_at(mine) / a.rows_per_scale];
+  }
   float y[kRows][8];
   float mean[kRows] = {};
 #pragma unroll
@@ -70,7 +77,7 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
   float inverse[kRows] = {};
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    mean[r] /= static_cast<float>(channels);
+    mean[r] *= share;
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       y[r][k] -= mean[r];
@@ -79,36 +86,33 @@ __global__ void __launch_bounds__(kMaxWarps * 32)
     if (!inside) inverse[r] = 0;
   }
   reduce_rows(inverse, parts[1], add);
-  float scale[kRows] = {};  // the largest magnitudes, first
+  float largest[kRows] = {};
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    inverse[r] = rsqrtf(inverse[r] / static_cast<float>(channels) + a.eps);
+    inverse[r] = rsqrtf(fmaf(inverse[r], share, a.eps));
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       y[r][k] = fmaf(y[r][k] * inverse[r], gamma[k], beta[k]);
-      scale[r] = fmaxf(scale[r], fabsf(y[r][k]));
+      largest[r] = fmaxf(largest[r], fabsf(y[r][k]));
     }
   }
   const bool coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
   if (a.y_dynamic != nullptr) {
-    reduce_rows(scale, parts[2], larger);
+    reduce_rows(largest, parts[2], larger);
+    float own = largest[0];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      scale[r] = dynamic_scale(scale[r], a.format.largest);
-      if (threadIdx.x == 0 && first + r < a.rows) a.y_dynamic[first + r] = scale[r];
-    }
-  } else if (coded) {
-    const bool one_scale = a.rows_per_scale >= a.rows;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      scale[r] = a.y_scale[one_scale ? 0 : row_at(r) / a.rows_per_scale];
-    }
+    for (int r = 1; r < kRows; ++r) own = mine == r ? largest[r] : own;
+    scale = dynamic_scale(own, a.format.largest);
+    if (threadIdx.x < kRows && first + mine < a.rows) a.y_dynamic[first + mine] = scale;
   }
+  const float own_inverse = coded ? inverse_of(scale) : 1.0F;
+  float y_inverse[kRows];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) y_inverse[r] = __shfl_sync(0xffffffffU, own_inverse, r);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     if (!inside || first + r >= a.rows) continue;
-    write<kY>(a.y, a.format, coded, (first + r) * channels + col, y[r],
-              coded ? inverse_of(scale[r]) : 1.0F);
+    write<kY>(a.y, a.format, coded, (first + r) * channels + col, y[r], y_inverse[r]);
   }
 }
 
