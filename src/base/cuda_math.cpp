@@ -182,8 +182,8 @@ auto* choose() {
 }  // namespace
 
 void curand_normals(const uint32_t* x, const uint32_t* y, float* first, float* second, size_t n) {
-  static const auto run = choose();
-  run(x, y, first, second, n);
+  static const auto kRun = choose();
+  kRun(x, y, first, second, n);
 }
 
 }  // namespace halftone
