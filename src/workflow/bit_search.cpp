@@ -19,7 +19,7 @@ namespace {
 constexpr std::array<int, 3> kWeightWidths = {2, 4, 8};
 constexpr std::array<int, 2> kInputWidths = {4, 8};
 constexpr double kTolerance = 0.02;  // bits, MixDQ's
-constexpr size_t kMostMeasured = 8;  // prompts that the layers are measured with, a step each
+constexpr size_t kMostMeasured = 3;  // prompts that the layers are measured with, a step each
 
 quant::Recipe with_weights(quant::Recipe recipe, int bits) {
   for (quant::Rule& rule : recipe.rules) {

@@ -535,11 +535,10 @@ TEST(Verbs, ModelsAreVerifiedAndRemoved) {
   fs::copy(golden("tiny-sdxl"), snapshot, fs::copy_options::recursive);
   fs::create_directories(scratch.path("hub/models--org--tiny/refs"));
   std::ofstream(scratch.path("hub/models--org--tiny/refs/main")) << "0123abcd";
-  const std::vector<std::string> where = {"--models-dir", "m", "--hf-cache", "hub"};
   const auto models = [&](std::vector<std::string> words) {
     words.insert(words.begin(), "models");
-    words.insert(words.end(), where.begin(), where.end());
-    return scratch.run(words);
+    words.insert(words.end(), {"--models-dir", "m"});
+    return scratch.run(words, "", {{"HF_HUB_CACHE", scratch.path("hub").string()}});
   };
   const Outcome good = models({"verify", "tiny", "--json"});
   ASSERT_EQ(good.exit_code, 0) << good.err;
