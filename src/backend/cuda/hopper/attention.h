@@ -54,7 +54,8 @@ struct OnePassArgs {
 };
 class Attention {
  public:
-  Attention(const AttentionProblem& problem, int num_sms);
+  // whole_turns: a warpgroup's products end before the other's begin; else only its scores.
+  Attention(const AttentionProblem& problem, int num_sms, bool whole_turns = true);
   void launch(cudaStream_t stream) const { launch_(&args_, stream); }
 
  private:

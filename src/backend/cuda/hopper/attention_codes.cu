@@ -185,12 +185,12 @@ struct CodesConsumer {
     release(stages.keys_empty(at.stage));
   }
 
-  __device__ __forceinline__ void soften_tile(int tile, int tiles, float (&factor)[2]) {
+  __device__ __forceinline__ void take_tile(int tile, int tiles, float (&factor)[2]) {
     if (tile == tiles - 1) {
       const int left = args.base.keys - tile * kKeys;
       mask_scores(scores, {left, left}, lane);
     }
-    soften(scores, state, scale, kLargestLog2, factor);
+    raise_top(scores, state, scale, factor);
   }
 
   __device__ __forceinline__ void pack_codes() {
@@ -220,21 +220,23 @@ struct CodesConsumer {
     wgmma_wait<0>();
     take_scores(keys_at);
     keys_at.next();
-    soften_tile(0, tiles, shrink);
+    take_tile(0, tiles, shrink);
+    soften(scores, state, scale, kLargestLog2, shrink);
     pack_codes();
     if (index == 1 && tiles > 1) pass_turn(index);
     for (int tile = 0; tile + 1 < tiles; ++tile) {
       wait_turn(index);
       issue_scores(keys_at);
       issue_values(values_at);
-      if (index == 0 || tile + 2 < tiles) pass_turn(index);
       wgmma_wait<1>();
       take_scores(keys_at);
       keys_at.next();
-      soften_tile(tile + 1, tiles, next_shrink);
+      take_tile(tile + 1, tiles, next_shrink);
       wgmma_wait<0>();
+      if (index == 0 || tile + 2 < tiles) pass_turn(index);
       release(stages.values_empty(values_at.stage));
       values_at.next();
+      soften(scores, state, scale, kLargestLog2, next_shrink);
       add_part();
       shrink[0] = next_shrink[0];
       shrink[1] = next_shrink[1];

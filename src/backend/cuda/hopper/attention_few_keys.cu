@@ -69,7 +69,9 @@ __device__ __forceinline__ void attend(const FewKeysArgs& args, const FewKeysSha
   mask_scores(scores, visible, lane);
   RowState state;
   float shrink[2];
-  soften(scores, state, {args.base.scale_log2, args.base.scale_log2}, 0.0F, shrink);
+  const float scale[2] = {args.base.scale_log2, args.base.scale_log2};
+  raise_top(scores, state, scale, shrink);
+  soften(scores, state, scale, 0.0F, shrink);
   uint32_t weights[kKeys / 16][4];
   pack_weights<kElement>(scores, weights);
 

@@ -18,8 +18,9 @@ inline constexpr int kOutRowBytes = kHeadDim * 2;
 inline constexpr uint32_t kOutBytes = 64 * kOutRowBytes;  // of a warpgroup
 
 // A block's two warpgroups take turns in handing products to the tensor cores, so that the softmax
-// of one runs beside the products of the other. Warpgroup 1 opens with a pass_turn; every
-// wait_turn has one before it.
+// of one runs beside the products of the other: handing over alone would have both products run
+// side by side, and then both softmaxes. Warpgroup 1 opens with a pass_turn; every wait_turn has
+// one before it.
 __device__ __forceinline__ void wait_turn(int warpgroup) { named_sync(3 + warpgroup, 256); }
 __device__ __forceinline__ void pass_turn(int warpgroup) { named_arrive(3 + (warpgroup ^ 1), 256); }
 
@@ -30,10 +31,10 @@ struct RowState {
   float sum[2] = {0, 0};
 };
 
-// Scores to weights 2^(scale * (s - top) + lift); gives the factors that older sums shrink by.
+// Takes the scores into the maxima; gives the factors that older sums shrink by.
 template <int kCount>
-__device__ __forceinline__ void soften(float (&s)[kCount], RowState& state, const float (&scale)[2],
-                                       float lift, float (&shrink)[2]) {
+__device__ __forceinline__ void raise_top(const float (&s)[kCount], RowState& state,
+                                          const float (&scale)[2], float (&shrink)[2]) {
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
     float top = state.top[row];
@@ -45,7 +46,16 @@ __device__ __forceinline__ void soften(float (&s)[kCount], RowState& state, cons
     top = fmaxf(top, __shfl_xor_sync(0xffffffffU, top, 2));
     shrink[row] = power_of_two((state.top[row] - top) * scale[row]);
     state.top[row] = top;
-    const float shift = fmaf(-top, scale[row], lift);
+  }
+}
+
+// Scores to weights 2^(scale * (s - top) + lift), which join the sums.
+template <int kCount>
+__device__ __forceinline__ void soften(float (&s)[kCount], RowState& state, const float (&scale)[2],
+                                       float lift, const float (&shrink)[2]) {
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    const float shift = fmaf(-state.top[row], scale[row], lift);
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kCount; i += 4) {
