@@ -100,6 +100,9 @@ inline std::vector<Case> quantized_linear_cases() {
         {out, Activation::kNone, true, true, true}, false);
     add(DType::kF8E4M3, DType::kF8E4M3, 8, {1, 30, 64, 80}, {out}, true);
   }
+  // The values of an attention in 8 bits.
+  add(DType::kI8, DType::kI8, 8, {1, 200, 128, 192},
+      {DType::kF8E4M3, Activation::kNone, false, false, true}, false);
   return cases;
 }
 

@@ -5,7 +5,6 @@
 #include "backend/cuda/error.h"
 #include "backend/cuda/hopper/tensor_map.h"
 #include "backend/cuda/launch.h"
-#include "backend/cuda/launch.h"
 
 namespace halftone::backend::cuda::hopper {
 
