@@ -7,8 +7,9 @@
 
 namespace halftone {
 
-// The word with the fewest insertions, deletions and exchanges, when those are at most a third of
-// the longer of both (and at most 3); empty when there is none. Words are short; `text` is cut.
+// The word with the fewest edits (a letter more, less or another, two neighbours exchanged), when
+// those are at most a third of the letters of the longer of both (and at most 3); empty when there
+// is none. Words are short; `text` is cut.
 [[nodiscard]] std::string_view near_miss(std::string_view text,
                                          std::span<const std::string_view> words);
 
