@@ -99,7 +99,7 @@ struct PartOfRows {
   }
 };
 
-template <Element kElement, bool kWhole>
+template <Element kElement>
 struct AttentionConsumer {
   const AttentionKernelArgs& args;
   const Stages& stages;
@@ -176,14 +176,12 @@ struct AttentionConsumer {
       wait_turn(index);
       issue_scores(keys_at);
       issue_values(values_at, i == 0);
-      const bool passes = i + index < others;
       wgmma_wait<1>();
-      if (!kWhole && passes) pass_turn(index);
+      if (i + index < others) pass_turn(index);
       release(stages.keys_empty(keys_at.stage));
       keys_at.advance(step);
       take_tile(first + (i + 1) * step, tiles);
       wgmma_wait<0>();
-      if (kWhole && passes) pass_turn(index);
       release(stages.values_empty(values_at.stage));
       values_at.advance(step);
       soften(scores, state, scale, 0.0F, shrink);
@@ -244,7 +242,7 @@ struct AttentionConsumer {
   }
 };
 
-template <Element kElement, bool kWhole>
+template <Element kElement>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     attention_kernel(const __grid_constant__ OnePassArgs args) {
   extern __shared__ __align__(1024) uint8_t attention_shared[];
@@ -271,15 +269,15 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     if (threadIdx.x == 0) produce_tiles(args.base, stages, place, tiles);
   } else {
     take_registers<232>();
-    AttentionConsumer<kElement, kWhole> consumer{args.base, stages, place, warpgroup - 1,
-                                                 static_cast<int>(threadIdx.x) % 32};
+    AttentionConsumer<kElement> consumer{args.base, stages, place, warpgroup - 1,
+                                         static_cast<int>(threadIdx.x) % 32};
     consumer.run(tiles);
   }
 }
 
 }  // namespace
 
-Attention::Attention(const AttentionProblem& p, int num_sms, bool whole_turns) : args_{} {
+Attention::Attention(const AttentionProblem& p, int num_sms) : args_{} {
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kQueries);
   args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, kKeys);
   args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, kKeys);
@@ -292,12 +290,9 @@ Attention::Attention(const AttentionProblem& p, int num_sms, bool whole_turns) :
   const int64_t rest = pairs % num_sms;
   const bool split = 2 * rest <= num_sms && p.keys > kKeys;
   args_.full = static_cast<int>(split ? pairs - rest : pairs);
-  const bool half = p.element == Element::kF16;
-  const void* whole = half ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16, true>)
-                           : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16, true>);
-  const void* part = half ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16, false>)
-                          : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16, false>);
-  launch_.kernel = whole_turns ? whole : part;
+  launch_.kernel = p.element == Element::kF16
+                       ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16>)
+                       : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16>);
   launch_.grid = dim3(static_cast<unsigned>(2 * pairs - args_.full));
   launch_.threads = kBlockThreads;
   launch_.shared_bytes = kSharedBytes;

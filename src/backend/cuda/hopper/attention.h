@@ -54,8 +54,7 @@ struct OnePassArgs {
 };
 class Attention {
  public:
-  // whole_turns: a warpgroup's products end before the other's begin; else only its scores.
-  Attention(const AttentionProblem& problem, int num_sms, bool whole_turns = true);
+  Attention(const AttentionProblem& problem, int num_sms);
   void launch(cudaStream_t stream) const { launch_(&args_, stream); }
 
  private:

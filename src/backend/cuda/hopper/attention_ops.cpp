@@ -85,13 +85,6 @@ std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const Devic
   return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
 }
 
-// The other way to take turns.
-std::unique_ptr<Launch> prepare_parted(const graph::OpDesc& desc, const DeviceInfo& info,
-                                       Config /*config*/, const Operands& operands) {
-  const hopper::Attention attention(problem_of(desc, operands), info.num_units, false);
-  return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
-}
-
 // --- this or cuDNN's, whichever is faster here
 
 Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -107,7 +100,7 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
                                        Config config, const Operands& operands) {
   const hopper::AttentionProblem p = problem_of(desc, operands);
   const std::string key = fmt::format(
-      "either/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(desc.output().dtype), p.batch,
+      "either2/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(desc.output().dtype), p.batch,
       p.heads, p.queries, p.keys, p.q_pitch, p.k_pitch, p.v_pitch, p.y_pitch, info.num_units);
   std::optional<std::string> winner = context().tuning.find(key);
   if (winner == "own") return prepare_attention(desc, info, config, operands);
@@ -177,8 +170,6 @@ std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInf
 
 const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
                                              supports_attention, prepare_attention);
-const Kernel attention_parted_hopper = plain_kernel(
-    "cuda.attention.parted.hopper", graph::OpKind::kAttention, supports_attention, prepare_parted);
 const Kernel attention_either =
     plain_kernel("cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention, supports_either,
                  prepare_either, workspace_either);

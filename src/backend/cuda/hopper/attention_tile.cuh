@@ -18,9 +18,9 @@ inline constexpr int kOutRowBytes = kHeadDim * 2;
 inline constexpr uint32_t kOutBytes = 64 * kOutRowBytes;  // of a warpgroup
 
 // A block's two warpgroups take turns in handing products to the tensor cores, so that the softmax
-// of one runs beside the products of the other: handing over alone would have both products run
-// side by side, and then both softmaxes. Warpgroup 1 opens with a pass_turn; every wait_turn has
-// one before it.
+// of one runs beside the products of the other. A turn is passed when scores have come (16 bits) or
+// all products have ended (8 bits): measured, as each costs the other kernel time. Warpgroup 1
+// opens with a pass_turn; every wait_turn has one before it.
 __device__ __forceinline__ void wait_turn(int warpgroup) { named_sync(3 + warpgroup, 256); }
 __device__ __forceinline__ void pass_turn(int warpgroup) { named_arrive(3 + (warpgroup ^ 1), 256); }
 
