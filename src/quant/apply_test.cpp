@@ -236,7 +236,7 @@ TEST(Apply, ZeroPointsOfAsymmetricInputs) {
 }
 
 TEST(MakeRecipe, RefusesUnknownNamesWithTheList) {
-  const auto message = [](SchemeOptions options) -> std::string {
+  const auto message = [](const SchemeOptions& options) -> std::string {
     try {
       (void)make_recipe(options);
     } catch (const Error& error) {

@@ -58,7 +58,7 @@ TEST(ChooseBits, TakesTheLeastSum) {
   ASSERT_GE(four.points.size(), 3U);
   const auto chosen = std::ranges::find_if(four.points, &FrontPoint::chosen);
   ASSERT_NE(chosen, four.points.end());
-  EXPECT_EQ(chosen->bytes, 8800U / 8 + 3 * 4 * sizeof(float));
+  EXPECT_EQ(chosen->bytes, 8800U / 8 + sizeof(float) * 3 * 4);
   EXPECT_NEAR(chosen->noise, 0.01 + 0.1 + 0.001, 1e-12);
   EXPECT_EQ(chosen->formats,
             (std::vector<std::pair<std::string, int>>{{"w2", 0}, {"w4", 2}, {"w8", 1}}));
