@@ -174,6 +174,37 @@ std::array<int, 2> parse_size(const std::string& text, std::string_view flag) {
   return pair;
 }
 
+namespace {
+
+// How the model's plans are compiled and run.
+void add_execution_options(CLI::App& app, ModelArgs& args) {
+  constexpr const char* kGroup = "Model";
+  app.add_flag("--no-cuda-graph,--noCudaGraph", args.no_cuda_graph,
+               "On a GPU: launch every kernel by itself instead of replaying a recorded graph")
+      ->group(kGroup);
+  app.add_flag("--low-vram", args.low_vram,
+               "Load text encoders, denoiser and VAE one after the other and free each")
+      ->group(kGroup);
+  app.add_option("--memory-limit", args.memory_limit,
+                 "MiB of device memory to use at most (exit code 4 when it is too little)")
+      ->check(CLI::Range(0.0, 1e9))
+      ->group(kGroup);
+  app.add_flag("--reference-check", args.reference_check,
+               "Run every node beside its reference once and list the worst (slow; exit code 7)")
+      ->group(kGroup);
+  app.add_option("--disable-pass", args.disabled_passes,
+                 "Leave out a pass of the graph compiler, e.g. subpixel_upsample; repeatable")
+      ->group(kGroup);
+  app.add_option("--disable-kernel", args.disabled_kernels,
+                 "Leave out a kernel by name, or all with a prefix: cuda.linear.*; repeatable")
+      ->group(kGroup);
+  app.add_flag("--no-launch-overlap", args.no_launch_overlap,
+               "On a GPU: start a kernel only when the one before it has ended")
+      ->group(kGroup);
+}
+
+}  // namespace
+
 void add_model_options(CLI::App& app, ModelArgs& args) {
   constexpr const char* kGroup = "Model";
   app.add_option("--model,-m,--framework-model-dir", args.model,
@@ -206,28 +237,7 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
                  "auto (as --precision; bf16 with fp16), fp32, bf16, fp16 or int8 (the decoder's "
                  "convolutions)")
       ->group(kGroup);
-  app.add_flag("--no-cuda-graph,--noCudaGraph", args.no_cuda_graph,
-               "On a GPU: launch every kernel by itself instead of replaying a recorded graph")
-      ->group(kGroup);
-  app.add_flag("--low-vram", args.low_vram,
-               "Load text encoders, denoiser and VAE one after the other and free each")
-      ->group(kGroup);
-  app.add_option("--memory-limit", args.memory_limit,
-                 "MiB of device memory to use at most (exit code 4 when it is too little)")
-      ->check(CLI::Range(0.0, 1e9))
-      ->group(kGroup);
-  app.add_flag("--reference-check", args.reference_check,
-               "Run every node beside its reference once and list the worst (slow; exit code 7)")
-      ->group(kGroup);
-  app.add_option("--disable-pass", args.disabled_passes,
-                 "Leave out a pass of the graph compiler, e.g. subpixel_upsample; repeatable")
-      ->group(kGroup);
-  app.add_option("--disable-kernel", args.disabled_kernels,
-                 "Leave out a kernel by name, or all with a prefix: cuda.linear.*; repeatable")
-      ->group(kGroup);
-  app.add_flag("--no-launch-overlap", args.no_launch_overlap,
-               "On a GPU: start a kernel only when the one before it has ended")
-      ->group(kGroup);
+  add_execution_options(app, args);
   app.add_option("--engine-dir", args.engine_dir, "Folder that keeps the plans; made when missing")
       ->group(kGroup);
   app.add_option("--plan,--loadEngine", args.plan,
