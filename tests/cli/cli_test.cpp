@@ -613,7 +613,8 @@ TEST(Verbs, ModelsDevicesCompletionBench) {
     EXPECT_GT(first.at(key).number(), 0) << key;
   }
   EXPECT_EQ(first.at("precision").string(), "fp32");
-  EXPECT_TRUE(contains(first.at("libraries").strings().back(), "oneDNN"));
+  const std::vector<std::string> libraries = first.at("libraries").strings();
+  EXPECT_TRUE(std::ranges::any_of(libraries, [](const auto& l) { return contains(l, "oneDNN"); }));
 }
 
 }  // namespace
