@@ -1,11 +1,14 @@
 #include "backend/cuda/measure.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include <cuda_runtime.h>
 
 #include "backend/cuda/context.h"
 #include "backend/cuda/error.h"
+#include "backend/cuda/stream.h"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -60,6 +63,23 @@ double measure_ms(const std::function<void()>& enqueue) {
   double best = repeated.run_ms();
   for (int series = 0; series < kSeries; ++series) best = std::min(best, repeated.run_ms());
   return best / kCalls;
+}
+
+std::unique_ptr<Launch> faster(const std::string& key,
+                               const std::function<std::unique_ptr<Launch>()>& own,
+                               const std::function<std::unique_ptr<Launch>()>& library,
+                               double head_start_ms) {
+  const std::optional<std::string> known = context().tuning.find(key);
+  if (known == "own") return own();
+  if (known == "library") return library();
+  auto of_library = library();
+  auto of_own = own();
+  CudaStream stream(context().stream);
+  const double own_ms = measure_ms([&] { of_own->enqueue(stream); });
+  const double library_ms = measure_ms([&] { of_library->enqueue(stream); });
+  const bool own_wins = own_ms <= library_ms + head_start_ms;
+  context().tuning.insert(key, own_wins ? "own" : "library");
+  return own_wins ? std::move(of_own) : std::move(of_library);
 }
 
 }  // namespace halftone::backend::cuda

@@ -1,10 +1,8 @@
 // Attention of the graph on the kernels for heads of 64 channels.
-#include <optional>
 
 #include <fmt/format.h>
 
 #include "backend/cuda/call.h"
-#include "backend/cuda/context.h"
 #include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
@@ -102,17 +100,9 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
   const std::string key = fmt::format(
       "either2/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(desc.output().dtype), p.batch,
       p.heads, p.queries, p.keys, p.q_pitch, p.k_pitch, p.v_pitch, p.y_pitch, info.num_units);
-  std::optional<std::string> winner = context().tuning.find(key);
-  if (winner == "own") return prepare_attention(desc, info, config, operands);
-  auto library = attention_cudnn.prepare(desc, info, config, operands);
-  if (winner == "library") return library;
-  auto own = prepare_attention(desc, info, config, operands);
-  CudaStream stream(context().stream);
-  const double own_ms = measure_ms([&] { own->enqueue(stream); });
-  const double library_ms = measure_ms([&] { library->enqueue(stream); });
-  winner = own_ms <= library_ms ? "own" : "library";
-  context().tuning.insert(key, *winner);
-  return winner == "own" ? std::move(own) : std::move(library);
+  return faster(
+      key, [&] { return prepare_attention(desc, info, config, operands); },
+      [&] { return attention_cudnn.prepare(desc, info, config, operands); });
 }
 
 // --- few keys

@@ -248,19 +248,12 @@ size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Confi
 
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
                                        Config config, const Operands& operands) {
-  const std::string key = "either/" + key_of(shape_of(desc), hopper_epilogue(desc, operands));
-  std::optional<std::string> winner = context().tuning.find(key);
-  if (winner == "own") return prepare_hopper(desc, info, config, operands);
-  auto library = linear_cublaslt.prepare(desc, info, config, operands);
-  if (winner == "library") return library;
-  auto own = prepare_hopper(desc, info, config, operands);
-  CudaStream stream(context().stream);
-  const double own_ms = measure_ms([&] { own->enqueue(stream); });
-  const double library_ms = measure_ms([&] { library->enqueue(stream); });
-  const double credit = shape_of(desc).m > kTextRows ? kOverlapMs : 0;
-  winner = own_ms <= library_ms + credit ? "own" : "library";
-  context().tuning.insert(key, *winner);
-  return winner == "own" ? std::move(own) : std::move(library);
+  const GemmShape shape = shape_of(desc);
+  return faster(
+      "either/" + key_of(shape, hopper_epilogue(desc, operands)),
+      [&] { return prepare_hopper(desc, info, config, operands); },
+      [&] { return linear_cublaslt.prepare(desc, info, config, operands); },
+      shape.m > kTextRows ? kOverlapMs : 0);
 }
 
 }  // namespace
