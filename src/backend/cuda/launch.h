@@ -1,8 +1,8 @@
 // Launches of our kernels, which may overlap (programmatic dependent launch): when every block of a
 // kernel has come to follow_previous_kernel() (plain/overlap.cuh), blocks of the next one take the
 // room that is left and wait there in turn until the kernel before them has ended and its writes
-// are visible. So a kernel's start hides behind its predecessor's end, and no more than two kernels
-// are on the device.
+// are visible. So a kernel's start hides behind its predecessor's end. Matrix kernels let the next
+// come before they wait themselves: it still waits for them, and so for what they wait for.
 #pragma once
 
 #include <string_view>

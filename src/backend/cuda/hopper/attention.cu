@@ -24,19 +24,7 @@ constexpr uint32_t kPartAt = kBarriersAt + 256;
 constexpr uint32_t kPartBytes = 36 * 128 * sizeof(float);  // of PartOfRows
 constexpr int kSharedBytes = static_cast<int>(kPartAt + kPartBytes);
 
-struct Stages {
-  uint32_t base;
-  [[nodiscard]] __device__ uint32_t keys(int s) const { return base + kKeysAt + s * kTileBytes; }
-  [[nodiscard]] __device__ uint32_t values(int s) const {
-    return base + kValuesAt + s * kTileBytes;
-  }
-  [[nodiscard]] __device__ uint32_t barrier(int i) const { return base + kBarriersAt + i * 8; }
-  [[nodiscard]] __device__ uint32_t queries_full() const { return barrier(0); }
-  [[nodiscard]] __device__ uint32_t keys_full(int s) const { return barrier(1 + s * 4); }
-  [[nodiscard]] __device__ uint32_t keys_empty(int s) const { return barrier(2 + s * 4); }
-  [[nodiscard]] __device__ uint32_t values_full(int s) const { return barrier(3 + s * 4); }
-  [[nodiscard]] __device__ uint32_t values_empty(int s) const { return barrier(4 + s * 4); }
-};
+using Stages = TileStages<kKeysAt, kValuesAt, kBarriersAt, kTileBytes>;
 
 struct TilePhase {
   int stage = 0;

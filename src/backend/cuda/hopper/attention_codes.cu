@@ -41,21 +41,10 @@ constexpr float kLargestLog2 = 8.80735492F;  // of 448, the code of weight 1
 constexpr float kIntegerOffset = 12582912.0F;
 constexpr int kIntegerOffsetBits = 0x4B400000;
 
-struct Stages {
-  uint32_t base;
-  [[nodiscard]] __device__ uint32_t keys(int s) const { return base + kKeysAt + s * kTileBytes; }
-  [[nodiscard]] __device__ uint32_t values(int s) const {
-    return base + kValuesAt + s * kTileBytes;
-  }
+struct Stages : TileStages<kKeysAt, kValuesAt, kBarriersAt, kTileBytes> {
   [[nodiscard]] __device__ uint32_t scales(int s) const {
     return base + kScalesAt + s * kScaleBytes;
   }
-  [[nodiscard]] __device__ uint32_t barrier(int i) const { return base + kBarriersAt + i * 8; }
-  [[nodiscard]] __device__ uint32_t queries_full() const { return barrier(0); }
-  [[nodiscard]] __device__ uint32_t keys_full(int s) const { return barrier(1 + s * 4); }
-  [[nodiscard]] __device__ uint32_t keys_empty(int s) const { return barrier(2 + s * 4); }
-  [[nodiscard]] __device__ uint32_t values_full(int s) const { return barrier(3 + s * 4); }
-  [[nodiscard]] __device__ uint32_t values_empty(int s) const { return barrier(4 + s * 4); }
 };
 
 struct TilePhase {

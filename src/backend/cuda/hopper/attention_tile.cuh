@@ -126,4 +126,21 @@ __device__ __forceinline__ void put_rows(const float (&out)[32], uint32_t base, 
   fence_async_shared();
 }
 
+// Where a block's tiles of keys and values lie in shared memory, and the barriers that hand them
+// over: one of the queries, then four a stage.
+template <uint32_t kKeysAt, uint32_t kValuesAt, uint32_t kBarriersAt, uint32_t kTileBytes>
+struct TileStages {
+  uint32_t base;
+  [[nodiscard]] __device__ uint32_t keys(int s) const { return base + kKeysAt + s * kTileBytes; }
+  [[nodiscard]] __device__ uint32_t values(int s) const {
+    return base + kValuesAt + s * kTileBytes;
+  }
+  [[nodiscard]] __device__ uint32_t barrier(int i) const { return base + kBarriersAt + i * 8; }
+  [[nodiscard]] __device__ uint32_t queries_full() const { return barrier(0); }
+  [[nodiscard]] __device__ uint32_t keys_full(int s) const { return barrier(1 + s * 4); }
+  [[nodiscard]] __device__ uint32_t keys_empty(int s) const { return barrier(2 + s * 4); }
+  [[nodiscard]] __device__ uint32_t values_full(int s) const { return barrier(3 + s * 4); }
+  [[nodiscard]] __device__ uint32_t values_empty(int s) const { return barrier(4 + s * 4); }
+};
+
 }  // namespace halftone::backend::cuda::hopper

@@ -1,0 +1,54 @@
+// Kernels and overlapping launches that are switched off by name.
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "process.h"
+
+namespace halftone::cli_test {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+Outcome bench(const Scratch& scratch, const std::vector<std::string>& more) {
+  std::vector<std::string> words = {"bench",       "e2e",  "-m",          golden("tiny-sdxl"),
+                                    "--device",    "cpu",  "--size",      "64x64",
+                                    "--steps",     "1",    "--precision", "fp32",
+                                    "--cache-dir", "none", "--json"};
+  words.insert(words.end(), more.begin(), more.end());
+  return scratch.run(words);
+}
+
+TEST(DisableKernel, TheNextOfTheListServes) {
+  const Scratch scratch;
+  const Outcome all = bench(scratch, {"--iterations", "1"});
+  EXPECT_EQ(all.exit_code, 0) << all.err;
+  EXPECT_TRUE(contains(all.out, "\"cpu.group_norm.vector\""));
+  EXPECT_FALSE(contains(all.out, "\"cpu.group_norm.reference\""));
+  for (const char* name : {"cpu.group_norm.vector", "cpu.group_norm.v*"}) {
+    const Outcome without = bench(scratch, {"--iterations", "1", "--disable-kernel", name});
+    EXPECT_EQ(without.exit_code, 0) << without.err;
+    EXPECT_FALSE(contains(without.out, "\"cpu.group_norm.vector\"")) << name;
+    EXPECT_TRUE(contains(without.out, "\"cpu.group_norm.reference\"")) << name;
+  }
+}
+
+TEST(DisableKernel, UnknownNamesAreRefused) {
+  const Scratch scratch;
+  const Outcome outcome = bench(scratch, {"--disable-kernel", "cpu.group_norm.vectors"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, "no kernel of cpu is named 'cpu.group_norm.vectors'"))
+      << outcome.err;
+}
+
+// A processor has nothing to overlap: the switch is taken and changes nothing.
+TEST(NoLaunchOverlap, IsTakenOnEveryDevice) {
+  const Scratch scratch;
+  EXPECT_EQ(bench(scratch, {"--iterations", "1", "--no-launch-overlap"}).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace halftone::cli_test
