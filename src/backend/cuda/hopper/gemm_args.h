@@ -9,16 +9,26 @@
 
 namespace halftone::backend::cuda::hopper {
 
+// Columns of a row that one pair (mean, sum of squared deviations from it) describes.
+inline constexpr int kStatisticsColumns = 80;
+
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
 
 // y = act(acc * (row_scale[m] * column_scale[n]) + bias[n] + row_add[image(m), n]) + residual, then
-// times 1 / y_scale and rounded where the output has 8 bits. Null = absent.
+// times 1 / y_scale and rounded where the output has 8 bits. Null = absent. Where x_statistics is
+// given, x stands for its normalized rows: acc is replaced by (acc - mean[m] * column_sum[n]) *
+// rsqrt(variance[m] + eps). Statistics are f32 [m, slots, 2], graph/ops/linear.h.
 struct EpilogueArgs {
   const float* row_scale = nullptr;
   const float* column_scale = nullptr;
   const void* bias = nullptr;
   const void* row_add = nullptr;  // [images, n], dense
   const float* y_scale = nullptr;
+  const float* x_statistics = nullptr;
+  const float* column_sum = nullptr;
+  float* y_statistics = nullptr;  // written: of y's rows as rounded
+  float eps = 0.0f;
+  int x_columns = 0;       // elements of a row of x
   int row_scale_step = 0;  // 0: one scale; 1: one per row
   int rows_per_image = 1;  // a multiple of 64 where row_add is given
   Element bias_element = Element::kF32;

@@ -5,6 +5,7 @@
 
 #include "backend/cuda/hopper/epilogue/epilogue.cuh"
 #include "backend/cuda/hopper/epilogue/interleave.cuh"
+#include "backend/cuda/hopper/epilogue/row_stats.cuh"
 #include "backend/cuda/hopper/mma/wgmma.cuh"
 #include "backend/cuda/hopper/ptx/tma.cuh"
 
@@ -261,6 +262,15 @@ struct Consumer {
     commit_stores();
   }
 
+  // What the next norm wants to know of the staged tile, taken while it is stored.
+  __device__ __forceinline__ void measure(TilePosition at) const {
+    if constexpr (kMeasuresRows<T>) {
+      if (args.epilogue.y_statistics == nullptr) return;
+      write_row_statistics<T>(args, staging, at, thread);
+      sync();  // the next tile's residual goes to the staging area
+    }
+  }
+
   __device__ __forceinline__ void run(const Raster<T>& raster, int first, int step, int rank) {
     const int steps = args.chunks * args.taps;
     const int lane = thread % 32;
@@ -314,6 +324,7 @@ struct Consumer {
       fence_async_shared();
       sync();
       store(position);
+      measure(position);
     }
     if (thread == 0) wait_stores_read();
   }
