@@ -293,13 +293,12 @@ struct Consumer {
       TileColumns<T> tile_columns;
       TileRows<T> rows;
       tile_columns.read(args, position, thread);
+      if constexpr (T::kRowsFirst) rows.read(args, position, thread);
       Acc acc[T::kBlocks][T::kBn / 2];
       if constexpr (T::kPingPong) {
         // Waits for the loads here, in the other consumer's time, to keep registers free.
         tile_columns.publish(columns, thread);
         named_sync(3 + index, 256);
-      } else {
-        rows.read(args, position, thread);
       }
       if constexpr (T::kPromote > 0) {
         multiply_promoted<T>(ring, at, steps, row, lane, acc);
@@ -310,7 +309,7 @@ struct Consumer {
       }
       if constexpr (T::kPingPong) {
         at.skip<T>(steps);
-        rows.read(args, position, thread);
+        if constexpr (!T::kRowsFirst) rows.read(args, position, thread);
       } else {
         tile_columns.publish(columns, thread);
       }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cuda/hopper/epilogue/math.cuh"
+#include "backend/cuda/hopper/epilogue/row_norm.cuh"
 #include "backend/cuda/hopper/ptx/barrier.cuh"
 #include "backend/cuda/hopper/tile.h"
 
@@ -13,8 +14,9 @@ struct TilePosition {
   int n;
 };
 
-// Scales, biases and row adds of a tile's columns, on their way to shared memory: `read` starts the
-// loads, `publish` puts the values where the epilogue looks for them.
+// Scales (sums of the weight where rows are normalized), biases and row adds of a tile's columns,
+// on their way to shared memory: `read` starts the loads, `publish` puts the values where the
+// epilogue looks for them.
 template <class T>
 struct TileColumns {
   static constexpr int kPerThread = (T::kBn + 127) / 128;
@@ -32,7 +34,11 @@ struct TileColumns {
       int column = at.n + c - (gate ? T::kBn / 2 : 0);
       const bool inside = c < T::kBn && column < args.n;
       column += gate ? args.n : 0;
-      scale[i] = inside && e.column_scale != nullptr ? e.column_scale[column] * common : common;
+      if constexpr (T::kNormalizes) {
+        scale[i] = inside && e.column_sum != nullptr ? e.column_sum[column] : 0.0f;
+      } else {
+        scale[i] = inside && e.column_scale != nullptr ? e.column_scale[column] * common : common;
+      }
       bias[i] = inside && e.bias != nullptr ? load_float(e.bias, e.bias_element, column) : 0.0f;
       if constexpr (T::kRowAdd) {
 #pragma unroll
@@ -67,20 +73,55 @@ struct TileColumns {
   }
 };
 
-// Scales of the rows that a thread holds: r and r + 8 of each block.
+// Scales of the rows that a thread holds: r and r + 8 of each block; with them what is added to
+// products for each unit of the column's sum, where rows are normalized.
 template <class T>
 struct TileRows {
   float scale[T::kBlocks][2];
+  float shift[T::kBlocks][2];
 
   __device__ __forceinline__ void read(const KernelArgs& args, TilePosition at, int thread) {
+    if constexpr (T::kNormalizes) {
+      read_norms(args, at, thread);
+    } else {
+      read_scales(args, at, thread);
+    }
+  }
+
+  static __device__ __forceinline__ int row_of(TilePosition at, int thread, int block, int half) {
+    return at.m + block * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
+  }
+
+  __device__ __forceinline__ void read_scales(const KernelArgs& args, TilePosition at, int thread) {
 #pragma unroll
     for (int block = 0; block < T::kBlocks; ++block) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int row = at.m + block * 64 + thread / 32 * 16 + thread % 32 / 4 + half * 8;
+        const int row = row_of(at, thread, block, half);
         scale[block][half] =
             args.epilogue.row_scale_step != 0 && row < args.m ? args.epilogue.row_scale[row] : 1.0f;
       }
+    }
+  }
+
+  __device__ __forceinline__ void read_norms(const KernelArgs& args, TilePosition at, int thread) {
+    constexpr int kRows = 2 * T::kBlocks;
+    float scales[kRows];
+    float shifts[kRows];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) scales[r] = 1.0f, shifts[r] = 0.0f;
+    if (args.epilogue.x_statistics != nullptr) {
+      int rows[kRows];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        rows[r] = min(row_of(at, thread, r / 2, r % 2), args.m - 1);
+      }
+      read_row_norms(args.epilogue, rows, thread % 32, scales, shifts);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      scale[r / 2][r % 2] = scales[r];
+      shift[r / 2][r % 2] = shifts[r];
     }
   }
 };
@@ -125,8 +166,11 @@ struct TileEpilogue {
   int lane;
   int warp;  // of the warpgroup
 
-  // Each step is rounded on its own, as the definition of the quantized ops wants.
-  static __device__ __forceinline__ float scaled(Acc acc, float column, float row, float bias) {
+  // Each step is rounded on its own, as the definition of the quantized ops wants. Without
+  // statistics a normalizing tile's shift is 0 and its scale 1: the sum alone.
+  static __device__ __forceinline__ float scaled(Acc acc, float column, float row, float shift,
+                                                 float bias) {
+    if constexpr (T::kNormalizes) return fmaf(row, fmaf(shift, column, acc), bias);
     if constexpr (!T::kScaled) return __fadd_rn(acc, bias);
     return __fadd_rn(__fmul_rn(static_cast<float>(acc), __fmul_rn(row, column)), bias);
   }
@@ -144,8 +188,10 @@ struct TileEpilogue {
     const float upper = rows.scale[block][0];
     const float lower = rows.scale[block][1];
     const Acc* v = acc + chunk * 4;
-    Quad q = {{scaled(v[0], s.x, upper, b.x), scaled(v[1], s.y, upper, b.y)},
-              {scaled(v[2], s.x, lower, b.x), scaled(v[3], s.y, lower, b.y)}};
+    const float up = rows.shift[block][0];
+    const float low = rows.shift[block][1];
+    Quad q = {{scaled(v[0], s.x, upper, up, b.x), scaled(v[1], s.y, upper, up, b.y)},
+              {scaled(v[2], s.x, lower, low, b.x), scaled(v[3], s.y, lower, low, b.y)}};
     if constexpr (T::kRowAdd) {
       const float2 r = *reinterpret_cast<const float2*>(columns + (2 + block) * T::kBn + c);
       add(q, r, r);

@@ -59,6 +59,8 @@ __device__ __forceinline__ void write_row_statistics(const KernelArgs& args, uin
   constexpr int kSlots = T::kOutN / kStatisticsColumns;  // of a tile
   const int slots = (args.n + kStatisticsColumns - 1) / kStatisticsColumns;
   auto* y = reinterpret_cast<float2*>(args.epilogue.y_statistics);
+  // Addresses are made here, not kept in registers through the main loop.
+  asm volatile("" : "+r"(thread), "+r"(staging));
 #pragma unroll 1
   for (int i = thread; i < T::kBlocks * 64 * kSlots; i += 128) {
     const int row = i % 64;
