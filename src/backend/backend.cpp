@@ -8,6 +8,13 @@ bool DeviceInfo::has(std::string_view feature) const {
   return std::ranges::find(features, feature) != features.end();
 }
 
+Support supports(const Kernel& kernel, const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!kernel.statistics && graph::makes_statistics(desc)) {
+    return Support::no("makes no statistics");
+  }
+  return kernel.supports(desc, info);
+}
+
 void Stream::mark(size_t index) {
   synchronize();
   if (index >= marks_.size()) marks_.resize(index + 1);

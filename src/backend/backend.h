@@ -109,7 +109,13 @@ struct Kernel {
   // The output may lie where the first input does when both have one type: each element is read by
   // whoever writes it, before.
   bool in_place = false;
+  // Makes what a linear or convolution tells the norm behind it (graph::makes_statistics).
+  bool statistics = false;
 };
+
+// Whether a kernel serves an op of its kind: `supports`, and what the kernel's flags say.
+[[nodiscard]] Support supports(const Kernel& kernel, const graph::OpDesc& desc,
+                               const DeviceInfo& info);
 
 // Device memory; freed on destruction.
 class Buffer {

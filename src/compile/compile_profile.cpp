@@ -194,7 +194,7 @@ class ProfileCompiler {
 
   std::string refusal(const Kernel& kernel, const Node& node, const graph::OpDesc& desc) const {
     if (is_disabled(options_, kernel.name)) return "switched off";
-    const backend::Support support = kernel.supports(desc, device_);
+    const backend::Support support = supports(kernel, desc, device_);
     if (!support.ok) return support.reason;
     if (kernel.packed_bytes != nullptr) {
       const backend::Config config =
@@ -337,7 +337,7 @@ runtime::Profile compile_profile(graph::Graph graph, std::map<std::string, int64
   with_kernels.has_kernel = [&](const graph::OpDesc& desc) {
     return std::ranges::any_of(kernels, [&](const Kernel* kernel) {
       return kernel->op == kind_of(desc.attrs) && !kernel->name.ends_with(".reference") &&
-             !is_disabled(options, kernel->name) && kernel->supports(desc, device).ok;
+             !is_disabled(options, kernel->name) && supports(*kernel, desc, device).ok;
     });
   };
   run_passes(graph, with_kernels);

@@ -109,7 +109,7 @@ std::vector<TypedOperand> Graph::typed_outputs(const Node& node) const {
   std::vector<TypedOperand> typed;
   typed.reserve(node.outputs.size());
   for (const ValueId id : node.outputs) {
-    typed.push_back({typed.empty() ? Role::kY : Role::kYScale, type(id)});
+    typed.push_back({output_role(node.attrs, typed.size()), type(id)});
   }
   return typed;
 }

@@ -65,7 +65,7 @@ class Graph {
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   [[nodiscard]] const std::vector<GraphOutput>& outputs() const { return outputs_; }
   [[nodiscard]] std::vector<TypedOperand> typed_inputs(const Node& node) const;
-  // The first has role kY, a second (dynamic scale) kYScale.
+  // With roles as output_role() says.
   [[nodiscard]] std::vector<TypedOperand> typed_outputs(const Node& node) const;
 
   // Replaces the node list (same value ids) after a rewrite; callers run verify() afterwards.

@@ -58,6 +58,9 @@ struct Quantizer {
 void store_quantized(std::span<const double> values, graph::Granularity granularity, bool dynamic,
                      const Call& call);
 
+// Group statistics of the first output, where the op has them as a further one.
+void store_group_statistics(const Call& call);
+
 // What follows the sum of products of a linear or convolution: scales, bias and row add before the
 // activation, the residual after it. In double for plain operands; with kWScale in float, step by
 // step (graph/ops/quantize.h).

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "reference/ops.h"
@@ -10,8 +11,13 @@ struct Statistics {
   double inverse_deviation = 0.0;
 };
 
+struct Moments {
+  double mean = 0.0;
+  double squares = 0.0;  // sum of squared deviations from the mean
+};
+
 // Two passes over `rows` pieces of `width` elements, `pitch` apart.
-Statistics statistics(const float* x, size_t rows, size_t width, size_t pitch, double eps) {
+Moments moments(const float* x, size_t rows, size_t width, size_t pitch) {
   const auto count = static_cast<double>(rows * width);
   double sum = 0.0;
   for (size_t r = 0; r < rows; ++r) {
@@ -25,15 +31,58 @@ Statistics statistics(const float* x, size_t rows, size_t width, size_t pitch, d
       squares += d * d;
     }
   }
-  return {mean, 1.0 / std::sqrt(squares / count + eps)};
+  return {mean, squares};
+}
+
+Statistics statistics(const float* x, size_t rows, size_t width, size_t pitch, double eps) {
+  const Moments m = moments(x, rows, width, pitch);
+  return {m.mean, 1.0 / std::sqrt(m.squares / static_cast<double>(rows * width) + eps)};
+}
+
+// The pieces of a group, `count` elements each, merged about their common mean.
+Statistics merged(std::span<const float> pieces, double count, double eps) {
+  double sum = 0.0;
+  for (size_t i = 0; i < pieces.size(); i += 2) sum += static_cast<double>(pieces[i]);
+  const auto num_pieces = static_cast<double>(pieces.size() / 2);
+  const double mean = sum / num_pieces;
+  double squares = 0.0;
+  for (size_t i = 0; i < pieces.size(); i += 2) {
+    const double d = static_cast<double>(pieces[i]) - mean;
+    squares += static_cast<double>(pieces[i + 1]) + count * d * d;
+  }
+  return {mean, 1.0 / std::sqrt(squares / (count * num_pieces) + eps)};
 }
 
 }  // namespace
+
+void store_group_statistics(const Call& call) {
+  const auto at = std::ranges::find(call.desc.outputs, graph::Role::kGroupStatistics,
+                                    &graph::TypedOperand::role);
+  if (at == call.desc.outputs.end() || at->type.shape.num_elements() == 0) return;
+  const std::vector<float> y = load(call.output());
+  const size_t channels = to_size(call.output().type.shape[-1]);
+  const size_t width = channels / to_size(at->type.shape[1]);
+  const auto rows = to_size(graph::kRowsPerPiece);
+  const size_t pieces = to_size(at->type.shape[2]);
+  std::vector<double> statistics;
+  for (size_t n = 0; n < to_size(at->type.shape[0]); ++n) {
+    for (size_t first = 0; first < channels; first += width) {
+      for (size_t piece = 0; piece < pieces; ++piece) {
+        const float* from = y.data() + (n * pieces + piece) * rows * channels + first;
+        const Moments m = moments(from, rows, width, channels);
+        statistics.insert(statistics.end(), {m.mean, m.squares});
+      }
+    }
+  }
+  store(statistics, call.outputs[static_cast<size_t>(at - call.desc.outputs.begin())]);
+}
 
 void run(const graph::GroupNorm& op, const Call& call) {
   const std::vector<float> x = load(call.need(graph::Role::kX));
   const std::vector<float> gamma = load(call.need(graph::Role::kGamma));
   const std::vector<float> beta = load(call.need(graph::Role::kBeta));
+  std::vector<float> pieces;  // of x, where somebody measured it
+  if (const TensorView* view = call.find(graph::Role::kGroupStatistics)) pieces = load(*view);
   const Shape& shape = call.output().type.shape;
   if (shape.num_elements() == 0) return;
   const size_t channels = gamma.size();
@@ -43,7 +92,13 @@ void run(const graph::GroupNorm& op, const Call& call) {
   for (size_t n = 0; n < to_size(shape[0]); ++n) {
     for (size_t first = 0; first < channels; first += width) {
       const float* from = x.data() + n * rows * channels;
-      const Statistics s = statistics(from + first, rows, width, channels, op.eps);
+      const size_t group = n * to_size(op.groups) + first / width;
+      const size_t size = pieces.size() / to_size(shape[0] * op.groups);
+      const Statistics s =
+          pieces.empty()
+              ? statistics(from + first, rows, width, channels, op.eps)
+              : merged(std::span(pieces).subspan(group * size, size),
+                       static_cast<double>(to_size(graph::kRowsPerPiece) * width), op.eps);
       for (size_t r = 0; r < rows; ++r) {
         for (size_t c = first; c < first + width; ++c) {
           const double normal =

@@ -110,12 +110,9 @@ std::vector<Tensor> evaluate_op(
     in_views.push_back(tensor->view());
   }
   std::vector<Tensor> results;
-  for (const TensorType& type : infer_types(attrs, in)) results.emplace_back(type);
-  for (const Tensor& result : results) {
-    out.push_back(
-        {results.data() == &result ? graph::Role::kY : graph::Role::kYScale, result.type()});
-    out_views.push_back(result.view());
-  }
+  out = infer_outputs(attrs, in);
+  for (const graph::TypedOperand& output : out) results.emplace_back(output.type);
+  for (const Tensor& result : results) out_views.push_back(result.view());
   run_op({attrs, in, out}, in_views, out_views);
   return results;
 }

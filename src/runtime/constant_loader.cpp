@@ -18,8 +18,7 @@ CallTypes::CallTypes(const Profile& profile, const Call& call) {
     inputs.push_back({operand.role, profile.slots[operand.slot].type});
   }
   for (const SlotId slot : call.outputs) {
-    outputs.push_back(
-        {outputs.empty() ? graph::Role::kY : graph::Role::kYScale, profile.slots[slot].type});
+    outputs.push_back({graph::output_role(call.attrs, outputs.size()), profile.slots[slot].type});
   }
 }
 
@@ -34,7 +33,7 @@ const backend::Kernel& kernel_of(const Call& call, const graph::OpDesc& desc,
   if (kernel == nullptr || kernel->op != graph::kind_of(call.attrs)) {
     refuse(fmt::format("is unknown to device '{}'", info.name));
   }
-  const backend::Support support = kernel->supports(desc, info);
+  const backend::Support support = supports(*kernel, desc, info);
   if (!support.ok) refuse(fmt::format("refuses this device: {}", support.reason));
   const auto is_row = [&](backend::Config config) { return config.row == call.config.row; };
   const bool has_row = kernel->configs != nullptr

@@ -60,11 +60,10 @@ std::vector<std::byte> random_bytes(const TensorType& type, bool positive) {
 class Operation {
  public:
   Operation(backend::Device& device, const KernelShape& shape, DType dtype)
-      : device_(device), attrs_(shape.attrs(dtype)), in_(shape.operands(dtype)) {
-    for (const TensorType& type : infer_types(attrs_, in_)) {
-      out_.push_back({out_.empty() ? graph::Role::kY : graph::Role::kYScale, type});
-    }
-  }
+      : device_(device),
+        attrs_(shape.attrs(dtype)),
+        in_(shape.operands(dtype)),
+        out_(infer_outputs(attrs_, in_)) {}
 
   [[nodiscard]] graph::OpDesc desc() const { return {attrs_, in_, out_}; }
 
@@ -73,7 +72,7 @@ class Operation {
   [[nodiscard]] std::vector<const Kernel*> kernels() const {
     std::vector<const Kernel*> list;
     for (const Kernel* kernel : device_.kernels()) {
-      if (kernel->op != kind_of(attrs_) || !kernel->supports(desc(), device_.info()).ok) continue;
+      if (kernel->op != kind_of(attrs_) || !supports(*kernel, desc(), device_.info()).ok) continue;
       const bool slow = kernel->name.ends_with(".plain") || kernel->name.ends_with(".reference");
       if (list.empty() || !slow) list.push_back(kernel);
     }

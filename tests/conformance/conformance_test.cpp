@@ -134,7 +134,7 @@ TEST_P(Conformance, EqualsReference) {
     if (graph::kind_of(c.attrs) != kernel.op) continue;
     SCOPED_TRACE(c.name);
     const Question q = make_question(c);
-    const backend::Support support = kernel.supports(q.desc(c), info);
+    const backend::Support support = supports(kernel, q.desc(c), info);
     if (!support.ok) {
       EXPECT_FALSE(support.reason.empty());
       reason = support.reason;
@@ -179,7 +179,7 @@ TEST(ConformanceCases, ReachEveryKernel) {
     for (const Kernel* kernel : device->kernels()) {
       if (kernel->op != graph::kind_of(c.attrs)) continue;
       for (const backend::DeviceInfo& info : infos) {
-        if (kernel->supports({c.attrs, inputs, outputs}, info).ok) reached[kernel->name] = true;
+        if (supports(*kernel, {c.attrs, inputs, outputs}, info).ok) reached[kernel->name] = true;
       }
     }
   }

@@ -254,7 +254,7 @@ TEST_P(CudaConformance, EqualsReference) {
     if (graph::kind_of(c.attrs) != kernel.op) continue;
     SCOPED_TRACE(c.name);
     const Question q = make_question(c);
-    const backend::Support support = kernel.supports(q.desc(c), gpu().device->info());
+    const backend::Support support = supports(kernel, q.desc(c), gpu().device->info());
     if (!support.ok) {
       EXPECT_FALSE(support.reason.empty());
       reason = support.reason;

@@ -102,6 +102,7 @@ OpAttrs linear_part(OpAttrs attrs) {
   } else if (auto* conv = std::get_if<graph::Conv2d>(&attrs)) {
     conv->activation = Activation::kNone;
     conv->out = DType::kF32;
+    conv->statistics_groups = 0;
   } else if (auto* attention = std::get_if<graph::Attention>(&attrs)) {
     attention->scale = 0.0;
   } else if (auto* unary = std::get_if<graph::Unary>(&attrs)) {
@@ -213,11 +214,7 @@ void expect_scales(const Case& c, const Tensor& want, const Tensor& got) {
 
 std::vector<graph::TypedOperand> outputs_of(const graph::OpAttrs& attrs,
                                             std::span<const graph::TypedOperand> typed) {
-  std::vector<graph::TypedOperand> outputs;
-  for (TensorType& type : infer_types(attrs, typed)) {
-    outputs.push_back({outputs.empty() ? Role::kY : Role::kYScale, std::move(type)});
-  }
-  return outputs;
+  return infer_outputs(attrs, typed);
 }
 
 Question make_question(const Case& c) {

@@ -25,13 +25,10 @@ struct Op {
 
 // The kernel of the highest priority that takes the op.
 std::string chosen(const Op& op, const DeviceInfo& info) {
-  std::vector<graph::TypedOperand> out;
-  for (const TensorType& type : infer_types(op.attrs, op.in)) {
-    out.push_back({out.empty() ? Role::kY : Role::kYScale, type});
-  }
+  const std::vector<graph::TypedOperand> out = infer_outputs(op.attrs, op.in);
   const graph::OpDesc desc{op.attrs, op.in, out};
   for (const Kernel* kernel : all_kernels()) {
-    if (kernel->op == kind_of(op.attrs) && kernel->supports(desc, info).ok) {
+    if (kernel->op == kind_of(op.attrs) && supports(*kernel, desc, info).ok) {
       return std::string(kernel->name);
     }
   }

@@ -27,9 +27,7 @@ bool accepts(const Graph& graph, const Node& node, const HasKernel& has_kernel) 
   const std::vector<graph::TypedOperand> in = graph.typed_inputs(node);
   std::vector<graph::TypedOperand> out;
   try {
-    for (const TensorType& type : infer_types(node.attrs, in)) {
-      out.push_back({out.empty() ? Role::kY : Role::kYScale, type});
-    }
+    out = infer_outputs(node.attrs, in);
   } catch (const Error&) {
     return false;
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "graph/ops/group_norm.h"
 #include "graph/ops/quantize.h"
 
 namespace halftone::graph {
@@ -42,7 +43,11 @@ std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in
             "interleaves [n, h + 1, w + 1, 4 c] without row add and residual only");
     y.shape = {y.shape[0], 2 * (y.shape[1] - 1), 2 * (y.shape[2] - 1), y.shape[3] / 4};
   }
-  return {y};
+  if (op.statistics_groups == 0) return {y};
+  require(
+      op.statistics_groups > 0 && !op.interleaved && is_floating(y.dtype) && !is_quantized(y.dtype),
+      "conv2d", "makes group statistics of floating results that are not interleaved");
+  return {y, group_statistics_type("conv2d", y, op.statistics_groups)};
 }
 
 }  // namespace halftone::graph

@@ -10,6 +10,8 @@ namespace halftone::graph {
 // Quantized forms take kXScale (f32[1]), kWScale, kYScale: types, arithmetic and `out` as in
 // graph/ops/quantize.h; the padding is the real 0.
 // `interleaved`: y is SubpixelMerge (graph/ops/subpixel.h) of that; no row add, no residual.
+// `statistics_groups` > 0: a second output, group statistics of y (graph/ops/group_norm.h); y is
+// floating and not interleaved.
 struct Conv2d {
   static constexpr std::string_view kName = "conv2d";
   int64_t stride = 1;
@@ -18,6 +20,7 @@ struct Conv2d {
   Activation activation = Activation::kNone;
   DType out = DType::kF32;
   bool interleaved = false;
+  int64_t statistics_groups = 0;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -27,6 +30,7 @@ struct Conv2d {
     f("activation", self.activation);
     f("out", self.out, DType::kF32);
     f("interleaved", self.interleaved, false);
+    f("statistics_groups", self.statistics_groups, int64_t{0});
   }
   bool operator==(const Conv2d&) const = default;
 };

@@ -8,6 +8,19 @@ namespace halftone::graph {
 // inner positions, in fp32 at least; y = act((x - mean) / sqrt(var + eps) * gamma[c] + beta[c]),
 // biased variance. Operands kX, kGamma, kBeta, and kYScale for
 // a static quantized output (graph/ops/quantize.h).
+//
+// Group statistics of x (kGroupStatistics, optional; what makes x may make them): f32 [n, groups,
+// pieces, 2]. Piece i stands for rows [64 i, 64 i + 64) of an image, a row being one inner position
+// with the group's channels: their mean and the sum of their squared deviations from it, of x's
+// elements as they are stored. With them y is normalised by the statistics merged from the pieces,
+// and x is read once.
+inline constexpr int64_t kRowsPerPiece = 64;
+
+// Statistics of y; throws unless an image of y has a whole number of pieces (one at least), and its
+// channels divide into the groups.
+[[nodiscard]] TensorType group_statistics_type(std::string_view op, const TensorType& y,
+                                               int64_t groups);
+
 struct GroupNorm {
   static constexpr std::string_view kName = "group_norm";
   int64_t groups = 32;

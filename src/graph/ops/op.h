@@ -26,18 +26,21 @@ enum class Role : uint8_t {
   kQ,
   kK,
   kV,
-  kIndex,         // i32 indices
-  kCoefficients,  // f32[kNumStepCoefficients]
-  kState,         // f32[kMaxState, n, h, w, c]
-  kNoise,         // f32[n, h, w, c]
-  kXScale,        // f32[1], or f32[rows] per token: scale of a quantized x
-  kWScale,        // f32[out]: scale of a quantized weight
-  kYScale,        // f32[1]: static scale of a quantized output; as an output: dynamic scale
-  kXZero,         // i32[1]: zero point of x
-  kQScale,        // f32[1], or f32[tokens * heads]: scales of a quantized q
-  kKScale,        // of a quantized k
-  kVScale,        // f32[1]: scale of a quantized v
-  kY,             // output
+  kIndex,            // i32 indices
+  kCoefficients,     // f32[kNumStepCoefficients]
+  kState,            // f32[kMaxState, n, h, w, c]
+  kNoise,            // f32[n, h, w, c]
+  kXScale,           // f32[1], or f32[rows] per token: scale of a quantized x
+  kWScale,           // f32[out]: scale of a quantized weight
+  kYScale,           // f32[1]: static scale of a quantized output; as an output: dynamic scale
+  kXZero,            // i32[1]: zero point of x
+  kQScale,           // f32[1], or f32[tokens * heads]: scales of a quantized q
+  kKScale,           // of a quantized k
+  kVScale,           // f32[1]: scale of a quantized v
+  kGroupStatistics,  // f32[n, groups, pieces, 2]: graph/ops/group_norm.h; also an output
+  kRowStatistics,    // f32: of x's rows (graph/ops/linear.h)
+  kColumnSum,        // f32[out]: sums of a weight's rows
+  kY,                // output
 };
 
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };

@@ -106,6 +106,27 @@ std::vector<TensorType> infer_types(const OpAttrs& attrs, std::span<const TypedO
   return std::visit([&](const auto& op) { return infer(op, in); }, attrs);
 }
 
+Role output_role(const OpAttrs& attrs, size_t index) {
+  if (index == 0) return Role::kY;
+  const auto* linear = std::get_if<Linear>(&attrs);
+  if (linear != nullptr && linear->row_statistics) return Role::kRowStatistics;
+  const bool is_product = linear != nullptr || std::holds_alternative<Conv2d>(attrs);
+  return is_product ? Role::kGroupStatistics : Role::kYScale;
+}
+
+std::vector<TypedOperand> infer_outputs(const OpAttrs& attrs, std::span<const TypedOperand> in) {
+  std::vector<TypedOperand> outputs;
+  for (TensorType& type : infer_types(attrs, in)) {
+    outputs.push_back({output_role(attrs, outputs.size()), std::move(type)});
+  }
+  return outputs;
+}
+
+bool makes_statistics(const OpDesc& desc) {
+  return desc.outputs.size() > 1 &&
+         (std::holds_alternative<Linear>(desc.attrs) || std::holds_alternative<Conv2d>(desc.attrs));
+}
+
 std::string print_attrs(const OpAttrs& attrs) {
   return std::visit(
       [](const auto& op) {

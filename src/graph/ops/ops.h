@@ -17,6 +17,7 @@
 #include "graph/ops/layer_norm.h"
 #include "graph/ops/linear.h"
 #include "graph/ops/linear_update.h"
+#include "graph/ops/norm_weight.h"
 #include "graph/ops/quantize.h"
 #include "graph/ops/reduce.h"
 #include "graph/ops/reshape.h"
@@ -65,6 +66,11 @@ enum class OpKind : uint8_t {
 // Output types; throws kInvalidArgument naming op and operand when the inputs do not fit.
 [[nodiscard]] std::vector<TensorType> infer_types(const OpAttrs& attrs,
                                                   std::span<const TypedOperand> in);
+// The same with roles: the first is kY; behind it come a dynamic scale (kYScale) or statistics.
+[[nodiscard]] std::vector<TypedOperand> infer_outputs(const OpAttrs& attrs,
+                                                      std::span<const TypedOperand> in);
+// Role of an output.
+[[nodiscard]] Role output_role(const OpAttrs& attrs, size_t index);
 // Attributes as text, "linear{activation=silu geglu=false}", and back (kCorruptFile when
 // malformed). A field with a default (third argument in `fields`) is left out where it has it.
 [[nodiscard]] std::string print_attrs(const OpAttrs& attrs);
@@ -84,10 +90,20 @@ struct OpDesc {
   [[nodiscard]] const TensorType& output() const { return outputs.front().type; }
 };
 
+// Whether a linear or convolution has statistics of its result as a further output.
+[[nodiscard]] bool makes_statistics(const OpDesc& desc);
+
 // Whether a convolution's results are interleaved (graph/ops/conv2d.h); few kernels do that.
 [[nodiscard]] inline bool is_interleaved(const OpDesc& desc) {
   const auto* conv = std::get_if<Conv2d>(&desc.attrs);
   return conv != nullptr && conv->interleaved;
+}
+
+// Whether a linear takes or gives row statistics (graph/ops/linear.h); few kernels do that.
+[[nodiscard]] inline bool has_row_statistics(const OpDesc& desc) {
+  const auto* linear = std::get_if<Linear>(&desc.attrs);
+  return linear != nullptr &&
+         (linear->row_statistics || desc.input(Role::kRowStatistics) != nullptr);
 }
 
 }  // namespace halftone::graph
