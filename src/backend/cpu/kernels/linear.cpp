@@ -249,6 +249,7 @@ class LinearLaunch final : public Launch {
 
 Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  if (graph::has_row_statistics(desc)) return Support::no("no row statistics");
   for (const graph::TypedOperand& operand : desc.inputs) {
     const bool product = operand.role == Role::kX || operand.role == Role::kWeight;
     if (is_vector_type(operand.type.dtype) || (product && graph::is_quantized(operand.type.dtype)))

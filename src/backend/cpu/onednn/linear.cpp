@@ -41,6 +41,7 @@ Described describe(const graph::OpDesc& desc, const DeviceInfo& info) {
 Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
   const DType dtype = desc.output().dtype;
   if (const Support vector = supports_vector_ops(desc, info); !vector.ok) return vector;
+  if (graph::has_row_statistics(desc)) return Support::no("no row statistics");
   if (dtype == DType::kF16) return Support::no("f16 is not oneDNN's on this processor");
   if (dtype == DType::kF32 && !info.has("avx512"))
     return Support::no("f32 is fast on AVX-512 only");
