@@ -55,6 +55,11 @@ EpilogueArgs epilogue_of(const graph::OpDesc& desc, const Operands& operands, Ty
   if (const auto* linear = std::get_if<graph::Linear>(&desc.attrs)) {
     args.act = act_of(linear->activation);
     args.geglu = linear->geglu;
+    if (const TensorView* statistics = find_view(desc, operands, graph::Role::kRowStatistics)) {
+      args.norm = {statistics->as<const float>(),
+                   find_view(desc, operands, graph::Role::kColumnSum)->as<const float>(),
+                   desc.input(graph::Role::kX)->shape.row_size(), static_cast<float>(linear->eps)};
+    }
   } else if (const auto* conv = std::get_if<graph::Conv2d>(&desc.attrs)) {
     args.act = act_of(conv->activation);
   }

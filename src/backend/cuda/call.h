@@ -59,4 +59,10 @@ namespace halftone::backend::cuda {
   return kernel;
 }
 
+// The same, for kernels that look at what an op asks to know of its result.
+[[nodiscard]] constexpr Kernel with_statistics(Kernel kernel) {
+  kernel.statistics = true;
+  return kernel;
+}
+
 }  // namespace halftone::backend::cuda

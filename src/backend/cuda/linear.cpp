@@ -1,5 +1,5 @@
 // y = act(x W^T + bias + row add) + residual: cuBLASLt, then what its epilogue cannot do; and the
-// plain kernel for what the library refuses.
+// plain kernel for what the library refuses. Of row statistics: both halves, as further launches.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -22,10 +22,24 @@ using graph::Role;
 
 constexpr size_t kLibraryWorkspace = size_t{16} << 20;
 
+bool is_normalized(const graph::OpDesc& desc) {
+  return desc.input(Role::kRowStatistics) != nullptr;
+}
+
+// Two launches more than the product, in place of the norm's one: only where our own kernels, which
+// need none, may be chosen instead.
+Support supports_statistics(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (desc.as<graph::Linear>().statistics_groups > 0) return Support::no("no group statistics");
+  if (!graph::has_row_statistics(desc)) return Support::yes();
+  if (!info.has("sm_90a")) return Support::no("row statistics pay on compute capability 9.0");
+  if (size_of(desc.output().dtype) != 2) return Support::no("row statistics of 16 bits only");
+  return Support::yes();
+}
+
 // What follows the product and bias + beta * C cannot express.
 bool needs_epilogue(const graph::OpDesc& desc) {
   const auto& op = desc.as<graph::Linear>();
-  return op.geglu || op.activation != graph::Activation::kNone ||
+  return is_normalized(desc) || op.geglu || op.activation != graph::Activation::kNone ||
          desc.input(Role::kRowAdd) != nullptr;
 }
 
@@ -35,8 +49,11 @@ Support supports_cublaslt(const graph::OpDesc& desc, const DeviceInfo& info) {
   const TensorType& weight = *desc.input(Role::kWeight);
   if (!is_plain_float(x.dtype)) return Support::no("wants f32, f16 or bf16");
   if (desc.output().dtype != x.dtype) return Support::no("the output has another element type");
+  if (Support statistics = supports_statistics(desc, info); !statistics.ok) return statistics;
   for (const graph::TypedOperand& operand : desc.inputs) {
-    if (operand.type.dtype == x.dtype) continue;
+    // A normalizing epilogue is ours, which takes any floats.
+    const bool ours = operand.role != Role::kX && operand.role != Role::kWeight;
+    if (operand.type.dtype == x.dtype || (is_normalized(desc) && ours)) continue;
     return Support::no(fmt::format("operand '{}' is {}, x is {}", graph::to_string(operand.role),
                                    to_string(operand.type.dtype), to_string(x.dtype)));
   }
@@ -47,13 +64,30 @@ Support supports_cublaslt(const graph::OpDesc& desc, const DeviceInfo& info) {
   return Support::yes();
 }
 
+// Products of rows that are not normalized yet may lie far from 0.
+DType h_dtype(const graph::OpDesc& desc) {
+  return is_normalized(desc) ? DType::kF32 : desc.input(Role::kX)->dtype;
+}
+
 size_t h_bytes(const graph::OpDesc& desc) {
   if (!needs_epilogue(desc)) return 0;
   const TensorType& x = *desc.input(Role::kX);
   const size_t bytes =
       static_cast<size_t>(x.shape.num_rows() * desc.input(Role::kWeight)->shape[0]) *
-      size_of(x.dtype);
+      size_of(h_dtype(desc));
   return (bytes + 255) / 256 * 256;
+}
+
+// Of the output, where they are wanted.
+RowStatisticsArgs row_statistics_of(const graph::OpDesc& desc, const Operands& operands) {
+  RowStatisticsArgs args;
+  if (!desc.as<graph::Linear>().row_statistics) return args;
+  const Shape& y = desc.output().shape;
+  args.x = typed(operands.outputs[0]);
+  args.y = operands.outputs[1].as<float>();
+  args.rows = y.num_rows();
+  args.cols = y.row_size();
+  return args;
 }
 
 size_t workspace_cublaslt(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
@@ -77,21 +111,28 @@ std::unique_ptr<Launch> prepare_cublaslt(const graph::OpDesc& desc, const Device
   args.weight = weight.data;
   args.weight_pitch = args.in;
   args.y = after ? h : operands.outputs[0].data;
-  args.y_dtype = args.dtype;
+  args.y_dtype = after ? h_dtype(desc) : args.dtype;
   args.y_pitch = args.out;
   args.workspace = operands.workspace;
   args.workspace_bytes = kLibraryWorkspace;
   EpilogueArgs epilogue;
   if (after) {
-    epilogue = epilogue_of(desc, operands, {h, args.dtype});
+    epilogue = epilogue_of(desc, operands, {h, args.y_dtype});
   } else {
     args.bias = find_typed(desc, operands, Role::kBias).data;
     args.residual = find_typed(desc, operands, Role::kResidual).data;
   }
-  return make_launch([matmul = Matmul(args), epilogue, after](cudaStream_t stream) {
+  const RowStatisticsArgs statistics = row_statistics_of(desc, operands);
+  return make_launch([matmul = Matmul(args), epilogue, after, statistics](cudaStream_t stream) {
     matmul.enqueue(stream);
     if (after) launch_epilogue(epilogue, stream);
+    if (statistics.y != nullptr) launch_row_statistics(statistics, stream);
   });
+}
+
+Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support statistics = supports_statistics(desc, info); !statistics.ok) return statistics;
+  return supports_floats(desc, info);
 }
 
 size_t workspace_plain(const graph::OpDesc& desc, const DeviceInfo& /*info*/, Config /*config*/) {
@@ -112,19 +153,38 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
   args.in = weight.type.shape[1];
   args.out = weight.type.shape[0];
   const EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
+  const RowStatisticsArgs statistics = row_statistics_of(desc, operands);
   return make_launch([=](cudaStream_t stream) {
     if (args.rows * args.out == 0) return;
     launch_plain_linear(args, stream);
     launch_epilogue(epilogue, stream);
+    if (statistics.y != nullptr) launch_row_statistics(statistics, stream);
   });
+}
+
+std::unique_ptr<Launch> prepare_norm_weight(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                            Config /*config*/, const Operands& operands) {
+  NormWeightArgs args;
+  args.weight = find_typed(desc, operands, Role::kWeight);
+  args.gamma = find_typed(desc, operands, Role::kGamma);
+  args.beta = find_typed(desc, operands, Role::kBeta);
+  args.bias = find_typed(desc, operands, Role::kBias);
+  args.y = typed_out(operands.outputs[0]);
+  args.column_sum = operands.outputs[1].as<float>();
+  args.shift = operands.outputs[2].as<float>();
+  args.out = desc.output().shape[0];
+  args.in = desc.output().shape[1];
+  return make_launch([args](cudaStream_t stream) { launch_norm_weight(args, stream); });
 }
 
 }  // namespace
 
 const Kernel linear_cublaslt =
-    plain_kernel("cuda.linear.cublaslt", graph::OpKind::kLinear, supports_cublaslt,
-                 prepare_cublaslt, workspace_cublaslt);
-const Kernel linear_plain = plain_kernel("cuda.linear.plain", graph::OpKind::kLinear,
-                                         supports_floats, prepare_plain, workspace_plain);
+    with_statistics(plain_kernel("cuda.linear.cublaslt", graph::OpKind::kLinear, supports_cublaslt,
+                                 prepare_cublaslt, workspace_cublaslt));
+const Kernel linear_plain = with_statistics(plain_kernel(
+    "cuda.linear.plain", graph::OpKind::kLinear, supports_plain, prepare_plain, workspace_plain));
+const Kernel norm_weight_plain = plain_kernel("cuda.norm_weight.plain", graph::OpKind::kNormWeight,
+                                              supports_floats, prepare_norm_weight);
 
 }  // namespace halftone::backend::cuda

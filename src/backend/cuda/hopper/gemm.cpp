@@ -26,7 +26,8 @@ Form form_of(const GemmShape& shape) {
 
 bool serves(const GemmShape& shape, const GemmKernel& kernel) {
   return kernel.in == shape.in && kernel.out == shape.out && kernel.conv == shape.conv &&
-         kernel.form == form_of(shape);
+         kernel.form == form_of(shape) &&
+         (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0);
 }
 
 int64_t chunk_elements(const GemmKernel& kernel) { return kernel.row_bytes / bytes_of(kernel.in); }
@@ -114,6 +115,12 @@ std::string unsupported_reason(const GemmShape& s) {
   }
   if (s.conv && (s.stride > 8 || s.pad > 127 || s.kernel_h > 127 || s.kernel_w > 127)) {
     return "the convolution's window is too large";
+  }
+  if ((s.normalized || s.row_statistics) && (s.conv || in != 2 || out != 2)) {
+    return "no row statistics in 8 bits";
+  }
+  if (s.row_statistics && form_of(s) != Form::kPlain) {
+    return "no row statistics behind an activation";
   }
   constexpr int64_t kLargest = int64_t{1} << 31;
   if (s.m >= kLargest || s.n >= kLargest / 2 || s.m < 1 || s.n < 1 || s.channels < 1) {

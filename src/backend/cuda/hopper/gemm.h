@@ -21,9 +21,11 @@ struct GemmShape {
   bool geglu = false;  // the weight has 2 * n rows
   bool activated = false;
   bool residual = false;
-  int64_t m = 0;         // rows of y, all images together
-  int64_t n = 0;         // columns of y
-  int64_t channels = 0;  // k = channels * kernel_h * kernel_w
+  bool normalized = false;      // x stands for its normalized rows
+  bool row_statistics = false;  // y's rows are described
+  int64_t m = 0;                // rows of y, all images together
+  int64_t n = 0;                // columns of y
+  int64_t channels = 0;         // k = channels * kernel_h * kernel_w
   // Convolutions only.
   int64_t images = 1;
   int64_t in_h = 1;

@@ -27,6 +27,7 @@ constexpr double kOverlapMs = 0.001;
 constexpr int64_t kTextRows = 200;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
+static_assert(hopper::kStatisticsColumns == graph::kStatisticsColumns);
 
 std::optional<Element> element_of(DType dtype) {
   switch (dtype) {
@@ -84,6 +85,8 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     const auto& linear = desc.as<graph::Linear>();
     s.geglu = linear.geglu;
     s.activated = linear.activation != graph::Activation::kNone;
+    s.normalized = desc.input(Role::kRowStatistics) != nullptr;
+    s.row_statistics = linear.row_statistics;
   }
   s.x_pitch = s.channels * hopper::bytes_of(s.in);
   s.y_pitch = s.n * hopper::bytes_of(s.out);
@@ -103,6 +106,8 @@ Support supports_types(const graph::OpDesc& desc) {
   if (!element_of(x.dtype) || !element_of(y.dtype)) return Support::no("wants 8 or 16 bits");
   if (weight.dtype != x.dtype) return Support::no("x and weight differ in type");
   if (desc.input(Role::kXZero) != nullptr) return Support::no("wants symmetric inputs");
+  const auto* linear = std::get_if<graph::Linear>(&desc.attrs);
+  if (linear != nullptr && linear->statistics_groups > 0) return Support::no("no group statistics");
   if (is_quantized(*element_of(y.dtype)) && !is_quantized(*element_of(x.dtype))) {
     return Support::no("requantizes only what was quantized");
   }
@@ -153,6 +158,13 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
   e.row_scale_step = x_scale != nullptr && x_scale->shape.num_elements() > 1 ? 1 : 0;
   e.column_scale = static_cast<const float*>(address(Role::kWScale));
   e.y_scale = static_cast<const float*>(address(Role::kYScale));
+  if (const auto* linear = std::get_if<graph::Linear>(&desc.attrs)) {
+    e.x_statistics = static_cast<const float*>(address(Role::kRowStatistics));
+    e.column_sum = static_cast<const float*>(address(Role::kColumnSum));
+    e.eps = static_cast<float>(linear->eps);
+    e.x_columns = static_cast<int>(desc.input(Role::kX)->shape.row_size());
+    if (linear->row_statistics) e.y_statistics = operands.outputs[1].as<float>();
+  }
   e.bias = address(Role::kBias);
   e.bias_element = element(Role::kBias);
   e.row_add = address(Role::kRowAdd);
@@ -165,7 +177,7 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
 }
 
 std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
-  return fmt::format("hopper4/{}x{}x{}/{}{}{}/{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
+  return fmt::format("hopper4/{}x{}x{}/{}{}{}/{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
                      s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
                      e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l',
                      s.geglu       ? 'g'
@@ -174,7 +186,8 @@ std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
                      s.interleaved ? 'i'
                      : s.residual  ? 'r'
                                    : '-',
-                     s.in_h, s.in_w, s.kernel_h, s.kernel_w, s.stride, s.pad, s.x_pitch, s.y_pitch,
+                     s.normalized ? "n" : "", s.row_statistics ? "s" : "", s.in_h, s.in_w,
+                     s.kernel_h, s.kernel_w, s.stride, s.pad, s.x_pitch, s.y_pitch,
                      context().num_sms);
 }
 
@@ -258,10 +271,11 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
 
 }  // namespace
 
-const Kernel linear_hopper =
-    plain_kernel("cuda.linear.hopper", graph::OpKind::kLinear, supports_hopper, prepare_hopper);
-const Kernel linear_either = plain_kernel("cuda.linear.hopper_or_cublaslt", graph::OpKind::kLinear,
-                                          supports_either, prepare_either, workspace_either);
+const Kernel linear_hopper = with_statistics(
+    plain_kernel("cuda.linear.hopper", graph::OpKind::kLinear, supports_hopper, prepare_hopper));
+const Kernel linear_either =
+    with_statistics(plain_kernel("cuda.linear.hopper_or_cublaslt", graph::OpKind::kLinear,
+                                 supports_either, prepare_either, workspace_either));
 const Kernel conv2d_hopper =
     plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper);
 

@@ -24,12 +24,22 @@ struct TypedOut {
 // In the order of graph::Activation.
 enum class Act : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
 
+// Products of rows become those of normalized rows: v = (v - mean[r] * column_sum[c]) / sqrt(var[r]
+// + eps), by the statistics of graph/ops/linear.h of rows of `columns` elements. Null = left alone.
+struct RowNormArgs {
+  const float* statistics = nullptr;
+  const float* column_sum = nullptr;
+  int64_t columns = 0;
+  float eps = 0;
+};
+
 // y[r, c] = act(x[r, c] + bias[c] + row_add[r / rows_per_batch, c]) + residual[r, c]. With geglu x,
 // bias and row_add have 2 * cols columns and y = h[:, :cols] * gelu(h[:, cols:]) + residual.
 // residual_rows: residual repeats after that many rows (0 = never). Reads x, residual and writes y
 // once; limited by memory.
 struct EpilogueArgs {
   Typed x, bias, row_add, residual;
+  RowNormArgs norm;  // of x, before the bias
   TypedOut y;
   int64_t rows = 0, cols = 0;
   int64_t rows_per_batch = 1;
@@ -156,6 +166,24 @@ struct LayerNormArgs {
 };
 inline constexpr int64_t kMaxCodedChannels = 2048;
 void launch_layer_norm(const LayerNormArgs& args, cudaStream_t stream);
+
+// y f32 [rows, slots, 2]: the statistics of x's rows (graph/ops/linear.h).
+struct RowStatisticsArgs {
+  Typed x;
+  float* y = nullptr;
+  int64_t rows = 0, cols = 0;
+};
+void launch_row_statistics(const RowStatisticsArgs& args, cudaStream_t stream);
+
+// graph/ops/norm_weight.h: weight and y [out, in], column_sum and shift f32 [out].
+struct NormWeightArgs {
+  Typed weight, gamma, beta, bias;
+  TypedOut y;
+  float* column_sum = nullptr;
+  float* shift = nullptr;
+  int64_t out = 0, in = 0;
+};
+void launch_norm_weight(const NormWeightArgs& args, cudaStream_t stream);
 
 // y = codes of x * gamma[column] at the scale of the row. Static: scale_in [rows / rows_per_scale].
 // Dynamic (scale_in null): the rows form `groups` groups whose scales are found first; one group's

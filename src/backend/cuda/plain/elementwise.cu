@@ -2,6 +2,7 @@
 #include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
 #include "backend/cuda/plain/overlap.cuh"
+#include "backend/cuda/plain/row_norm.cuh"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -17,11 +18,12 @@ __device__ __forceinline__ void add_columns(const Typed& t, int64_t i, float (&v
   for (int k = 0; k < kWidth; ++k) v[k] += other[k];
 }
 
-// One half (or all) of h = x + bias + row_add.
+// One half (or all) of h = x + bias + row_add, x normalized where that is asked for.
 template <int kWidth>
 __device__ __forceinline__ void load_h(const EpilogueArgs& a, int64_t row, int64_t col,
                                        int64_t width, float (&v)[kWidth]) {
   load(a.x.data, a.x.dtype, row * width + col, v);
+  normalize_row(a.norm, row, col, v);
   add_columns(a.bias, col, v);
   add_columns(a.row_add, row / a.rows_per_batch * width + col, v);
 }
@@ -77,7 +79,8 @@ __global__ void __launch_bounds__(kThreads) affine_kernel(const __grid_constant_
 void launch_epilogue(const EpilogueArgs& given, cudaStream_t stream) {
   EpilogueArgs a = given;
   // Without columns of their own, rows are one long row.
-  if (!a.geglu && a.bias.data == nullptr && a.row_add.data == nullptr && a.residual_rows == 0) {
+  if (!a.geglu && a.bias.data == nullptr && a.row_add.data == nullptr && a.residual_rows == 0 &&
+      a.norm.statistics == nullptr) {
     a.cols *= a.rows;
     a.rows = 1;
     if (a.cols % 8 != 0 && a.cols > 64) {  // the whole vectors, then the rest
