@@ -129,17 +129,16 @@ double panel_peak_gflops(const DeviceInfo& info, bool integers) {
     const double start = now();
 #pragma omp parallel num_threads(info.num_units)
     {
-      std::vector<int64_t> offsets;
-      for (int64_t step = 0; step < kSteps; ++step) offsets.push_back(step * kStepBytes);
       // Tensors are aligned to cache lines, as operands of kernels are.
       const Tensor rows = Tensor::zeros({DType::kU8, {2 * kPanelRows * kSteps * kStepBytes}});
       const Tensor panel = Tensor::zeros({DType::kU8, {2 * kSteps * kPanelTileBytes}});
       Tensor sums({DType::kF32, {kPanelSums}});
-      const LeftTiles left{{rows.data(), rows.data() + kPanelRows * kSteps * kStepBytes},
-                           kSteps * kStepBytes,
-                           offsets.data()};
+      constexpr int64_t kRowBytes = kSteps * kStepBytes;
+      const LeftTap taps[2] = {{rows.data(), kRowBytes},
+                               {rows.data() + kPanelRows * kRowBytes, kRowBytes}};
+      const LeftTiles left{{&taps[0], &taps[1]}, 1, kSteps};
       ops->begin();
-      for (int i = 0; i < kRounds; ++i) multiply(left, panel.data(), kSteps, sums.data());
+      for (int i = 0; i < kRounds; ++i) multiply(left, panel.data(), sums.data(), {});
       ops->end();
     }
     const double flops = 2.0 * static_cast<double>(kPanelSums * depth) * kRounds;

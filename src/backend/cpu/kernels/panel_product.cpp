@@ -2,9 +2,11 @@
 // bf16 rows with bf16 or integer weights, on AMX.
 //
 // Output rows are cut into tiles of 16, of one image row and batch row. A task is a chunk of tiles
-// times a panel of 32 columns (with geglu, of values and of their gates): sums of 32 rows stay in
-// the first level cache and are finished from there. Left rows are read where they lie when they
-// fill whole tiles and steps; else a copy is made once a call, with zeros for the padding.
+// times some panels of 32 columns. A block is 32 rows of a panel (with geglu, of values and of
+// their gates): its sums stay in the first level cache and are finished from there, piece by piece,
+// while the tiles of the next block multiply. Left rows are read where they lie when they fill
+// whole tiles and steps; for the others, those at the edges of a convolution too, strips are copied
+// once a call, with zeros for the padding.
 #include <algorithm>
 #include <cstring>
 
@@ -17,22 +19,27 @@ namespace {
 
 using graph::Role;
 
-constexpr int64_t kChunkTiles = 16;  // 256 rows: their left operand stays in the second level cache
+// Left rows of a chunk stay in the second level cache.
+constexpr int64_t kChunkBytes = 768 << 10;
+constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
+// Rows of a piece of finishing: pieces are what a product does between its steps.
+constexpr int64_t kPieceRows = 4;
+constexpr int64_t kTilePieces = kPanelRows / kPieceRows;
+constexpr int64_t kTasksPerThread = 8;
+constexpr int64_t kMostLines = 8;  // read ahead at a step
 
 struct RowTile {
-  int64_t left;   // bytes from the first left row
-  int64_t row;    // first output row
+  int64_t line;   // of the output, of all batch rows
+  int64_t first;  // position in it
   int64_t count;  // rows, up to 16
-  int64_t batch;
 };
 
 // How the output positions of an image read the input.
 struct Window {
-  int64_t batch = 1, height = 1, width = 1;          // of x
-  int64_t out_height = 1, out_width = 1;             // of y
-  int64_t kernel_width = 1, stride = 1, before = 0;  // padding before both axes
-  int64_t padded_height = 1, padded_width = 1;
-  bool moves = false;  // more than one tap, a stride or padding
+  int64_t batch = 1, height = 1, width = 1;  // of x
+  int64_t out_height = 1, out_width = 1;     // of y
+  int64_t kernel_height = 1, kernel_width = 1, stride = 1;
+  int64_t before = 0;  // padding before both axes
 
   explicit Window(const graph::OpDesc& desc) {
     const Shape& x = desc.input(Role::kX)->shape;
@@ -40,7 +47,7 @@ struct Window {
     if (graph::kind_of(desc.attrs) == graph::OpKind::kLinear) {
       const bool split = desc.input(Role::kRowAdd) != nullptr && x.rank() > 1;
       batch = split ? x[0] : 1;
-      width = out_width = padded_width = x.num_rows() / std::max<int64_t>(batch, 1);
+      width = out_width = x.num_rows() / std::max<int64_t>(batch, 1);
       return;
     }
     const auto& op = desc.as<graph::Conv2d>();
@@ -50,81 +57,98 @@ struct Window {
     width = x[2];
     out_height = y[1];
     out_width = y[2];
+    kernel_height = weight[1];
     kernel_width = weight[2];
     stride = op.stride;
     before = op.pad_begin;
-    padded_height = height + op.pad_begin + op.pad_end;
-    padded_width = width + op.pad_begin + op.pad_end;
-    moves = weight[1] * weight[2] > 1 || stride > 1 || op.pad_begin + op.pad_end > 0;
-    if (moves) return;
-    width = out_width = padded_width = height * width;  // positions are independent
-    height = out_height = padded_height = 1;
+    if (kernel_height * kernel_width > 1 || stride > 1 || op.pad_begin + op.pad_end > 0) return;
+    width = out_width = height * width;  // positions are independent
+    height = out_height = 1;
   }
 };
+
+PanelWeight panel_weight(const graph::OpDesc& desc) {
+  const bool geglu =
+      graph::kind_of(desc.attrs) == graph::OpKind::kLinear && desc.as<graph::Linear>().geglu;
+  return {*desc.input(Role::kX), *desc.input(Role::kWeight), geglu};
+}
 
 struct PanelPlan {
   PanelWeight weight;
   Window window;
-  int64_t position_bytes = 0;  // of a left row
-  bool copies = false;
+  int64_t position_bytes = 0;  // of a left row, whole steps
   std::vector<RowTile> tiles;
+  // The strip of each tile of a line, -1 where the tile reads x itself; and their number.
+  std::vector<int64_t> strips;
+  int64_t num_strips = 0;
+  int64_t chunk_tiles = 0, panels_per_task = 0;
 
-  explicit PanelPlan(const graph::OpDesc& desc)
-      : weight(*desc.input(Role::kX), *desc.input(Role::kWeight), is_geglu(desc)), window(desc) {
+  PanelPlan(const graph::OpDesc& desc, int threads) : weight(panel_weight(desc)), window(desc) {
     const int64_t tiles_per_row = divide_up(window.out_width, kPanelRows);
-    copies = window.moves || weight.channels % weight.step_elements() != 0 ||
-             window.out_width % kPanelRows != 0;
     position_bytes = weight.tap_steps * kStepBytes;
+    const bool whole_steps = weight.channels % weight.step_elements() == 0;
+    for (int64_t i = 0; i < tiles_per_row; ++i) {
+      const int64_t first = first_position(i);
+      const bool inside = whole_steps && (i + 1) * kPanelRows <= window.out_width && first >= 0 &&
+                          first + strip_positions() <= window.width;
+      strips.push_back(inside ? -1 : num_strips++);
+    }
     for (int64_t line = 0; line < window.batch * window.out_height; ++line) {
-      for (int64_t i = 0; i < tiles_per_row; ++i) {
-        const int64_t first = i * kPanelRows;
-        const int64_t batch = line / window.out_height;
-        const int64_t padded_line =
-            batch * window.padded_height + line % window.out_height * window.stride;
-        const int64_t position = padded_line * window.padded_width + first * window.stride;
-        tiles.push_back({position * position_bytes, line * window.out_width + first,
-                         std::min(kPanelRows, window.out_width - first), batch});
+      for (int64_t first = 0; first < window.out_width; first += kPanelRows) {
+        tiles.push_back({line, first, std::min(kPanelRows, window.out_width - first)});
       }
     }
+    cut_tasks(threads);
   }
 
-  static bool is_geglu(const graph::OpDesc& desc) {
-    return graph::kind_of(desc.attrs) == graph::OpKind::kLinear && desc.as<graph::Linear>().geglu;
+  // Of x, that the first tap of a line's i-th tile reads first.
+  [[nodiscard]] int64_t first_position(int64_t i) const {
+    return i * kPanelRows * window.stride - window.before;
   }
-  // Of a copied left operand; the last tile may read beyond the last position.
+  // That all taps of a line of the kernel read for a tile.
+  [[nodiscard]] int64_t strip_positions() const {
+    return (kPanelRows - 1) * window.stride + window.kernel_width;
+  }
+  // Strips of every line of x, then a position of zeros for what lies above and below.
+  [[nodiscard]] int64_t strip_bytes() const { return strip_positions() * position_bytes; }
+  [[nodiscard]] int64_t num_copies() const { return window.batch * window.height * num_strips; }
   [[nodiscard]] int64_t copy_bytes() const {
-    if (!copies) return 0;
-    const int64_t positions = window.batch * window.padded_height * window.padded_width;
-    return (positions + kPanelRows * window.stride + window.kernel_width) * position_bytes;
+    return num_copies() * strip_bytes() + (window.kernel_height > 1 ? position_bytes : 0);
   }
-  // Of every step of a row.
-  [[nodiscard]] std::vector<int64_t> offsets() const {
-    std::vector<int64_t> result;
-    for (int64_t tap = 0; tap < weight.taps; ++tap) {
-      const int64_t line = tap / window.kernel_width;
-      const int64_t position = line * window.padded_width + tap % window.kernel_width;
-      for (int64_t step = 0; step < weight.tap_steps; ++step) {
-        result.push_back(position * position_bytes + step * kStepBytes);
-      }
-    }
-    return result;
+  [[nodiscard]] int64_t num_chunks() const {
+    return divide_up(static_cast<int64_t>(tiles.size()), chunk_tiles);
+  }
+  [[nodiscard]] int64_t tasks_per_chunk() const {
+    return divide_up(weight.panels, panels_per_task);
   }
   // Columns of all panels, with those that fill the last.
   [[nodiscard]] int64_t padded_cols() const { return weight.groups * weight.panels * kPanelCols; }
+
+ private:
+  // Several panels a task, so that left rows are read by one thread, while tasks are enough to
+  // balance threads.
+  void cut_tasks(int threads) {
+    const int64_t tile_bytes = kPanelRows * window.stride * window.stride * position_bytes;
+    chunk_tiles = kChunkBytes / std::max<int64_t>(tile_bytes, 1) / 2 * 2;
+    chunk_tiles = std::clamp(chunk_tiles, kLeastChunkTiles, kMostChunkTiles);
+    if (weight.is_expanded()) chunk_tiles = kMostChunkTiles;  // pays for expanding a panel
+    const int64_t tasks = divide_up(kTasksPerThread * threads, std::max<int64_t>(num_chunks(), 1));
+    panels_per_task = std::max<int64_t>(weight.panels / tasks, 1);
+  }
 };
 
 struct PanelScratch {
-  std::byte *left, *expanded;
+  std::byte *strips, *expanded;
   float *bias, *w_scale, *row_add, *sums;
   size_t bytes;
 
   PanelScratch(const PanelPlan& plan, bool has_row_add, int threads, void* workspace) {
     Scratch scratch(workspace);
-    left = scratch.take<std::byte>(plan.copy_bytes());
+    strips = scratch.take<std::byte>(plan.copy_bytes());
     bias = scratch.take<float>(plan.padded_cols());
     w_scale = scratch.take<float>(plan.padded_cols());
     row_add = scratch.take<float>(has_row_add ? plan.window.batch * plan.padded_cols() : 0);
-    sums = scratch.take<float>(threads * plan.weight.groups * kPanelSums);
+    sums = scratch.take<float>(int64_t{2} * threads * plan.weight.groups * kPanelSums);
     expanded = scratch.take<std::byte>(
         plan.weight.is_expanded() ? threads * plan.weight.groups * plan.weight.panel_bytes() : 0);
     bytes = scratch.used_bytes();
@@ -134,9 +158,8 @@ struct PanelScratch {
 class PanelLaunch final : public Launch {
  public:
   PanelLaunch(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands)
-      : plan_(desc),
+      : plan_(desc, info.num_units),
         scratch_(plan_, desc.input(Role::kRowAdd) != nullptr, info.num_units, operands.workspace),
-        offsets_(plan_.offsets()),
         ops_(*vector_ops(info)),
         products_(*panel_ops(info)),
         threads_(useful_threads(info.num_units, desc.output().shape.num_rows() * plan_.weight.cols *
@@ -169,21 +192,50 @@ class PanelLaunch final : public Launch {
     for (int64_t n = 0; row_add_ && n < plan_.window.batch; ++n) {
       spread(row_add_, n, scratch_.row_add + n * plan_.padded_cols());
     }
-    if (plan_.copies) {
-      parallel_for(threads_, plan_.window.batch * plan_.window.padded_height,
-                   [this](int64_t line, int) { copy_line(line); });
+    constexpr int64_t kCopies = 8;  // of a task
+    parallel_for(threads_, divide_up(plan_.num_copies(), kCopies), [&](int64_t task, int) {
+      for (int64_t i = task * kCopies; i < std::min((task + 1) * kCopies, plan_.num_copies());
+           ++i) {
+        copy_strip(i);
+      }
+    });
+    if (plan_.window.kernel_height > 1) {
+      std::memset(zeros(), 0, static_cast<size_t>(plan_.position_bytes));
     }
-    const auto num_tiles = static_cast<int64_t>(plan_.tiles.size());
-    // Expanding a panel pays for more rows; a panel as it lies is read again by every chunk.
-    const int64_t chunk = plan_.weight.is_expanded() ? 4 * kChunkTiles : kChunkTiles;
-    parallel_for(threads_, divide_up(num_tiles, chunk) * plan_.weight.panels,
-                 [this, chunk](int64_t task, int thread) {
-                   run_task(task / plan_.weight.panels * chunk, chunk, task % plan_.weight.panels,
-                            thread);
-                 });
+    std::vector<Worker> workers(static_cast<size_t>(threads_));
+    const auto worker = [&](int thread) -> Worker& { return workers[static_cast<size_t>(thread)]; };
+    for (int i = 0; i < threads_; ++i) prepare_worker(i, worker(i));
+    parallel_for(
+        threads_, plan_.num_chunks() * plan_.tasks_per_chunk(),
+        [&](int64_t task, int thread) { run_task(task, worker(thread)); },
+        [&](int thread) { finish_rest(worker(thread)); });
   }
 
  private:
+  // Of one thread: the block whose sums are to be finished while the next one's tiles multiply.
+  struct alignas(64) Worker {
+    const PanelLaunch* launch = nullptr;
+    std::vector<LeftTap> taps[2];
+    std::byte* expanded = nullptr;
+    float* sums[2][2] = {};  // [buffer][group]
+    int buffer = 0;          // that the next block fills
+    const RowTile* tiles = nullptr;
+    int64_t col = 0;
+    int64_t piece = 0, pieces = 0;
+    PanelFinish finish;  // of the tile that `piece` lies in
+  };
+
+  void prepare_worker(int thread, Worker& worker) const {
+    const PanelWeight& weight = plan_.weight;
+    worker.launch = this;
+    for (std::vector<LeftTap>& taps : worker.taps) taps.resize(static_cast<size_t>(weight.taps));
+    worker.expanded = scratch_.expanded + thread * weight.groups * weight.panel_bytes();
+    for (int64_t i = 0; i < 2 * weight.groups; ++i) {
+      worker.sums[i / weight.groups][i % weight.groups] =
+          scratch_.sums + (int64_t{2} * thread * weight.groups + i) * kPanelSums;
+    }
+  }
+
   // A row of per-output values in the panels' column order, 0 beyond a group's last.
   void spread(const Rows& values, int64_t row, float* to) const {
     if (!values) return;
@@ -196,79 +248,158 @@ class PanelLaunch final : public Launch {
     }
   }
 
-  // A line of the padded input: zeros around the positions and after the channels.
-  void copy_line(int64_t line) const {
+  [[nodiscard]] std::byte* strip(int64_t line, int64_t index) const {
+    return scratch_.strips + (line * plan_.num_strips + index) * plan_.strip_bytes();
+  }
+  [[nodiscard]] std::byte* zeros() const {
+    return scratch_.strips + plan_.num_copies() * plan_.strip_bytes();
+  }
+
+  // What a tile reads of a line of x: zeros beside the positions and after the channels.
+  void copy_strip(int64_t index) const {
     const Window& w = plan_.window;
-    const size_t bytes = static_cast<size_t>(plan_.weight.channels * plan_.weight.element_bytes());
+    const int64_t line = index / plan_.num_strips;
+    const auto tile = std::ranges::find(plan_.strips, index % plan_.num_strips);
+    const auto bytes = static_cast<size_t>(plan_.weight.channels * plan_.weight.element_bytes());
     const auto pitch = static_cast<size_t>(plan_.position_bytes);
-    std::byte* to = scratch_.left + line * w.padded_width * plan_.position_bytes;
-    const int64_t y = line % w.padded_height - w.before;
-    const int64_t first_row = (line / w.padded_height * w.height + y) * w.width;
-    for (int64_t i = 0; i < w.padded_width; ++i, to += pitch) {
-      const int64_t x = i - w.before;
-      const bool inside = y >= 0 && y < w.height && x >= 0 && x < w.width;
-      if (inside) std::memcpy(to, x_.at(first_row + x), bytes);
+    std::byte* to = strip(line, *tile);
+    int64_t x = plan_.first_position(tile - plan_.strips.begin());
+    for (int64_t i = 0; i < plan_.strip_positions(); ++i, ++x, to += pitch) {
+      const bool inside = x >= 0 && x < w.width;
+      if (inside) std::memcpy(to, x_.at(line * w.width + x), bytes);
       std::memset(to + (inside ? bytes : 0), 0, pitch - (inside ? bytes : 0));
     }
   }
 
-  void run_task(int64_t first, int64_t count, int64_t panel, int thread) const {
+  void run_task(int64_t task, Worker& worker) const {
     const PanelWeight& weight = plan_.weight;
-    const int64_t last = std::min(first + count, static_cast<int64_t>(plan_.tiles.size()));
-    const int64_t row_bytes =
-        (plan_.copies ? plan_.position_bytes : x_.pitch_bytes) * plan_.window.stride;
-    const std::byte* panels[2] = {};
-    float* sums[2] = {};
-    for (int64_t group = 0; group < weight.groups; ++group) {
-      const int64_t buffer = thread * weight.groups + group;
-      panels[group] = weight.panel(ops_, panels_, group, panel,
-                                   scratch_.expanded + buffer * weight.panel_bytes());
-      sums[group] = scratch_.sums + buffer * kPanelSums;
-    }
-    const auto multiply = finish_.integer ? products_.multiply_i8 : products_.multiply_bf16;
+    const int64_t first = task / plan_.tasks_per_chunk() * plan_.chunk_tiles;
+    const int64_t last =
+        std::min(first + plan_.chunk_tiles, static_cast<int64_t>(plan_.tiles.size()));
+    const int64_t panel = task % plan_.tasks_per_chunk() * plan_.panels_per_task;
     products_.begin();
-    for (int64_t tile = first; tile < last; tile += 2) {
-      const bool two = tile + 1 < last;
-      const LeftTiles left{
-          {left_rows(tile), two ? left_rows(tile + 1) : nullptr}, row_bytes, offsets_.data()};
-      for (int64_t group = 0; group < weight.groups; ++group) {
-        multiply(left, panels[group], weight.steps, sums[group]);
-      }
-      finish(tile, panel, sums, 0);
-      if (two) finish(tile + 1, panel, sums, kPanelRows * kPanelCols);
+    for (int64_t i = panel; i < std::min(panel + plan_.panels_per_task, weight.panels); ++i) {
+      run_panel(first, last, i, worker);
     }
     products_.end();
   }
 
-  [[nodiscard]] const std::byte* left_rows(int64_t tile) const {
-    const RowTile& t = plan_.tiles[static_cast<size_t>(tile)];
-    return plan_.copies ? scratch_.left + t.left : x_.at(t.row);
+  void run_panel(int64_t first, int64_t last, int64_t panel, Worker& worker) const {
+    const PanelWeight& weight = plan_.weight;
+    const std::byte* panels[2] = {};
+    for (int64_t group = 0; group < weight.groups; ++group) {
+      panels[group] =
+          weight.panel(ops_, panels_, group, panel, worker.expanded + group * weight.panel_bytes());
+    }
+    const auto multiply = finish_.integer ? products_.multiply_i8 : products_.multiply_bf16;
+    PanelWork work{run_piece, &worker};
+    // The next panel comes in while this one's blocks multiply.
+    const bool reads_ahead = !weight.is_expanded() && panel + 1 < weight.panels;
+    if (reads_ahead) {
+      work.ahead_lines = std::min(divide_up(kPanelCols, divide_up(last - first, 2)), kMostLines);
+    }
+    const int64_t block_lines = work.ahead_lines * weight.steps;
+    for (int64_t tile = first; tile < last; tile += 2) {
+      const bool two = tile + 1 < last;
+      find_taps(plan_.tiles[static_cast<size_t>(tile)], worker.taps[0]);
+      if (two) find_taps(plan_.tiles[static_cast<size_t>(tile + 1)], worker.taps[1]);
+      const LeftTiles left{{worker.taps[0].data(), two ? worker.taps[1].data() : nullptr},
+                           weight.taps,
+                           weight.tap_steps};
+      for (int64_t group = 0; group < weight.groups; ++group) {
+        work.pieces = (worker.pieces - worker.piece) / (weight.groups - group);
+        if (reads_ahead) {
+          work.ahead =
+              panels[group] + weight.panel_bytes() + (tile - first) / 2 * block_lines * kStepBytes;
+        }
+        multiply(left, panels[group], worker.sums[worker.buffer][group], work);
+      }
+      worker.buffer ^= 1;
+      worker.tiles = &plan_.tiles[static_cast<size_t>(tile)];
+      worker.col = panel * kPanelCols;
+      worker.piece = 0;
+      worker.pieces = (two ? 2 : 1) * kTilePieces;
+    }
   }
 
-  void finish(int64_t tile, int64_t panel, float* const* sums, int64_t first_sum) const {
-    const RowTile& t = plan_.tiles[static_cast<size_t>(tile)];
+  // Where a tile's rows lie for every tap.
+  void find_taps(const RowTile& tile, std::vector<LeftTap>& taps) const {
+    const Window& w = plan_.window;
+    const int64_t batch = tile.line / w.out_height;
+    const int64_t y = tile.line % w.out_height * w.stride - w.before;
+    const int64_t i = tile.first / kPanelRows;
+    const int64_t strip_index = plan_.strips[static_cast<size_t>(i)];
+    LeftTap* tap = taps.data();
+    for (int64_t ky = 0; ky < w.kernel_height; ++ky) {
+      const bool inside = y + ky >= 0 && y + ky < w.height;
+      const int64_t line = batch * w.height + y + ky;
+      const int64_t pitch = strip_index < 0 ? x_.pitch_bytes : plan_.position_bytes;
+      const std::byte* rows = zeros();
+      if (inside && strip_index < 0) rows = x_.at(line * w.width + plan_.first_position(i));
+      if (inside && strip_index >= 0) rows = strip(line, strip_index);
+      for (int64_t kx = 0; kx < w.kernel_width; ++kx, ++tap) {
+        *tap = {rows, inside ? pitch * w.stride : 0};
+        if (inside) rows += pitch;
+      }
+    }
+  }
+
+  static void run_piece(void* context) {
+    auto& worker = *static_cast<Worker*>(context);
+    worker.launch->finish_piece(worker);
+  }
+
+  void finish_rest(Worker& worker) const {
+    while (worker.piece < worker.pieces) finish_piece(worker);
+  }
+
+  // The next rows of the worker's block.
+  void finish_piece(Worker& worker) const {
+    const int64_t index = worker.piece / kTilePieces;
+    const RowTile& tile = worker.tiles[index];
+    const int64_t row = worker.piece % kTilePieces * kPieceRows;
+    ++worker.piece;
+    PanelFinish& f = worker.finish;
+    if (row == 0) {
+      begin_tile(tile, worker, index * kPanelRows * kPanelCols);
+    } else {
+      for (const void*& sums : f.sums) {
+        if (sums != nullptr) sums = static_cast<const float*>(sums) + kPieceRows * kPanelCols;
+      }
+      if (x_scale_) f.x_scale += kPieceRows * f.x_scale_step;
+      if (residual_) f.residual += kPieceRows * f.residual_pitch;
+      f.y += kPieceRows * f.y_pitch;
+    }
+    const int64_t rows = std::min(kPieceRows, tile.count - row);
+    if (rows > 0) {
+      ops_.finish_panel(f, rows, std::min(kPanelCols, plan_.weight.cols - worker.col));
+    }
+  }
+
+  void begin_tile(const RowTile& t, Worker& worker, int64_t first_sum) const {
     const PanelWeight& weight = plan_.weight;
-    const int64_t col = panel * kPanelCols;
-    PanelFinish f = finish_;
+    const int64_t col = worker.col;
+    const int64_t row = t.line * plan_.window.out_width + t.first;
+    const int64_t batch = t.line / plan_.window.out_height;
+    PanelFinish& f = worker.finish;
+    f = finish_;
     for (int64_t group = 0; group < weight.groups; ++group) {
       const int64_t at = group * weight.panels * kPanelCols + col;
-      f.sums[group] = sums[group] + first_sum;
+      f.sums[group] = worker.sums[worker.buffer ^ 1][group] + first_sum;
       if (w_scale_) f.w_scale[group] = scratch_.w_scale + at;
       if (bias_) f.bias[group] = scratch_.bias + at;
-      if (row_add_) f.row_add[group] = scratch_.row_add + t.batch * plan_.padded_cols() + at;
+      if (row_add_) f.row_add[group] = scratch_.row_add + batch * plan_.padded_cols() + at;
     }
     if (x_scale_) {
-      f.x_scale = reinterpret_cast<const float*>(x_scale_.data) + t.row * f.x_scale_step;
+      f.x_scale = reinterpret_cast<const float*>(x_scale_.data) + row * f.x_scale_step;
     }
     if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
-    if (residual_) f.residual = residual_.at(t.row, col);
-    f.y = y_.at(t.row, col);
-    ops_.finish_panel(f, t.count, std::min(kPanelCols, weight.cols - col));
+    if (residual_) f.residual = residual_.at(row, col);
+    f.y = y_.at(row, col);
   }
 
   PanelPlan plan_;
   PanelScratch scratch_;
-  std::vector<int64_t> offsets_;
   const VectorOps& ops_;
   const PanelOps& products_;
   int threads_;
@@ -285,6 +416,7 @@ bool is_scale(Role role) {
 Support supports_around(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
   if (graph::is_interleaved(desc)) return Support::no("does not interleave");
+  if (graph::has_row_statistics(desc)) return Support::no("no row statistics");
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("empty operand");
     const bool product = operand.role == Role::kX || operand.role == Role::kWeight;
@@ -323,17 +455,18 @@ Kernel panel_kernel(std::string_view name, graph::OpKind op, decltype(Kernel::su
   Kernel kernel = plain_kernel(name, op, supports, prepare);
   kernel.workspace_bytes = [](const graph::OpDesc& desc, const DeviceInfo& info, Config) {
     const bool has_row_add = desc.input(Role::kRowAdd) != nullptr;
-    return PanelScratch(PanelPlan(desc), has_row_add, info.num_units, nullptr).bytes;
+    return PanelScratch(PanelPlan(desc, info.num_units), has_row_add, info.num_units, nullptr)
+        .bytes;
   };
   kernel.packed_bytes = [](const graph::OpDesc& desc, const DeviceInfo&, Config) {
-    return PanelPlan(desc).weight.packed_bytes();
+    return panel_weight(desc).packed_bytes();
   };
   kernel.pack_key = [](const graph::OpDesc& desc, const DeviceInfo&, Config) {
-    return PanelPlan(desc).weight.key();
+    return panel_weight(desc).key();
   };
   kernel.pack = [](const graph::OpDesc& desc, const DeviceInfo& info, Config,
                    const TensorView& weight, void* packed) {
-    PanelPlan(desc).weight.pack(info.num_units, weight, static_cast<std::byte*>(packed));
+    panel_weight(desc).pack(info.num_units, weight, static_cast<std::byte*>(packed));
   };
   return kernel;
 }

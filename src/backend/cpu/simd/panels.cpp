@@ -13,7 +13,9 @@ const PanelOps* panel_ops(const DeviceInfo& info) {
     return info.has(feature) && std::ranges::find(kPresent, feature) != kPresent.end();
   };
   if (usable("amx_int8") && usable("amx_bf16")) return &panel_ops_amx();
-  if (usable("avx512_vnni")) return &panel_ops_vnni();
+  if (usable("avx512_vnni")) {
+    return info.has("amx_int8") && info.has("amx_bf16") ? &panel_ops_emulated() : &panel_ops_vnni();
+  }
   return info.has("avx2") ? &panel_ops_avx2() : nullptr;
 }
 

@@ -21,22 +21,41 @@ inline constexpr int64_t kStepBytes = 64;
 inline constexpr int64_t kPanelTileBytes = 1024;
 inline constexpr int64_t kPanelSums = 2 * kPanelRows * kPanelCols;  // 32-bit sums of a product
 
-// One or two tiles of 16 left rows. Step j of row r of tile t is at tiles[t] + r * row_bytes +
-// offsets[j].
-struct LeftTiles {
-  const std::byte* tiles[2];  // the second may be null
+// Where a tile of 16 left rows lies for one tap: rows are row_bytes apart, 0 when all are the same;
+// steps follow each other every 64 bytes.
+struct LeftTap {
+  const std::byte* rows;
   int64_t row_bytes;
-  const int64_t* offsets;
+};
+
+// One or two tiles of left rows.
+struct LeftTiles {
+  const LeftTap* tiles[2];  // the taps of each; the second may be null
+  int64_t taps;
+  int64_t tap_steps;
+
+  [[nodiscard]] int64_t steps() const { return taps * tap_steps; }
+};
+
+// What a thread does besides during a product: vector units work while tiles multiply, and memory
+// delivers what comes next.
+struct PanelWork {
+  void (*run)(void* context) = nullptr;  // the next piece
+  void* context = nullptr;
+  int64_t pieces = 0;                // a product calls run so often
+  const std::byte* ahead = nullptr;  // read soon
+  int64_t ahead_lines = 0;           // of 64 bytes, a step
 };
 
 // Products of one thread stand between begin() and end().
 struct PanelOps {
+  using Multiply = void (*)(const LeftTiles& left, const std::byte* panel, void* sums,
+                            const PanelWork& work);
   void (*begin)();
   void (*end)();
   // sums[row][32], rows of the second tile after those of the first; int32 or f32.
-  void (*multiply_i8)(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums);
-  // Null where there is no code for it.
-  void (*multiply_bf16)(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums);
+  Multiply multiply_i8;
+  Multiply multiply_bf16;  // null where there is no code for it
 };
 
 // The best code for the device's features; where they claim more than this processor has, slower
@@ -46,5 +65,7 @@ struct PanelOps {
 [[nodiscard]] const PanelOps& panel_ops_avx2();
 [[nodiscard]] const PanelOps& panel_ops_vnni();
 [[nodiscard]] const PanelOps& panel_ops_amx();
+// The loops of AMX on tile registers in memory. Needs VNNI.
+[[nodiscard]] const PanelOps& panel_ops_emulated();
 
 }  // namespace halftone::backend::cpu

@@ -24,58 +24,64 @@ void begin() {
 void end() { _tile_release(); }
 
 // Tile registers are literals of the instruction.
-#define HALFTONE_DOT(sum, left, right) \
-  if constexpr (kInteger) {            \
-    _tile_dpbssd(sum, left, right);    \
-  } else {                             \
-    _tile_dpbf16ps(sum, left, right);  \
+#define HALFTONE_FOR_TILE(reg, what) \
+  if constexpr ((reg) == 0)          \
+    what(0);                         \
+  else if constexpr ((reg) == 1)     \
+    what(1);                         \
+  else if constexpr ((reg) == 2)     \
+    what(2);                         \
+  else if constexpr ((reg) == 3)     \
+    what(3);                         \
+  else if constexpr ((reg) == 4)     \
+    what(4);                         \
+  else if constexpr ((reg) == 5)     \
+    what(5);                         \
+  else if constexpr ((reg) == 6)     \
+    what(6);                         \
+  else                               \
+    what(7)
+#define HALFTONE_DOT(sum, left, right)                   \
+  if constexpr (kSum == (sum)) {                         \
+    static_assert(kLeft == (left) && kRight == (right)); \
+    if constexpr (kInteger) {                            \
+      _tile_dpbssd(sum, left, right);                    \
+    } else {                                             \
+      _tile_dpbf16ps(sum, left, right);                  \
+    }                                                    \
   }
 
-// Registers 0 to 3 sum [tile][block], 4 and 5 are left tiles, 6 and 7 the panel's blocks.
-template <int kTiles, bool kInteger>
-void multiply(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums) {
-  _tile_zero(0);
-  _tile_zero(1);
-  if constexpr (kTiles > 1) {
-    _tile_zero(2);
-    _tile_zero(3);
+struct Tiles {
+  template <int kTile>
+  void zero() {
+    HALFTONE_FOR_TILE(kTile, _tile_zero);
   }
-  const std::byte* second = panel + steps * kPanelTileBytes;
-  const int64_t row_bytes = left.row_bytes;
-  for (int64_t j = 0; j < steps; ++j, panel += kPanelTileBytes, second += kPanelTileBytes) {
-    const int64_t offset = left.offsets[j];
-    _tile_loadd(6, panel, kStepBytes);
-    _tile_loadd(4, left.tiles[0] + offset, row_bytes);
+  template <int kTile>
+  void load(const std::byte* from, int64_t row_bytes) {
+#define HALFTONE_LOAD(reg) _tile_loadd(reg, from, row_bytes)
+    HALFTONE_FOR_TILE(kTile, HALFTONE_LOAD);
+#undef HALFTONE_LOAD
+  }
+  template <int kTile>
+  void store(std::byte* to, int64_t row_bytes) {
+#define HALFTONE_STORE(reg) _tile_stored(reg, to, row_bytes)
+    HALFTONE_FOR_TILE(kTile, HALFTONE_STORE);
+#undef HALFTONE_STORE
+  }
+  // The four products of multiply().
+  template <bool kInteger, int kSum, int kLeft, int kRight>
+  void dot() {
     HALFTONE_DOT(0, 4, 6);
-    _tile_loadd(7, second, kStepBytes);
     HALFTONE_DOT(1, 4, 7);
-    if constexpr (kTiles > 1) {
-      _tile_loadd(5, left.tiles[1] + offset, row_bytes);
-      HALFTONE_DOT(2, 5, 6);
-      HALFTONE_DOT(3, 5, 7);
-    }
+    HALFTONE_DOT(2, 5, 6);
+    HALFTONE_DOT(3, 5, 7);
   }
-  constexpr int64_t kRowBytes = kPanelCols * 4;
-  auto* to = static_cast<std::byte*>(sums);
-  _tile_stored(0, to, kRowBytes);
-  _tile_stored(1, to + kStepBytes, kRowBytes);
-  if constexpr (kTiles > 1) {
-    to += kPanelRows * kRowBytes;
-    _tile_stored(2, to, kRowBytes);
-    _tile_stored(3, to + kStepBytes, kRowBytes);
-  }
-}
+};
 
 #undef HALFTONE_DOT
+#undef HALFTONE_FOR_TILE
 
-template <bool kInteger>
-void multiply_tiles(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums) {
-  if (left.tiles[1] == nullptr) {
-    multiply<1, kInteger>(left, panel, steps, sums);
-  } else {
-    multiply<2, kInteger>(left, panel, steps, sums);
-  }
-}
+#include "backend/cpu/simd/panels_tiles.inc"
 
 constexpr PanelOps kOps{begin, end, multiply_tiles<true>, multiply_tiles<false>};
 

@@ -27,17 +27,18 @@ void store_sums(const __m256i (&acc)[4], int32_t* sums) {
   }
 }
 
-void multiply_block(const std::byte* rows, int64_t row_bytes, const int64_t* offsets,
-                    const std::byte* block, int64_t steps, int32_t* sums) {
+void multiply_block(const LeftTiles& left, const LeftTap* taps, int64_t row, const std::byte* right,
+                    int32_t* sums) {
   __m256i acc[kRows][4] = {};
-  for (int64_t j = 0; j < steps; ++j) {
-    for (int64_t g = 0; g < kStepBytes; g += 4) {
-      const std::byte* right = block + j * kPanelTileBytes + g * 16;
+  for (int64_t step = 0; step < left.steps(); ++step) {
+    const LeftTap& tap = taps[step / left.tap_steps];
+    const std::byte* from = tap.rows + row * tap.row_bytes + step % left.tap_steps * kStepBytes;
+    for (int64_t g = 0; g < kStepBytes; g += 4, right += 64) {
       const __m256i b[4] = {widen(right), widen(right + 16), widen(right + 32), widen(right + 48)};
 #pragma GCC unroll 2
       for (int64_t r = 0; r < kRows; ++r) {
         int32_t four = 0;
-        __builtin_memcpy(&four, rows + r * row_bytes + offsets[j] + g, sizeof four);
+        __builtin_memcpy(&four, from + r * tap.row_bytes + g, sizeof four);
         const __m256i a = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
 #pragma GCC unroll 4
         for (int64_t i = 0; i < 4; ++i) {
@@ -49,16 +50,17 @@ void multiply_block(const std::byte* rows, int64_t row_bytes, const int64_t* off
   for (int64_t r = 0; r < kRows; ++r) store_sums(acc[r], sums + r * kPanelCols);
 }
 
-void multiply_i8(const LeftTiles& left, const std::byte* panel, int64_t steps, void* sums) {
+void multiply_i8(const LeftTiles& left, const std::byte* panel, void* sums, const PanelWork& work) {
   auto* to = static_cast<int32_t*>(sums);
-  for (const std::byte* tile : left.tiles) {
-    for (int64_t r = 0; tile != nullptr && r < kPanelRows; r += kRows, to += kRows * kPanelCols) {
+  for (const LeftTap* taps : left.tiles) {
+    for (int64_t r = 0; taps != nullptr && r < kPanelRows; r += kRows, to += kRows * kPanelCols) {
       for (int64_t block = 0; block < 2; ++block) {
-        multiply_block(tile + r * left.row_bytes, left.row_bytes, left.offsets,
-                       panel + block * steps * kPanelTileBytes, steps, to + block * 16);
+        multiply_block(left, taps, r, panel + block * left.steps() * kPanelTileBytes,
+                       to + block * 16);
       }
     }
   }
+  for (int64_t i = 0; i < work.pieces; ++i) work.run(work.context);
 }
 
 constexpr PanelOps kOps{nothing, nothing, multiply_i8, nullptr};
