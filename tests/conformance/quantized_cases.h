@@ -95,6 +95,20 @@ inline std::vector<Case> quantized_linear_cases() {
       add(t, weight, bits, {1, 5, 34, 40}, {t}, true);
     }
   }
+  // Rows of 16 bytes, which tensor cores take: terms split over blocks, ragged tiles, every
+  // epilogue.
+  for (const DType t : {DType::kF16, DType::kBF16}) {
+    for (const auto& [weight, bits] : {std::pair{DType::kI8, 8}, std::pair{DType::kU8, 4},
+                                       std::pair{DType::kU8, 2}, std::pair{DType::kF8E4M3, 8}}) {
+      add(t, weight, bits, {1, 77, 1088, 72}, {t}, false);
+      add(t, weight, bits, {2, 21, 320, 45}, {t, Activation::kGelu, true, true}, false);
+      add(t, weight, bits, {2, 65, 192, 136}, {t, Activation::kNone, false, true}, true);
+      add(t, weight, bits, {1, 1, 576, 96}, {t, Activation::kSilu}, false);
+      add(t, weight, bits, {1, 90, 64, 80}, {DType::kI8}, false);
+    }
+    add(t, DType::kI8, 8, {1, 1400, 48, 1536}, {t, Activation::kNone, false, true}, false);
+  }
+  add(DType::kF16, DType::kU8, 4, {1, 1400, 32, 1536}, {DType::kF16}, false);
   for (const DType out : {DType::kF32, DType::kBF16, DType::kF8E4M3}) {
     add(DType::kF8E4M3, DType::kF8E4M3, 8, {2, 21, 70, 45},
         {out, Activation::kNone, true, true, true}, false);

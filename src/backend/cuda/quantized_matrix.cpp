@@ -1,21 +1,17 @@
 // Quantized operands that no matrix kernel takes: floating rows by integer weights as a library's
 // product of the codes, which 16-bit types hold exactly; any shape and any codes, slowly.
+#include "backend/cuda/quantized_matrix.h"
+
 #include <algorithm>
 
-#include "backend/cuda/call.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/libraries/matmul.h"
 #include "backend/cuda/quantize.h"
 #include "tensor/quantized.h"
 
 namespace halftone::backend::cuda {
-namespace {
 
 using graph::Role;
-
-size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
-int64_t weight_rows(const graph::OpDesc& desc) { return desc.input(Role::kWeight)->shape[0]; }
 
 Support supports_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
   if (desc.input(Role::kWScale) == nullptr) return Support::no("wants a quantized weight");
@@ -30,16 +26,7 @@ Support supports_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/
   return Support::yes();
 }
 
-// The sums, then the float result where it is quantized again.
-size_t sum_bytes(const graph::OpDesc& desc) {
-  return rounded(static_cast<size_t>(desc.output().shape.num_rows() * weight_rows(desc)) *
-                 sizeof(float));
-}
-size_t workspace_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                           Config /*config*/) {
-  const size_t result = static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
-  return sum_bytes(desc) + (desc.input(Role::kYScale) != nullptr ? result : 0);
-}
+int64_t weight_rows(const graph::OpDesc& desc) { return desc.input(Role::kWeight)->shape[0]; }
 
 QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& operands) {
   const TensorView& x = *find_view(desc, operands, Role::kX);
@@ -74,6 +61,25 @@ QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& opera
     args.pad = conv->pad_begin;
   }
   return args;
+}
+
+int capability(const DeviceInfo& info) {
+  return info.arch.starts_with("sm_") ? std::stoi(info.arch.substr(3)) : 0;
+}
+
+namespace {
+
+size_t rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+// The sums, then the float result where it is quantized again.
+size_t sum_bytes(const graph::OpDesc& desc) {
+  return rounded(static_cast<size_t>(desc.output().shape.num_rows() * weight_rows(desc)) *
+                 sizeof(float));
+}
+size_t workspace_quantized(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                           Config /*config*/) {
+  const size_t result = static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
+  return sum_bytes(desc) + (desc.input(Role::kYScale) != nullptr ? result : 0);
 }
 
 // What follows the scaled sums: the epilogue, and codes where the output is quantized.
@@ -118,11 +124,6 @@ std::unique_ptr<Launch> prepare_quantized(const graph::OpDesc& desc, const Devic
 constexpr size_t kLibraryWorkspace = size_t{16} << 20;
 
 // --- Codes by codes, through cuBLASLt
-
-// "sm_89" = 89.
-int capability(const DeviceInfo& info) {
-  return info.arch.starts_with("sm_") ? std::stoi(info.arch.substr(3)) : 0;
-}
 
 Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("cublaslt")) return Support::no("needs cuBLASLt (libcublasLt)");

@@ -46,6 +46,14 @@ Op linear(DType dtype, int64_t rows = 2048) {
   return op;
 }
 
+// x in 16 bits, a weight of 4-bit codes.
+Op weight_only_linear() {
+  return {graph::Linear{},
+          {{Role::kX, {DType::kF16, {77, 2048}}},
+           {Role::kWeight, {DType::kU8, {1280, 1024}}},
+           {Role::kWScale, {DType::kF32, {1280}}}}};
+}
+
 Op conv(DType dtype) {
   Op op{graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1},
         {{Role::kX, {dtype, {2, 32, 32, 1280}}}, {Role::kWeight, {dtype, {1280, 3, 3, 1280}}}}};
@@ -88,6 +96,7 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
     const bool f8 = std::string(arch) != "sm_80" && std::string(arch) != "sm_86";
     rows.push_back({arch, linear(DType::kF16),
                     hopper ? "cuda.linear.hopper_or_cublaslt" : "cuda.linear.cublaslt"});
+    rows.push_back({arch, weight_only_linear(), "cuda.linear.weight_only.mma_or_cublaslt"});
     rows.push_back({arch, conv(DType::kF16), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.cudnn"});
     rows.push_back(
         {arch, attention(), hopper ? "cuda.attention.hopper_or_cudnn" : "cuda.attention.cudnn"});
@@ -123,6 +132,7 @@ TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   EXPECT_EQ(chosen(linear(DType::kF16), info), "cuda.linear.plain");
   EXPECT_EQ(chosen(conv(DType::kF16), info), "cuda.conv2d.plain");
   EXPECT_EQ(chosen(linear(DType::kI8), info), "cuda.linear.quantized.plain");
+  EXPECT_EQ(chosen(weight_only_linear(), info), "cuda.linear.weight_only_mma.plain");
   EXPECT_NE(chosen(attention(), info), "none");
 }
 

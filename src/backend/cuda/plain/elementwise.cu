@@ -1,6 +1,6 @@
 // y = act(x + bias + row_add) + residual, GEGLU, affine: one read of each operand, one write.
 #include "backend/cuda/launch.h"
-#include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/epilogue.cuh"
 #include "backend/cuda/plain/overlap.cuh"
 #include "backend/cuda/plain/row_norm.cuh"
 
@@ -9,23 +9,13 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <int kWidth>
-__device__ __forceinline__ void add_columns(const Typed& t, int64_t i, float (&v)[kWidth]) {
-  if (t.data == nullptr) return;
-  float other[kWidth];
-  load(t.data, t.dtype, i, other);
-#pragma unroll
-  for (int k = 0; k < kWidth; ++k) v[k] += other[k];
-}
-
 // One half (or all) of h = x + bias + row_add, x normalized where that is asked for.
 template <int kWidth>
 __device__ __forceinline__ void load_h(const EpilogueArgs& a, int64_t row, int64_t col,
                                        int64_t width, float (&v)[kWidth]) {
   load(a.x.data, a.x.dtype, row * width + col, v);
   normalize_row(a.norm, row, col, v);
-  add_columns(a.bias, col, v);
-  add_columns(a.row_add, row / a.rows_per_batch * width + col, v);
+  add_bias(a, row, col, width, v);
 }
 
 template <int kWidth, bool kGeglu>
@@ -52,8 +42,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int k = 0; k < kWidth; ++k) v[k] = activate(a.act, v[k]);
     }
-    const int64_t residual_row = a.residual_rows > 0 ? row % a.residual_rows : row;
-    add_columns(a.residual, residual_row * a.cols + col, v);
+    add_residual(a, row, col, v);
     store(a.y.data, a.y.dtype, row * a.cols + col, v);
   }
 }

@@ -1,10 +1,10 @@
 // The first and last convolution of a network on the tensor cores, for 16-bit operands: products of
 // 16 pixels by 8 outputs by 16 terms, sums in f32.
 #include <algorithm>
-#include <type_traits>
 
 #include "backend/cuda/launch.h"
 #include "backend/cuda/plain/device.cuh"
+#include "backend/cuda/plain/mma.cuh"
 #include "backend/cuda/plain/overlap.cuh"
 
 namespace halftone::backend::cuda {
@@ -13,27 +13,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kTerms = 16;  // of a product
-
-// d += a b: a [16 pixels, 16 terms], b [16 terms, 8 outputs]. A thread (g = lane / 4, t = lane % 4)
-// has of a rows g and g + 8, terms 2t, 2t + 1 and 8 on; of b output g; of d rows g and g + 8,
-// outputs 2t and 2t + 1.
-template <class T>
-__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                         uint32_t b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
-}
 
 __device__ __forceinline__ uint32_t word_at(const uint16_t* p) {
   return *reinterpret_cast<const uint32_t*>(p);
@@ -107,7 +86,7 @@ __device__ __forceinline__ void gather(const PlainConvArgs& c, int64_t tile, int
   }
 }
 
-template <class T, int kSteps>
+template <DType kType, int kSteps>
 __global__ void __launch_bounds__(kThreads)
     few_inputs_mma_kernel(const __grid_constant__ NarrowConvArgs a) {
   follow_previous_kernel();
@@ -148,7 +127,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
         for (int s = 0; s < kSteps; ++s) {
           const uint16_t* at = weights + (begin + 8 * j + g) * kPitch + s * kTerms + 2 * t;
-          multiply<T>(d, pixels[s], word_at(at), word_at(at + 8));
+          multiply<kType>(d, pixels[s], word_at(at), word_at(at + 8));
         }
         upper[2 * j] = d[0], upper[2 * j + 1] = d[1];
         lower[2 * j] = d[2], lower[2 * j + 1] = d[3];
@@ -174,13 +153,6 @@ constexpr int kTaps = 9;
 // Offset in elements of 8 channels of a pixel: eight neighbours' lie in different banks.
 __device__ __forceinline__ int halo_at(int pixel, int part) {
   return pixel * kChunk + ((part ^ pixel) & 7) * 8;
-}
-
-__device__ __forceinline__ void copy_async(uint16_t* to, const uint16_t* from, bool inside) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
-               "r"(inside ? 16 : 0)
-               : "memory");
 }
 
 __device__ __forceinline__ void load_pixels(const uint16_t* at, uint32_t (&v)[4]) {
@@ -215,11 +187,11 @@ __device__ __forceinline__ void copy_chunk(const PlainConvArgs& c, const OutputT
     const int64_t from = inside ? ((tile.n * c.h + h) * c.w + w) * c.in + channel + part * 8 : 0;
     copy_async(halo + halo_at(pixel, part), x + from, inside);
   }
-  asm volatile("cp.async.commit_group;" ::: "memory");
+  commit_copies();
 }
 
 // The products of one chunk for the warp's 16 pixels; two sums hide each other's latency.
-template <class T>
+template <DType kType>
 __device__ __forceinline__ void multiply_chunk(const uint16_t* halo, const uint16_t* weights,
                                                int pitch, int outputs, float (&sums)[2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -234,13 +206,13 @@ __device__ __forceinline__ void multiply_chunk(const uint16_t* halo, const uint1
       load_pixels(halo + halo_at(pixel, 2 * k + lane / 16), pixels);
       const uint16_t* at = weights + (tap * kOutputs + g) * pitch + k * kTerms + lane % 4 * 2;
       const bool has_output = g < outputs;
-      multiply<T>(sums[k % 2], pixels, has_output ? word_at(at) : 0U,
-                  has_output ? word_at(at + 8) : 0U);
+      multiply<kType>(sums[k % 2], pixels, has_output ? word_at(at) : 0U,
+                      has_output ? word_at(at + 8) : 0U);
     }
   }
 }
 
-template <class T>
+template <DType kType>
 __global__ void __launch_bounds__(kThreads)
     few_outputs_mma_kernel(const __grid_constant__ NarrowConvArgs a, int64_t tiles) {
   follow_previous_kernel();
@@ -270,12 +242,12 @@ __global__ void __launch_bounds__(kThreads)
     for (int channel = 0, half = 0; channel < in; channel += kChunk, half ^= 1) {
       if (channel + kChunk < in) {
         copy_chunk(c, tile, channel + kChunk, halo + (half ^ 1) * kHalo * kChunk);
-        asm volatile("cp.async.wait_group 1;" ::: "memory");
+        wait_for_copies<1>();
       } else {
-        asm volatile("cp.async.wait_group 0;" ::: "memory");
+        wait_for_copies<0>();
       }
       __syncthreads();
-      multiply_chunk<T>(halo + half * kHalo * kChunk, weights + channel, pitch, out, sums);
+      multiply_chunk<kType>(halo + half * kHalo * kChunk, weights + channel, pitch, out, sums);
       __syncthreads();
     }
     const int64_t h = tile.h + thread / 32;
@@ -299,34 +271,34 @@ void allow_shared_memory(const void* kernel, size_t bytes) {
 
 constexpr unsigned kMaxBlocks = 132 * 4;  // each reads all weights first
 
-template <class T, int kSteps>
+template <DType kType, int kSteps>
 void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const size_t bytes = few_inputs_mma_bytes(kSteps * kTerms, a.conv.out);
   const int64_t tiles = (a.conv.n * a.conv.out_h * a.conv.out_w + kPixels - 1) / kPixels;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
-  allow_shared_memory(reinterpret_cast<const void*>(few_inputs_mma_kernel<T, kSteps>), bytes);
-  launch("conv2d, few inputs", few_inputs_mma_kernel<T, kSteps>, blocks, kThreads, bytes, stream,
-         a);
+  allow_shared_memory(reinterpret_cast<const void*>(few_inputs_mma_kernel<kType, kSteps>), bytes);
+  launch("conv2d, few inputs", few_inputs_mma_kernel<kType, kSteps>, blocks, kThreads, bytes,
+         stream, a);
 }
 
-template <class T>
+template <DType kType>
 void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const PlainConvArgs& c = a.conv;
   switch ((c.kernel_h * c.kernel_w * c.in + kTerms - 1) / kTerms) {
     case 1:
-      return launch_few_inputs<T, 1>(a, stream);
+      return launch_few_inputs<kType, 1>(a, stream);
     case 2:
-      return launch_few_inputs<T, 2>(a, stream);
+      return launch_few_inputs<kType, 2>(a, stream);
     case 3:
-      return launch_few_inputs<T, 3>(a, stream);
+      return launch_few_inputs<kType, 3>(a, stream);
     case 4:
-      return launch_few_inputs<T, 4>(a, stream);
+      return launch_few_inputs<kType, 4>(a, stream);
     default:
-      return launch_few_inputs<T, 5>(a, stream);
+      return launch_few_inputs<kType, 5>(a, stream);
   }
 }
 
-template <class T>
+template <DType kType>
 void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const PlainConvArgs& c = a.conv;
   const size_t bytes =
@@ -334,8 +306,8 @@ void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const int64_t tiles =
       c.n * ((c.out_h + kTileRows - 1) / kTileRows) * ((c.out_w + kTileCols - 1) / kTileCols);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
-  allow_shared_memory(reinterpret_cast<const void*>(few_outputs_mma_kernel<T>), bytes);
-  launch("conv2d, few outputs", few_outputs_mma_kernel<T>, blocks, kThreads, bytes, stream, a,
+  allow_shared_memory(reinterpret_cast<const void*>(few_outputs_mma_kernel<kType>), bytes);
+  launch("conv2d, few outputs", few_outputs_mma_kernel<kType>, blocks, kThreads, bytes, stream, a,
          tiles);
 }
 
@@ -343,17 +315,17 @@ void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
 
 void launch_conv_few_inputs_mma(const NarrowConvArgs& a, cudaStream_t stream) {
   if (a.conv.x.dtype == DType::kF16) {
-    launch_few_inputs<__half>(a, stream);
+    launch_few_inputs<DType::kF16>(a, stream);
   } else {
-    launch_few_inputs<__nv_bfloat16>(a, stream);
+    launch_few_inputs<DType::kBF16>(a, stream);
   }
 }
 
 void launch_conv_few_outputs_mma(const NarrowConvArgs& a, cudaStream_t stream) {
   if (a.conv.x.dtype == DType::kF16) {
-    launch_few_outputs<__half>(a, stream);
+    launch_few_outputs<DType::kF16>(a, stream);
   } else {
-    launch_few_outputs<__nv_bfloat16>(a, stream);
+    launch_few_outputs<DType::kBF16>(a, stream);
   }
 }
 

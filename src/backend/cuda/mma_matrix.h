@@ -1,0 +1,16 @@
+// Linears and convolutions with quantized weights through mma.sync (plain/mma_matrix.cuh).
+#pragma once
+
+#include "backend/cuda/call.h"
+#include "backend/cuda/plain/mma_args.h"
+
+namespace halftone::backend::cuda {
+
+// Whether types but x's, sizes and the device suit.
+[[nodiscard]] Support supports_mma_matrix(const graph::OpDesc& desc, const DeviceInfo& info);
+
+// Operands, epilogue, tile and splits.
+[[nodiscard]] MmaMatrixArgs mma_args(const graph::OpDesc& desc, const DeviceInfo& info,
+                                     const Operands& operands);
+
+}  // namespace halftone::backend::cuda

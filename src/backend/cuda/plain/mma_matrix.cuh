@@ -1,0 +1,528 @@
+// y = epilogue(x W^T), linear or implicit-GEMM convolution, with quantized weights that are
+// unpacked on their way to the tensor cores (mma.sync). A block makes a tile; copies of 16 bytes
+// fill a ring of stages. In a slice of 128 bytes of a row of x thread t of four takes the bytes
+// from 32 t on and the weight's codes of the same terms: the sum does not mind that these are not
+// the terms that the instruction numbers so, and both are whole words of shared memory. Warps may
+// split the terms between them, and the blocks of a cluster too; partial sums are added in a fixed
+// order.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+#include "backend/cuda/launch.h"
+#include "backend/cuda/plain/codes.cuh"
+#include "backend/cuda/plain/epilogue.cuh"
+#include "backend/cuda/plain/mma.cuh"
+#include "backend/cuda/plain/mma_args.h"
+#include "backend/cuda/plain/overlap.cuh"
+#include "backend/cuda/plain/unpack.cuh"
+
+namespace halftone::backend::cuda {
+
+template <DType kXT, Codes kCodesT, MmaTile kTileT, bool kConvT>
+struct MmaShape {
+  static constexpr DType kX = kXT;
+  static constexpr Codes kCodes = kCodesT;
+  static constexpr bool kConv = kConvT;
+  static constexpr bool kLarge = kTileT == MmaTile::k128x128;
+  static constexpr int kBm = rows_of(kTileT);
+  static constexpr int kBn = columns_of(kTileT);
+  // Warps along rows, columns and terms.
+  static constexpr int kWarpsM = kLarge ? 2 : 1;
+  static constexpr int kWarpsN = kLarge ? 4 : 2;
+  static constexpr int kWarpsK = kLarge ? 1 : 2;
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN * kWarpsK;
+  static constexpr int kMmaM = kBm / kWarpsM / 16;  // products of a warp
+  static constexpr int kMmaN = kBn / kWarpsN / 8;
+  using Sum = std::conditional_t<kX == DType::kI8, int, float>;
+
+  static constexpr int kSliceBytes = 128;  // of a row of x
+  static constexpr int kTerms = kSliceBytes / static_cast<int>(size_of(kX));
+  static constexpr int kCodeBytes = kTerms * bits_of(kCodes) / 8;  // of a row of the weight
+  static constexpr int kXTile = kBm * kSliceBytes;
+  static constexpr int kSlice = kXTile + kBn * kCodeBytes;
+  static constexpr int kStage = kWarpsK * kSlice;
+  static constexpr int kStages = kLarge && kCodeBytes < kSliceBytes ? 4 : 3;
+  static constexpr int kPitch = kBn + 8;  // of a row of sums: quads of threads in different banks
+  static constexpr int kShared =
+      std::max(kStages * kStage, kBm* kPitch* static_cast<int>(sizeof(Sum)));
+  static_assert(kWarpsK <= 2 && kWarpsK * kSliceBytes == step_bytes_of(kTileT));
+  static_assert(kShared <= 227 * 1024 / 2);  // two blocks on an SM
+};
+
+// A 16-byte piece of a 128-byte row of shared memory: eight rows' lie in different banks.
+__device__ __forceinline__ int swizzled(int row, int piece) { return (piece ^ (row & 7)) * 16; }
+
+// The rows of x from which one thread copies a piece each.
+template <class T>
+class RowCopies {
+ public:
+  __device__ __forceinline__ RowCopies(const QuantizedMatrixArgs& m, int64_t first_row, int thread)
+      : m_(m), row_(thread / 8), piece_(thread % 8) {
+    const auto* x = static_cast<const uint8_t*>(m.x.data);
+    if constexpr (T::kConv) {
+      const int64_t pixels = m.out_h * m.out_w;
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int64_t row = first_row + row_ + i * kApart;
+        const int64_t image = row / pixels;
+        const auto pixel = static_cast<int>(row - image * pixels);
+        const auto out_w = static_cast<int>(m.out_w);
+        // Rows behind the last begin far above their image.
+        top_[i] = image < m.n ? static_cast<int>(pixel / out_w * m.stride - m.pad) : -(1 << 30);
+        left_[i] = static_cast<int>(pixel % out_w * m.stride - m.pad);
+        from_[i] = x + (image < m.n ? image * m.h * m.w * m.in * kBytes : 0);
+      }
+    } else {
+      first_ = x + (first_row + row_) * m.in * kBytes;
+      rows_ = static_cast<int>(min(m.n - first_row - row_, static_cast<int64_t>(T::kBm)));
+    }
+  }
+
+  // Slice `slice` of K to a tile in shared memory.
+  __device__ __forceinline__ void copy(int slice, uint8_t* tile) const {
+    const int64_t row_bytes = m_.in * kBytes;
+    int64_t at = static_cast<int64_t>(slice) * T::kSliceBytes + piece_ * 16;
+    if constexpr (T::kConv) {
+      const auto tap = static_cast<int>(at / row_bytes);
+      at -= tap * row_bytes;
+      const auto kernel_w = static_cast<int>(m_.kernel_w);
+      const int tap_h = tap / kernel_w;
+      const int tap_w = tap - tap_h * kernel_w;
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int h = top_[i] + tap_h;
+        const int w = left_[i] + tap_w;
+        const bool inside = tap_h < m_.kernel_h && h >= 0 && h < m_.h && w >= 0 && w < m_.w;
+        const uint8_t* from = from_[i] + (inside ? (h * m_.w + w) * row_bytes + at : 0);
+        copy_async(place(tile, i), from, inside);
+      }
+    } else {
+      const bool has_terms = at < row_bytes;
+      const uint8_t* from = first_ + at;
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const bool inside = has_terms && i * kApart < rows_;
+        copy_async(place(tile, i), inside ? from : static_cast<const uint8_t*>(m_.x.data), inside);
+        from += kApart * row_bytes;
+      }
+    }
+  }
+
+ private:
+  static constexpr int kBytes = static_cast<int>(size_of(T::kX));
+  static constexpr int kApart = T::kThreads / 8;
+  static constexpr int kRows = T::kBm / kApart;
+  static_assert(T::kBm % kApart == 0);
+
+  [[nodiscard]] __device__ __forceinline__ uint8_t* place(uint8_t* tile, int i) const {
+    const int row = row_ + i * kApart;
+    return tile + row * T::kSliceBytes + swizzled(row, piece_);
+  }
+
+  const QuantizedMatrixArgs& m_;
+  int row_;
+  int piece_;
+  // Linear.
+  const uint8_t* first_ = nullptr;
+  int rows_ = 0;  // from the first on
+  // Convolution.
+  int top_[T::kConv ? kRows : 1];
+  int left_[T::kConv ? kRows : 1];
+  const uint8_t* from_[T::kConv ? kRows : 1];
+};
+
+// The rows of the weight that make a tile's columns; with GEGLU the second half are the gates.
+template <class T>
+struct CodeCopies {
+  const MmaMatrixArgs& a;
+  int64_t first_column;
+  int64_t row_bytes;
+  int thread;
+
+  __device__ __forceinline__ void copy(int slice, uint8_t* tile) const {
+    constexpr int kPieces = T::kCodeBytes / 16;
+    constexpr int kAll = T::kBn * kPieces;
+    const auto* weight = static_cast<const uint8_t*>(a.matrix.weight);
+#pragma unroll
+    for (int i = 0; i < (kAll + T::kThreads - 1) / T::kThreads; ++i) {
+      const int at = i * T::kThreads + thread;
+      if (kAll % T::kThreads != 0 && at >= kAll) break;
+      const int row = at / kPieces;
+      const int piece = at % kPieces;
+      const bool gate = a.epilogue.geglu && row >= T::kBn / 2;
+      const int64_t column = first_column + row - (gate ? T::kBn / 2 : 0);
+      const int64_t offset = static_cast<int64_t>(slice) * T::kCodeBytes + piece * 16;
+      const bool inside = column < a.epilogue.cols && offset < row_bytes;
+      const uint8_t* from =
+          weight + (inside ? (column + (gate ? a.epilogue.cols : 0)) * row_bytes + offset : 0);
+      const int place = kPieces == 8 ? swizzled(row, piece) : piece * 16;
+      copy_async(tile + row * T::kCodeBytes + place, from, inside);
+    }
+  }
+};
+
+// A warp's products of one slice.
+template <class T>
+struct WarpProducts {
+  typename T::Sum sums[T::kMmaM][T::kMmaN][4] = {};
+
+  // Codes of thread t for column `column`.
+  static __device__ __forceinline__ void read_codes(
+      const uint8_t* tile, int column, int t, uint32_t (&codes)[kCodeWords<T::kX, T::kCodes>]) {
+    constexpr int kWords = kCodeWords<T::kX, T::kCodes>;
+    const uint8_t* row = tile + column * T::kCodeBytes;
+    if constexpr (kWords == 8) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint4 v = *reinterpret_cast<const uint4*>(row + swizzled(column, 2 * t + half));
+        codes[4 * half] = v.x, codes[4 * half + 1] = v.y;
+        codes[4 * half + 2] = v.z, codes[4 * half + 3] = v.w;
+      }
+    } else if constexpr (kWords == 4) {
+      const uint4 v = *reinterpret_cast<const uint4*>(row + t * 16);
+      codes[0] = v.x, codes[1] = v.y, codes[2] = v.z, codes[3] = v.w;
+    } else if constexpr (kWords == 2) {
+      const uint2 v = *reinterpret_cast<const uint2*>(row + t * 8);
+      codes[0] = v.x, codes[1] = v.y;
+    } else {
+      codes[0] = *reinterpret_cast<const uint32_t*>(row + t * 4);
+    }
+  }
+
+  template <int kHalf>
+  __device__ __forceinline__ void add_half(
+      const uint8_t* x, int first_row, int g, int t,
+      const uint32_t (&codes)[T::kMmaN][kCodeWords<T::kX, T::kCodes>]) {
+    uint32_t b[T::kMmaN][4];
+#pragma unroll
+    for (int n = 0; n < T::kMmaN; ++n) unpack<T::kX, T::kCodes, kHalf>(codes[n], b[n]);
+#pragma unroll
+    for (int m = 0; m < T::kMmaM; ++m) {
+      const int row = first_row + m * 16 + g;  // row + 8 swizzles alike
+      const uint8_t* at = x + row * T::kSliceBytes + swizzled(row, 2 * t + kHalf);
+      const uint4 upper = *reinterpret_cast<const uint4*>(at);
+      const uint4 lower = *reinterpret_cast<const uint4*>(at + 8 * T::kSliceBytes);
+      const uint32_t first[4] = {upper.x, lower.x, upper.y, lower.y};
+      const uint32_t second[4] = {upper.z, lower.z, upper.w, lower.w};
+#pragma unroll
+      for (int n = 0; n < T::kMmaN; ++n) multiply<T::kX>(sums[m][n], first, b[n][0], b[n][1]);
+#pragma unroll
+      for (int n = 0; n < T::kMmaN; ++n) multiply<T::kX>(sums[m][n], second, b[n][2], b[n][3]);
+    }
+  }
+
+  __device__ __forceinline__ void add(const uint8_t* slice, int first_row, int first_column,
+                                      int lane) {
+    const int g = lane / 4;
+    const int t = lane % 4;
+    uint32_t codes[T::kMmaN][kCodeWords<T::kX, T::kCodes>];
+#pragma unroll
+    for (int n = 0; n < T::kMmaN; ++n) {
+      read_codes(slice + T::kXTile, first_column + n * 8 + g, t, codes[n]);
+    }
+    add_half<0>(slice, first_row, g, t, codes);
+    add_half<1>(slice, first_row, g, t, codes);
+  }
+
+  // Calls f with each pair of sums and its place in a tile of them.
+  template <class F>
+  __device__ __forceinline__ void for_pairs(typename T::Sum* tile, int first_row, int first_column,
+                                            int lane, F f) {
+#pragma unroll
+    for (int m = 0; m < T::kMmaM; ++m) {
+#pragma unroll
+      for (int n = 0; n < T::kMmaN; ++n) {
+        typename T::Sum* at = tile + (first_row + m * 16 + lane / 4) * T::kPitch + first_column +
+                              n * 8 + lane % 4 * 2;
+        f(sums[m][n][0], sums[m][n][1], at);
+        f(sums[m][n][2], sums[m][n][3], at + 8 * T::kPitch);
+      }
+    }
+  }
+
+  // The sums of all warps to shared memory that nothing else uses any more; the first warps add
+  // those of the warps that had other terms.
+  __device__ __forceinline__ void publish(typename T::Sum* tile, int warp_k, int first_row,
+                                          int first_column, int lane) {
+    using Pair = std::conditional_t<std::is_same_v<typename T::Sum, int>, int2, float2>;
+    const auto write = [](auto& left, auto& right, auto* at) {
+      *reinterpret_cast<Pair*>(at) = Pair{left, right};
+    };
+    if constexpr (T::kWarpsK == 2) {
+      if (warp_k == 1) for_pairs(tile, first_row, first_column, lane, write);
+      __syncthreads();
+      if (warp_k == 0) {
+        for_pairs(tile, first_row, first_column, lane, [](auto& left, auto& right, auto* at) {
+          auto* pair = reinterpret_cast<Pair*>(at);
+          left += pair->x;
+          right += pair->y;
+          *pair = Pair{left, right};
+        });
+      }
+    } else {
+      for_pairs(tile, first_row, first_column, lane, write);
+    }
+  }
+};
+
+// --- the blocks of a cluster
+
+// Meets all threads of the cluster: what they wrote to shared memory is seen by the others.
+__device__ __forceinline__ void meet_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "barrier.cluster.arrive.release;\n"
+      "barrier.cluster.wait.acquire;\n" ::
+          : "memory");
+#endif
+}
+
+// kWidth sums from shared memory: the block's own, or (`remote`) those at the same place in block
+// `rank`.
+template <int kWidth, class Sum>
+__device__ __forceinline__ void read_sums(const Sum* at, bool remote, int rank, Sum (&v)[kWidth]) {
+  constexpr int kTogether = kWidth % 4 == 0 ? 4 : 1;
+  uint32_t words[kWidth];
+#if __CUDA_ARCH__ >= 900
+  if (remote) {
+    uint32_t address;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;"
+        : "=r"(address)
+        : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(at))), "r"(rank));
+#pragma unroll
+    for (int i = 0; i < kWidth; i += kTogether) {
+      if constexpr (kTogether == 4) {
+        asm volatile("ld.shared::cluster.v4.b32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
+                     : "r"(address + 4 * i)
+                     : "memory");
+      } else {
+        asm volatile("ld.shared::cluster.b32 %0, [%1];"
+                     : "=r"(words[i])
+                     : "r"(address + 4 * i)
+                     : "memory");
+      }
+    }
+  } else
+#endif
+  {
+#pragma unroll
+    for (int i = 0; i < kWidth; i += kTogether) {
+      if constexpr (kTogether == 4) {
+        const uint4 four = *reinterpret_cast<const uint4*>(at + i);
+        words[i] = four.x, words[i + 1] = four.y, words[i + 2] = four.z, words[i + 3] = four.w;
+      } else {
+        words[i] = *reinterpret_cast<const uint32_t*>(at + i);
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) {
+    if constexpr (std::is_same_v<Sum, int>) {
+      v[i] = static_cast<int>(words[i]);
+    } else {
+      v[i] = __uint_as_float(words[i]);
+    }
+  }
+}
+
+// Scaled sums, bias and row add of columns `col`.. of the weight's rows; `at` is where a block's
+// sums lie.
+template <class T, int kWidth>
+__device__ __forceinline__ void read_h(const MmaMatrixArgs& a, const typename T::Sum* at,
+                                       int splits, int64_t row, int64_t col, float (&v)[kWidth]) {
+  typename T::Sum total[kWidth] = {};
+  for (int rank = 0; rank < splits; ++rank) {
+    typename T::Sum more[kWidth];
+    read_sums(at, splits > 1, rank, more);
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) total[k] += more[k];
+  }
+  float scale[kWidth];
+  load(a.matrix.weight_scale, DType::kF32, col, scale);
+  if (a.matrix.x_scale != nullptr) {
+    const float of_row = a.matrix.x_scale[row / a.matrix.rows_per_scale];
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) scale[k] = __fmul_rn(of_row, scale[k]);
+  }
+#pragma unroll
+  for (int k = 0; k < kWidth; ++k) {
+    if constexpr (T::kX == DType::kI8) {
+      v[k] = __fmul_rn(static_cast<float>(total[k] >> extra_bits(T::kX, T::kCodes)), scale[k]);
+    } else {
+      v[k] = __fmul_rn(total[k], scale[k]);
+    }
+  }
+  add_bias(a.epilogue, row, col, a.epilogue.geglu ? 2 * a.epilogue.cols : a.epilogue.cols, v);
+}
+
+// The block's share of the tile: from sums in shared memory to y.
+template <class T, int kWidth>
+__device__ __forceinline__ void finish(const MmaMatrixArgs& a, const typename T::Sum* sums,
+                                       int64_t first_row, int64_t first_column, int rank,
+                                       int splits) {
+  const EpilogueArgs& e = a.epilogue;
+  const int columns = e.geglu ? T::kBn / 2 : T::kBn;
+  const int per_row = columns / kWidth;
+  for (int i = rank * T::kThreads + static_cast<int>(threadIdx.x); i < T::kBm * per_row;
+       i += splits * T::kThreads) {
+    const int r = i / per_row;
+    const int c = (i - r * per_row) * kWidth;
+    const int64_t row = first_row + r;
+    const int64_t col = first_column + c;
+    if (row >= e.rows || col >= e.cols) continue;
+    const typename T::Sum* at = sums + r * T::kPitch + c;
+    float v[kWidth];
+    read_h<T>(a, at, splits, row, col, v);
+    if (e.geglu) {
+      float gate[kWidth];
+      read_h<T>(a, at + columns, splits, row, col + e.cols, gate);
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) v[k] = __fmul_rn(v[k], gelu_erf(gate[k]));
+    } else {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) v[k] = activate(e.act, v[k]);
+    }
+    add_residual(e, row, col, v);
+    if (a.y_scale != nullptr) {
+      store_codes(e.y.data, row * e.cols + col, a.y_format, v, inverse_of(*a.y_scale));
+    } else {
+      store(e.y.data, e.y.dtype, row * e.cols + col, v);
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(T::kThreads, 2)
+    mma_matrix_kernel(const __grid_constant__ MmaMatrixArgs a) {
+  extern __shared__ __align__(128) uint8_t mma_shared[];
+  const auto thread = static_cast<int>(threadIdx.x);
+  const auto rank = static_cast<int>(blockIdx.x);
+  const int64_t first_row = static_cast<int64_t>(blockIdx.y) * T::kBm;
+  const int64_t first_column =
+      static_cast<int64_t>(blockIdx.z) * (a.epilogue.geglu ? T::kBn / 2 : T::kBn);
+  const QuantizedMatrixArgs& m = a.matrix;
+  const int64_t terms = m.kernel_h * m.kernel_w * m.in;
+  const auto all_steps =
+      static_cast<int>((terms + T::kWarpsK * T::kTerms - 1) / (T::kWarpsK * T::kTerms));
+  const int begin = all_steps * rank / a.splits;
+  const int steps = all_steps * (rank + 1) / a.splits - begin;
+  const CodeCopies<T> codes{a, first_column, terms * bits_of(T::kCodes) / 8, thread};
+  const auto stage = [&](int step) { return mma_shared + step % T::kStages * T::kStage; };
+  const auto copy_codes = [&](int step) {
+#pragma unroll
+    for (int k = 0; k < T::kWarpsK; ++k) {
+      codes.copy((begin + step) * T::kWarpsK + k, stage(step) + k * T::kSlice + T::kXTile);
+    }
+  };
+  const int first_steps = min(steps, T::kStages - 1);
+  if (a.constant_weight) {
+    for (int step = 0; step < first_steps; ++step) copy_codes(step);
+  }
+  follow_previous_kernel();
+  const RowCopies<T> rows(m, first_row, thread);
+  const auto copy_rows = [&](int step) {
+#pragma unroll
+    for (int k = 0; k < T::kWarpsK; ++k) {
+      rows.copy((begin + step) * T::kWarpsK + k, stage(step) + k * T::kSlice);
+    }
+  };
+  for (int step = 0; step < T::kStages - 1; ++step) {
+    if (step < steps) {
+      if (!a.constant_weight) copy_codes(step);
+      copy_rows(step);
+    }
+    commit_copies();
+  }
+  const int warp = thread / 32;
+  const int lane = thread % 32;
+  const int warp_k = warp / (T::kWarpsM * T::kWarpsN);
+  const int warp_row = warp / T::kWarpsN % T::kWarpsM * T::kMmaM * 16;
+  const int warp_column = warp % T::kWarpsN * T::kMmaN * 8;
+  WarpProducts<T> products;
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<T::kStages - 2>();
+    __syncthreads();  // the step's copies of all threads; and all are done with the step before
+    if (step + T::kStages - 1 < steps) {
+      copy_codes(step + T::kStages - 1);
+      copy_rows(step + T::kStages - 1);
+    }
+    commit_copies();
+    products.add(stage(step) + warp_k * T::kSlice, warp_row, warp_column, lane);
+  }
+  wait_for_copies<0>();
+  __syncthreads();
+  auto* sums = reinterpret_cast<typename T::Sum*>(mma_shared);
+  products.publish(sums, warp_k, warp_row, warp_column, lane);
+  const bool alone = a.splits == 1;
+  alone ? __syncthreads() : meet_cluster();
+  if (a.eight) {
+    finish<T, 8>(a, sums, first_row, first_column, rank, a.splits);
+  } else {
+    finish<T, 1>(a, sums, first_row, first_column, rank, a.splits);
+  }
+  if (!alone) meet_cluster();  // the others may still read these sums
+}
+
+template <class T>
+void launch_mma_matrix(const MmaMatrixArgs& a, cudaStream_t stream) {
+  const auto* kernel = reinterpret_cast<const void*>(&mma_matrix_kernel<T>);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, T::kShared),
+        "asking for shared memory");
+  const int columns = a.epilogue.geglu ? T::kBn / 2 : T::kBn;
+  std::array<cudaLaunchAttribute, 2> attributes{};
+  unsigned count = 0;
+  if (overlaps_launches()) attributes[count++] = overlap_attribute();
+  if (a.splits > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count].val.clusterDim.x = static_cast<unsigned>(a.splits);
+    attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
+    ++count;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(a.splits),
+                        static_cast<unsigned>((a.epilogue.rows + T::kBm - 1) / T::kBm),
+                        static_cast<unsigned>((a.epilogue.cols + columns - 1) / columns));
+  config.blockDim = dim3(T::kThreads);
+  config.dynamicSmemBytes = T::kShared;
+  config.stream = stream;
+  config.attrs = attributes.data();
+  config.numAttrs = count;
+  void* arguments[] = {const_cast<MmaMatrixArgs*>(&a)};
+  check(cudaLaunchKernelExC(&config, kernel, arguments), "launching a matrix kernel");
+}
+
+// With the tile that the arguments name.
+template <DType kX, Codes kCodes, bool kConv>
+void launch_mma_tile(const MmaMatrixArgs& a, cudaStream_t stream) {
+  switch (a.tile) {
+    case MmaTile::k16x64:
+      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k16x64, kConv>>(a, stream);
+    case MmaTile::k80x64:
+      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k80x64, kConv>>(a, stream);
+    case MmaTile::k128x128:
+      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k128x128, kConv>>(a, stream);
+  }
+}
+
+// Calls f with the kind of codes, as a type.
+template <Codes kCodes>
+using CodesTag = std::integral_constant<Codes, kCodes>;
+
+template <class F>
+void with_codes(const CodeFormat& format, F f) {
+  if (format.dtype == DType::kF8E4M3) {
+    f(CodesTag<Codes::kF8>());
+  } else if (format.dtype == DType::kI8) {
+    f(CodesTag<Codes::kI8>());
+  } else if (format.bits == 4) {
+    f(CodesTag<Codes::kI4>());
+  } else {
+    f(CodesTag<Codes::kI2>());
+  }
+}
+
+}  // namespace halftone::backend::cuda
