@@ -246,6 +246,10 @@ std::vector<Shot> turbo(DType dtype) {
   s.conv(1, 64, 320, 4);
   s.conv(1, 64, 320, 320, 3, 2);
   s.conv(2, 16, 2560, 1280, 1);
+  s.conv(10, 64, 512, 512);
+  s.conv(7, 128, 512, 512);
+  s.conv(5, 256, 256, 256);
+  s.conv(5, 512, 128, 128);
   if (dtype == DType::kI8) return s.take();
   s.attention(10, 10, 1024, 1024, 64);
   s.attention(60, 20, 256, 256, 64);
@@ -258,10 +262,6 @@ std::vector<Shot> turbo(DType dtype) {
   s.layer_norm(180, 256, 1280);
   s.layer_norm(30, 1024, 640);
   s.elementwise(3, 4096, 320);
-  s.conv(10, 64, 512, 512);
-  s.conv(7, 128, 512, 512);
-  s.conv(5, 256, 256, 256);
-  s.conv(5, 512, 128, 128);
   s.group_norm(5, 512, 128);
   return s.take();
 }
