@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "reference/reference.h"
+#include "row_statistics.h"
 #include "tensor/quantized.h"
 
 namespace halftone::conformance {
@@ -41,6 +42,7 @@ Tensor make_tensor(const TensorType& type, Fill fill, std::mt19937_64& random) {
     }
     v = fill == Fill::kIntegers ? static_cast<float>(static_cast<int>(random() % 9) - 4)
                                 : scale * normal(random);
+    if (fill == Fill::kFar) v += 30.0F;
   }
   return Tensor::from(type.shape, values).to(type.dtype);
 }
@@ -161,6 +163,8 @@ std::vector<double> magnitude_of(const Case& c, const Question& q) {
   for (size_t i = 0; i < q.inputs.size(); ++i) {
     if (is_gated && q.typed_inputs[i].role == Role::kResidual) continue;  // has the gated shape
     if (q.typed_inputs[i].role == Role::kYScale) continue;
+    if (q.typed_inputs[i].role == Role::kRowStatistics) continue;
+    if (q.typed_inputs[i].role == Role::kColumnSum) continue;
     typed.push_back(q.typed_inputs[i]);
     const DType dtype = typed.back().type.dtype;
     if (!is_floating(dtype)) {
@@ -175,8 +179,9 @@ std::vector<double> magnitude_of(const Case& c, const Question& q) {
   const OpAttrs attrs = linear_part(c.attrs);
   std::vector<graph::TypedOperand> outputs = outputs_of(attrs, typed);
   if (is_floating(outputs[0].type.dtype)) outputs[0].type.dtype = DType::kF32;
-  const std::vector<Tensor> sums = run_reference(attrs, typed, outputs, positive);
+  std::vector<Tensor> sums = run_reference(attrs, typed, outputs, positive);
   const auto values = sums[0].values<float>();
+  scale_by_deviation(q, values);
   if (is_gated) return gated_magnitude(values, static_cast<size_t>(q.answers[0].shape()[-1]));
   return {values.begin(), values.end()};
 }
@@ -217,14 +222,20 @@ std::vector<graph::TypedOperand> outputs_of(const graph::OpAttrs& attrs,
   return infer_outputs(attrs, typed);
 }
 
-Question make_question(const Case& c) {
+Question types_of(const Case& c) {
   Question q;
+  for (const Input& input : c.inputs) q.typed_inputs.push_back({input.role, input.type});
+  q.typed_outputs = outputs_of(c.attrs, q.typed_inputs);
+  return q;
+}
+
+Question make_question(const Case& c) {
+  Question q = types_of(c);
   std::mt19937_64 random(std::hash<std::string>{}(c.name));
   for (const Input& input : c.inputs) {
-    q.typed_inputs.push_back({input.role, input.type});
     q.inputs.push_back(make_tensor(input.type, input.fill, random));
   }
-  q.typed_outputs = outputs_of(c.attrs, q.typed_inputs);
+  derive_inputs(c, q);
   q.answers = run_reference(c.attrs, q.typed_inputs, q.typed_outputs, q.inputs);
   q.magnitude = magnitude_of(c, q);
   return q;
@@ -232,7 +243,15 @@ Question make_question(const Case& c) {
 
 void expect_close(const Case& c, const Question& q, const std::vector<Tensor>& all,
                   double inner_roundings) {
-  if (all.size() > 1) expect_scales(c, q.answers[1], all[1]);
+  for (size_t i = 1; i < all.size(); ++i) {
+    if (q.typed_outputs[i].role == Role::kRowStatistics) {
+      expect_row_statistics(all[0], all[i]);
+    } else if (std::holds_alternative<graph::NormWeight>(c.attrs)) {
+      expect_sums(q.answers[i], all[i]);
+    } else {
+      expect_scales(c, q.answers[i], all[i]);
+    }
+  }
   const Tensor& got = all[0];
   if (size_of(got.type().dtype) == 1) return expect_codes(c, q.answers[0], got);
   if (got.type().dtype == DType::kI32) {

@@ -24,6 +24,8 @@ struct Question {
 // Typed outputs of an op on these inputs.
 [[nodiscard]] std::vector<graph::TypedOperand> outputs_of(
     const graph::OpAttrs& attrs, std::span<const graph::TypedOperand> typed);
+// The types alone, with nothing filled or computed.
+[[nodiscard]] Question types_of(const Case& c);
 [[nodiscard]] Question make_question(const Case& c);
 // Adds failures for what lies outside the case's bounds, and for codes and scales that differ.
 // `inner_roundings`: how often a kernel rounds to the output's type before the last sum, each time
