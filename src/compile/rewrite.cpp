@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "halftone/error.h"
+
 namespace halftone::compile {
 namespace {
 constexpr size_t kNone = std::numeric_limits<size_t>::max();
@@ -92,6 +94,19 @@ void Rewriter::commit() {
   for (graph::GraphOutput& output : outputs) output.value = resolve(output.value);
   graph_.set_nodes(std::move(result));
   graph_.set_outputs(std::move(outputs));
+}
+
+std::optional<std::vector<graph::TypedOperand>> accepted_outputs(const graph::Graph& graph,
+                                                                 const Node& node,
+                                                                 const HasKernel& has_kernel) {
+  const std::vector<graph::TypedOperand> in = graph.typed_inputs(node);
+  std::vector<graph::TypedOperand> out;
+  try {
+    out = infer_outputs(node.attrs, in);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  return has_kernel({node.attrs, in, out}) ? std::optional(std::move(out)) : std::nullopt;
 }
 
 void drop_dead_nodes(graph::Graph& graph) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "compile/compile.h"
 #include "graph/graph.h"
 
 namespace halftone::compile {
@@ -53,6 +54,11 @@ class Rewriter {
   std::vector<graph::ValueId> replaced_by_;
   std::vector<std::vector<graph::Node>> inserted_;
 };
+
+// Outputs of a node as its attributes and inputs are now; nothing unless they fit and the device
+// has a kernel for it.
+[[nodiscard]] std::optional<std::vector<graph::TypedOperand>> accepted_outputs(
+    const graph::Graph& graph, const graph::Node& node, const HasKernel& has_kernel);
 
 // Removes every node whose results nobody reads.
 void drop_dead_nodes(graph::Graph& graph);

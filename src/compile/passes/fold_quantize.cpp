@@ -4,8 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "halftone/error.h"
-
 #include "compile/compile.h"
 #include "compile/rewrite.h"
 
@@ -22,17 +20,6 @@ using graph::ValueId;
 struct Codes {
   ValueId q, scale;
 };
-
-bool accepts(const Graph& graph, const Node& node, const HasKernel& has_kernel) {
-  const std::vector<graph::TypedOperand> in = graph.typed_inputs(node);
-  std::vector<graph::TypedOperand> out;
-  try {
-    out = infer_outputs(node.attrs, in);
-  } catch (const Error&) {
-    return false;
-  }
-  return has_kernel({node.attrs, in, out});
-}
 
 const Node* producer(Rewriter& rewriter, ValueId value) {
   const auto index = rewriter.producer(value);
@@ -137,7 +124,7 @@ class Folder {
       if (auto* linear = std::get_if<graph::Linear>(&folded.attrs)) linear->out = y.dtype;
       if (auto* conv = std::get_if<graph::Conv2d>(&folded.attrs)) conv->out = y.dtype;
     }
-    if (!accepts(graph_, folded, has_kernel_)) return;
+    if (!accepted_outputs(graph_, folded, has_kernel_)) return;
     rewriter_.insert_before(index, std::move(fresh_));
     rewriter_.node(index) = std::move(folded);
   }
@@ -164,7 +151,7 @@ class Folder {
     }
     if (v) put(Role::kV, Role::kVScale, *v);
     if (!(q && k) && !v) return;
-    if (!accepts(graph_, folded, has_kernel_)) return;
+    if (!accepted_outputs(graph_, folded, has_kernel_)) return;
     rewriter_.insert_before(index, std::move(fresh_));
     rewriter_.node(index) = std::move(folded);
   }
@@ -239,7 +226,7 @@ class Folder {
       if (!from) return;
     }
     std::optional<Node> fused = ending_in(rewriter_.node(*from), op, quantize);
-    if (!fused || !accepts(graph_, *fused, has_kernel_)) return;
+    if (!fused || !accepted_outputs(graph_, *fused, has_kernel_)) return;
     if (!reshape) {
       fused->outputs = quantize.outputs;
       rewriter_.fuse(*from, index, std::move(*fused));
