@@ -114,6 +114,15 @@ inline std::vector<Case> quantized_linear_cases() {
         {out, Activation::kNone, true, true, true}, false);
     add(DType::kF8E4M3, DType::kF8E4M3, 8, {1, 30, 64, 80}, {out}, true);
   }
+  // Few rows of long sums, which are split.
+  for (const DType out : {DType::kF16, DType::kI8}) {
+    const QuantizedEnd end{out, Activation::kNone, false, out == DType::kF16, true};
+    add(DType::kI8, DType::kI8, 8, {1, 77, 1088, 72}, end, false);
+    add(DType::kI8, DType::kU8, 4, {2, 45, 1088, 72}, end, false);
+    add(DType::kI8, DType::kU8, 2, {1, 9, 1088, 72}, end, false);
+    add(DType::kI8, DType::kI8, 8, {1, 130, 464, 80}, end, true);
+    add(DType::kF8E4M3, DType::kF8E4M3, 8, {1, 130, 464, 80}, end, false);
+  }
   // The values of an attention in 8 bits.
   add(DType::kI8, DType::kI8, 8, {1, 200, 128, 192},
       {DType::kF8E4M3, Activation::kNone, false, false, true}, false);
@@ -157,6 +166,9 @@ inline std::vector<Case> quantized_conv2d_cases() {
     add(DType::kI8, DType::kI8, 8, {1, 11, 8, 16, 24, 3, 2, 0, 1}, {out, Activation::kSilu});
     add(DType::kI8, DType::kU8, 4, {1, 6, 17, 66, 40, 3, 1, 1, 1},
         {out, Activation::kNone, true, true});
+    add(DType::kI8, DType::kU8, 4, {2, 6, 17, 32, 40, 3, 1, 1, 1},
+        {out, Activation::kNone, true, true});
+    add(DType::kI8, DType::kU8, 2, {3, 9, 7, 64, 72, 3, 2, 1, 1}, {out});
   }
   // What tensor cores take: rows of 16 bytes, images of a multiple of 64 pixels where a row is
   // added.

@@ -49,7 +49,9 @@ void choose_tile(MmaMatrixArgs& args, int64_t row_bytes, const DeviceInfo& info)
   const int num_sms = std::max(info.num_units, 1);
   const int most = capability(info) >= kFirstWithClusters ? kMaxMmaSplits : 1;
   double best = 0;
+  const bool conv = args.matrix.kernel_h * args.matrix.kernel_w > 1 || args.matrix.h > 1;
   for (const MmaTile tile : {MmaTile::k16x64, MmaTile::k80x64, MmaTile::k128x128}) {
+    if (conv && tile == MmaTile::k16x64) continue;
     for (int splits = 1; splits <= most; ++splits) {
       if (splits > divide_up(row_bytes, step_bytes_of(tile))) break;
       const double time = clocks(tile, splits, args, row_bytes, num_sms);

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include "backend/cuda/context.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/libraries/matmul.h"
 #include "backend/cuda/quantize.h"
@@ -65,6 +68,15 @@ QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& opera
 
 int capability(const DeviceInfo& info) {
   return info.arch.starts_with("sm_") ? std::stoi(info.arch.substr(3)) : 0;
+}
+
+std::string shape_key(const graph::OpDesc& desc, const QuantizedMatrixArgs& m) {
+  const auto& op = desc.as<graph::Linear>();
+  return fmt::format("{}x{}x{}/{}{}{}{}/{}{}{}/sm{}", m.n, m.out, m.in, to_string(m.x.dtype),
+                     to_string(m.weight_format.dtype), m.weight_format.bits,
+                     to_string(desc.output().dtype), op.geglu ? 'g' : '-',
+                     static_cast<int>(op.activation),
+                     desc.input(Role::kResidual) != nullptr ? 'r' : '-', context().num_sms);
 }
 
 namespace {
@@ -133,7 +145,6 @@ Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (x.dtype != weight.dtype || (x.dtype != DType::kI8 && x.dtype != DType::kF8E4M3)) {
     return Support::no("wants x and weight in i8 or f8e4m3");
   }
-  constexpr int kFirstWithF8 = 89;
   if (x.dtype == DType::kF8E4M3 && capability(info) < kFirstWithF8) {
     return Support::no("f8e4m3 needs compute capability 8.9");
   }

@@ -1,6 +1,8 @@
 // Linears and convolutions with quantized weights: what their kernels' descriptions share.
 #pragma once
 
+#include <string>
+
 #include "backend/cuda/call.h"
 
 namespace halftone::backend::cuda {
@@ -14,7 +16,11 @@ namespace halftone::backend::cuda {
 // Operands, scales and geometry; y is the workspace.
 [[nodiscard]] QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& operands);
 
+// What a linear's speed depends on, for the tuning file.
+[[nodiscard]] std::string shape_key(const graph::OpDesc& desc, const QuantizedMatrixArgs& args);
+
 // 89 of "sm_89"; 0 of what is no GPU.
 [[nodiscard]] int capability(const DeviceInfo& info);
+inline constexpr int kFirstWithF8 = 89;  // has products of f8e4m3
 
 }  // namespace halftone::backend::cuda

@@ -74,7 +74,7 @@ Op attention(int64_t keys = 1024, bool causal = false) {
 // q and k of `dtype`, all parts in 8 bits.
 Op codes_attention(DType dtype, int64_t heads = 20) {
   const TensorType x{dtype, {2, 1024, 1280}};
-  const TensorType parts{DType::kF32, {2 * 1024 * heads}};
+  const TensorType parts{DType::kF32, {int64_t{2} * 1024 * heads}};
   return {graph::Attention{heads, 0.125, false, DType::kF8E4M3, DType::kF16},
           {{Role::kQ, x},
            {Role::kK, x},
@@ -109,16 +109,21 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
                       hopper ? "cuda.attention.codes.hopper" : "cuda.attention.codes.plain"});
       rows.push_back({arch, codes_attention(dtype, 8), "cuda.attention.codes.plain"});
     }
-    rows.push_back(
-        {arch, linear(DType::kI8), hopper ? "cuda.linear.hopper" : "cuda.linear.codes.cublaslt"});
+    rows.push_back({arch, linear(DType::kI8),
+                    hopper ? "cuda.linear.hopper" : "cuda.linear.codes.mma_or_cublaslt"});
     rows.push_back({arch, linear(DType::kF8E4M3),
                     hopper ? "cuda.linear.hopper"
-                    : f8   ? "cuda.linear.codes.cublaslt"
+                    : f8   ? "cuda.linear.codes.mma_or_cublaslt"
                            : "cuda.linear.quantized.plain"});
     rows.push_back(
-        {arch, conv(DType::kI8), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.quantized.plain"});
-    // A number of rows that the library does not take.
-    if (!hopper) rows.push_back({arch, linear(DType::kI8, 77), "cuda.linear.quantized.plain"});
+        {arch, conv(DType::kI8), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.codes_mma.plain"});
+    rows.push_back({arch, conv(DType::kF8E4M3),
+                    hopper ? "cuda.conv2d.hopper"
+                    : f8   ? "cuda.conv2d.codes_mma.plain"
+                           : "cuda.conv2d.quantized.plain"});
+    // Few rows; a number that the library does not take.
+    rows.push_back({arch, linear(DType::kI8, 77),
+                    hopper ? "cuda.linear.hopper_or_mma" : "cuda.linear.codes_mma.plain"});
   }
   for (const Row& row : rows) {
     EXPECT_EQ(chosen(row.op, device(row.arch)), row.kernel)
@@ -131,7 +136,7 @@ TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   info.features = {"cuda"};
   EXPECT_EQ(chosen(linear(DType::kF16), info), "cuda.linear.plain");
   EXPECT_EQ(chosen(conv(DType::kF16), info), "cuda.conv2d.plain");
-  EXPECT_EQ(chosen(linear(DType::kI8), info), "cuda.linear.quantized.plain");
+  EXPECT_EQ(chosen(linear(DType::kI8), info), "cuda.linear.codes_mma.plain");
   EXPECT_EQ(chosen(weight_only_linear(), info), "cuda.linear.weight_only_mma.plain");
   EXPECT_NE(chosen(attention(), info), "none");
 }

@@ -1,10 +1,5 @@
 // Linears with x in 16 bits and a quantized weight in one launch (plain/weight_only.cu), or by the
 // library, whichever is faster here.
-#include <algorithm>
-
-#include <fmt/format.h>
-
-#include "backend/cuda/context.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
 #include "backend/cuda/mma_matrix.h"
@@ -37,19 +32,10 @@ size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Confi
   return linear_weight_only.workspace_bytes(desc, info, config);
 }
 
-std::string key_of(const graph::OpDesc& desc, const QuantizedMatrixArgs& m) {
-  const auto& op = desc.as<graph::Linear>();
-  return fmt::format("weight_only/{}x{}x{}/{}{}{}{}/{}{}{}/sm{}", m.n, m.out, m.in,
-                     to_string(m.x.dtype), to_string(m.weight_format.dtype), m.weight_format.bits,
-                     to_string(desc.output().dtype), op.geglu ? 'g' : '-',
-                     static_cast<int>(op.activation),
-                     desc.input(Role::kResidual) != nullptr ? 'r' : '-', context().num_sms);
-}
-
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
                                        Config config, const Operands& operands) {
   return faster(
-      key_of(desc, matrix_args(desc, operands)),
+      "weight_only/" + shape_key(desc, matrix_args(desc, operands)),
       [&] { return prepare_mma(desc, info, config, operands); },
       [&] { return linear_weight_only.prepare(desc, info, config, operands); });
 }

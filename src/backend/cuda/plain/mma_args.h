@@ -36,7 +36,9 @@ inline constexpr int kMaxMmaSplits = 8;
   return tile == MmaTile::k128x128 ? 128 : 256;
 }
 
-// Linears with x in 16 bits.
+// Linears with x in 16 bits; linears and convolutions with x in 8 bits.
 void launch_weight_only(const MmaMatrixArgs& args, cudaStream_t stream);
+void launch_codes_linear(const MmaMatrixArgs& args, cudaStream_t stream);
+void launch_codes_conv(const MmaMatrixArgs& args, cudaStream_t stream);
 
 }  // namespace halftone::backend::cuda

@@ -495,33 +495,29 @@ void launch_mma_matrix(const MmaMatrixArgs& a, cudaStream_t stream) {
   check(cudaLaunchKernelExC(&config, kernel, arguments), "launching a matrix kernel");
 }
 
-// With the tile that the arguments name.
+// With the tile that the arguments name; convolutions have no small one.
 template <DType kX, Codes kCodes, bool kConv>
 void launch_mma_tile(const MmaMatrixArgs& a, cudaStream_t stream) {
-  switch (a.tile) {
-    case MmaTile::k16x64:
-      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k16x64, kConv>>(a, stream);
-    case MmaTile::k80x64:
-      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k80x64, kConv>>(a, stream);
-    case MmaTile::k128x128:
-      return launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k128x128, kConv>>(a, stream);
+  if (a.tile == MmaTile::k128x128) {
+    launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k128x128, kConv>>(a, stream);
+  } else if (kConv || a.tile == MmaTile::k80x64) {
+    launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k80x64, kConv>>(a, stream);
+  } else if constexpr (!kConv) {
+    launch_mma_matrix<MmaShape<kX, kCodes, MmaTile::k16x64, kConv>>(a, stream);
   }
 }
 
-// Calls f with the kind of codes, as a type.
-template <Codes kCodes>
-using CodesTag = std::integral_constant<Codes, kCodes>;
-
-template <class F>
-void with_codes(const CodeFormat& format, F f) {
+template <bool kConv>
+void launch_mma_codes(const MmaMatrixArgs& a, cudaStream_t stream) {
+  const CodeFormat& format = a.matrix.weight_format;
   if (format.dtype == DType::kF8E4M3) {
-    f(CodesTag<Codes::kF8>());
+    launch_mma_tile<DType::kF8E4M3, Codes::kF8, kConv>(a, stream);
   } else if (format.dtype == DType::kI8) {
-    f(CodesTag<Codes::kI8>());
+    launch_mma_tile<DType::kI8, Codes::kI8, kConv>(a, stream);
   } else if (format.bits == 4) {
-    f(CodesTag<Codes::kI4>());
+    launch_mma_tile<DType::kI8, Codes::kI4, kConv>(a, stream);
   } else {
-    f(CodesTag<Codes::kI2>());
+    launch_mma_tile<DType::kI8, Codes::kI2, kConv>(a, stream);
   }
 }
 

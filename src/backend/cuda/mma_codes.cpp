@@ -1,0 +1,90 @@
+// Linears and convolutions of 8-bit codes through mma.sync, for devices that the Hopper family does
+// not serve; and where that has few rows, whose terms these kernels split.
+#include <fmt/format.h>
+
+#include "backend/cuda/context.h"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/measure.h"
+#include "backend/cuda/mma_matrix.h"
+#include "backend/cuda/quantized_matrix.h"
+
+namespace halftone::backend::cuda {
+namespace {
+
+using graph::Role;
+
+// More keep the Hopper family's larger tiles busy.
+constexpr int64_t kFewRows = 512;
+
+Support supports_mma(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support base = supports_mma_matrix(desc, info); !base.ok) return base;
+  const DType x = desc.input(Role::kX)->dtype;
+  if (x == DType::kI8) return Support::yes();
+  if (x != DType::kF8E4M3) return Support::no("wants i8 or f8e4m3");
+  return capability(info) >= kFirstWithF8 ? Support::yes()
+                                          : Support::no("f8e4m3 needs compute capability 8.9");
+}
+
+std::unique_ptr<Launch> prepare_linear(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config /*config*/, const Operands& operands) {
+  return make_launch([args = mma_args(desc, info, operands)](cudaStream_t stream) {
+    launch_codes_linear(args, stream);
+  });
+}
+
+std::unique_ptr<Launch> prepare_conv(const graph::OpDesc& desc, const DeviceInfo& info,
+                                     Config /*config*/, const Operands& operands) {
+  return make_launch([args = mma_args(desc, info, operands)](cudaStream_t stream) {
+    launch_codes_conv(args, stream);
+  });
+}
+
+// --- or another kernel, whichever is faster here
+
+std::unique_ptr<Launch> prepare_faster(const Kernel& other, const graph::OpDesc& desc,
+                                       const DeviceInfo& info, Config config,
+                                       const Operands& operands) {
+  return faster(
+      fmt::format("mma or {}/{}", other.name, shape_key(desc, matrix_args(desc, operands))),
+      [&] { return prepare_linear(desc, info, config, operands); },
+      [&] { return other.prepare(desc, info, config, operands); });
+}
+
+Support supports_few_rows(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support own = supports_mma(desc, info); !own.ok) return own;
+  if (desc.input(Role::kX)->shape.num_rows() > kFewRows) return Support::no("wants few rows");
+  return linear_hopper.supports(desc, info);
+}
+
+std::unique_ptr<Launch> prepare_few_rows(const graph::OpDesc& desc, const DeviceInfo& info,
+                                         Config config, const Operands& operands) {
+  return prepare_faster(linear_hopper, desc, info, config, operands);
+}
+
+Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support own = supports_mma(desc, info); !own.ok) return own;
+  return linear_codes_cublaslt.supports(desc, info);
+}
+
+size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return linear_codes_cublaslt.workspace_bytes(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config config, const Operands& operands) {
+  return prepare_faster(linear_codes_cublaslt, desc, info, config, operands);
+}
+
+}  // namespace
+
+const Kernel linear_codes_few_rows = plain_kernel(
+    "cuda.linear.hopper_or_mma", graph::OpKind::kLinear, supports_few_rows, prepare_few_rows);
+const Kernel linear_codes_either =
+    plain_kernel("cuda.linear.codes.mma_or_cublaslt", graph::OpKind::kLinear, supports_either,
+                 prepare_either, workspace_either);
+const Kernel linear_codes_mma = plain_kernel("cuda.linear.codes_mma.plain", graph::OpKind::kLinear,
+                                             supports_mma, prepare_linear);
+const Kernel conv2d_codes_mma =
+    plain_kernel("cuda.conv2d.codes_mma.plain", graph::OpKind::kConv2d, supports_mma, prepare_conv);
+
+}  // namespace halftone::backend::cuda
