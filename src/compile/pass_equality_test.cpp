@@ -300,6 +300,48 @@ node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%2 weight=%
 output "y" %3
 output "z" %2
 )"},
+          // The constants of the linear behind the norm, and the two linears; f32 rows of whole
+          // numbers are normalised in another order of operations.
+          {"NormBetweenLinears", "fold_layer_norm", 3, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[100,8]
+weight %2 "g" f32[100]
+weight %3 "b" f32[100]
+weight %4 "v" f32[8,100]
+weight %5 "c" f32[4]
+node "in" linear{activation=none geglu=false} x=%0 weight=%1 -> %6 f32[2,3,100] step
+node "norm" layer_norm{eps=1e-05} x=%6 gamma=%2 beta=%3 -> %7 f32[2,3,100] step
+node "out" linear{activation=none geglu=true} x=%7 weight=%4 -> %8 f32[2,3,4] step
+output "y" %8
+output "z" %6
+)"},
+          // Two readers, a reshape before the norm.
+          {"NormReadByTwoLinears", "fold_layer_norm", 6, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[12,8]
+weight %2 "g" f32[12]
+weight %3 "b" f32[12]
+weight %4 "v" f32[4,12]
+weight %5 "u" f32[6,12]
+weight %9 "c" f32[6]
+node "in" linear{activation=none geglu=false} x=%0 weight=%1 -> %6 f32[2,3,12] step
+node "flat" reshape{shape=6,12} x=%6 -> %10 f32[6,12] step
+node "norm" layer_norm{eps=1e-05} x=%10 gamma=%2 beta=%3 -> %7 f32[6,12] step
+node "a" linear{activation=silu geglu=false} x=%7 weight=%4 -> %8 f32[6,4] step
+node "b" linear{activation=none geglu=false} x=%7 weight=%5 bias=%9 -> %11 f32[6,6] step
+output "y" %8
+output "z" %11
+)"},
+          // What is no linear wants the norm; so does a norm of what no linear writes.
+          {"NormReadByAnother", "fold_layer_norm", 5, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[8,8]
+weight %2 "g" f32[8]
+weight %3 "b" f32[8]
+node "first" layer_norm{eps=1e-05} x=%0 gamma=%2 beta=%3 -> %4 f32[2,3,8] step
+node "in" linear{activation=none geglu=false} x=%4 weight=%1 -> %5 f32[2,3,8] step
+node "norm" layer_norm{eps=1e-05} x=%5 gamma=%2 beta=%3 -> %6 f32[2,3,8] step
+node "out" linear{activation=none geglu=false} x=%6 weight=%1 -> %7 f32[2,3,8] step
+node "sum" add{broadcast_batch=false} x=%6 x=%7 -> %8 f32[2,3,8] step
+output "y" %8
+)"},
           {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
 literal %1 "a" f32[1,2] 0000803f00000040
 literal %2 "b" f32[1,2] 0000404000008040
