@@ -98,11 +98,11 @@ class GroupNormLaunch final : public Launch {
       });
       quantized_.set_tensor_maximum(*std::max_element(scratch_.maxima, scratch_.maxima + threads_));
     }
-    parallel_for(threads_, tasks, [this](int64_t task, int thread) {
-      normalize(task, thread, [this](const float* values, int64_t row) {
-        if (quantized_) return quantized_.store(values, row);
-        ops_.store(values, y_.dtype, y_.at(row), plan_.channels);
-      });
+    const bool direct = !quantized_ || quantized_.is_static_i8();
+    parallel_for(threads_, tasks, [&](int64_t task, int thread) {
+      if (direct) return normalize(task);
+      normalize(task, thread,
+                [this](const float* values, int64_t row) { quantized_.store(values, row); });
     });
   }
 
@@ -167,16 +167,25 @@ class GroupNormLaunch final : public Launch {
     }
   }
 
+  // The normalised row, and i8 times `inverse`.
+  void normalize_row(int64_t row, int64_t n, DType to, float inverse, void* y) const {
+    ops_.normalize_columns(x_.dtype, x_.at(row), scratch_.mean + n * plan_.channels,
+                           scratch_.scale + n * plan_.channels, scratch_.beta, activation_, to,
+                           inverse, static_cast<std::byte*>(y), plan_.channels);
+  }
+  // The rows of a piece, to where they belong.
+  void normalize(int64_t task) const {
+    for_rows(task, [&](int64_t row) {
+      const float inverse = quantized_ ? quantized_.static_inverse(row) : 1.0F;
+      normalize_row(row, task / plan_.pieces, y_.dtype, inverse, y_.at(row));
+    });
+  }
   // take(values, row) for the finished rows of a piece.
   template <class F>
   void normalize(int64_t task, int thread, F take) const {
-    const int64_t n = task / plan_.pieces;
-    const float* mean = scratch_.mean + n * plan_.channels;
-    const float* scale = scratch_.scale + n * plan_.channels;
     float* result = lane(thread, 0);
     for_rows(task, [&](int64_t row) {
-      ops_.normalize_columns(x_.dtype, x_.at(row), mean, scale, scratch_.beta, activation_, result,
-                             plan_.channels);
+      normalize_row(row, task / plan_.pieces, DType::kF32, 1.0F, result);
       take(result, row);
     });
   }

@@ -59,6 +59,10 @@ void QuantizedRows::set_maximum(int64_t scale, float maximum) const {
 
 int64_t QuantizedRows::scale_of(int64_t row) const { return row / rows_per_scale_; }
 
+float QuantizedRows::static_inverse(int64_t row) const {
+  return inverse_scale(scales_[scale_of(row)]);
+}
+
 void QuantizedRows::store(const float* values, int64_t row) const {
   constexpr int64_t kPiece = 1024;
   const bool packed = q_.dtype == DType::kU8;

@@ -20,6 +20,9 @@ class QuantizedRows {
   void set_tensor_maximum(float maximum) const;
   // Dynamic scale of rows that share index `scale`.
   void set_maximum(int64_t scale, float maximum) const;
+  // Codes of int8 whose scale is known before: rounded products with this.
+  [[nodiscard]] bool is_static_i8() const { return q_.dtype == DType::kI8 && !dynamic_; }
+  [[nodiscard]] float static_inverse(int64_t row) const;
   // Quantizes a row; a scale per row is found here.
   void store(const float* values, int64_t row) const;
 

@@ -32,7 +32,8 @@ struct Vec {
     std::memcpy(&integers, p, sizeof(integers));
     return {_mm256_cvtepi32_ps(integers)};
   }
-  // Integers in [-128, 127].
+  // Values in [-128, 127], rounded to nearest even.
+  void store_i8(void* p) const { store_i8(p, kWidth); }
   void store_i8(void* p, int64_t n) const {
     const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(v), _mm256_setzero_si256());
     const __m256i bytes = _mm256_packs_epi16(words, _mm256_setzero_si256());
@@ -52,6 +53,14 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
   static Vec round(Vec a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  // 2^x = 2^n p(x - n), of a polynomial on [-1/2, 1/2], for x in the range of normal numbers.
+  template <class Polynomial>
+  static Vec exp2(Vec x, Polynomial p) {
+    x = min(fill(127.0F), max(fill(-126.0F), x));
+    const Vec whole = round(x);
+    const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(whole.v), 23);
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p(x - whole).v), power))};
   }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.

@@ -31,7 +31,8 @@ struct Vec {
   void store_f16(void* p) const { _mm256_storeu_epi16(p, to_f16()); }
   void store_f16(void* p, int64_t n) const { _mm256_mask_storeu_epi16(p, first(n), to_f16()); }
   static Vec from_integers(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
-  // Integers in [-128, 127].
+  // Values in [-128, 127], rounded to nearest even.
+  void store_i8(void* p) const { _mm_storeu_epi8(p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
   void store_i8(void* p, int64_t n) const {
     _mm512_mask_cvtepi32_storeu_epi8(p, first(n), _mm512_cvtps_epi32(v));
   }
@@ -47,6 +48,12 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
   static Vec round(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  // 2^x = 2^n p(x - n), of a polynomial on [-1/2, 1/2].
+  template <class Polynomial>
+  static Vec exp2(Vec x, Polynomial p) {
+    const Vec rest = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+    return {_mm512_scalef_ps(p(rest).v, (x - rest).v)};
   }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.

@@ -74,9 +74,10 @@ struct VectorOps {
   // d^2, d = x - shift[c]. Every sum is over rows in order.
   void (*column_moments)(DType from, const std::byte* x, int64_t pitch, int64_t rows, int64_t n,
                          const float* shift, float* sums, float* squares);
-  // y = activation((x - mean[c]) * scale[c] + shift[c])
+  // y = activation((x - mean[c]) * scale[c] + shift[c]) as f32, f16, bf16 or i8, i8 times `inverse`
   void (*normalize_columns)(DType from, const std::byte* x, const float* mean, const float* scale,
-                            const float* shift, graph::Activation activation, float* y, int64_t n);
+                            const float* shift, graph::Activation activation, DType to,
+                            float inverse, std::byte* y, int64_t n);
   // y = (x - mean) * inverse * gamma[c] + beta[c]
   void (*normalize_row)(const float* x, float mean, float inverse, const float* gamma,
                         const float* beta, float* y, int64_t n);
