@@ -25,17 +25,12 @@ Support supports_mma(const graph::OpDesc& desc, const DeviceInfo& info) {
                                           : Support::no("f8e4m3 needs compute capability 8.9");
 }
 
-std::unique_ptr<Launch> prepare_linear(const graph::OpDesc& desc, const DeviceInfo& info,
-                                       Config /*config*/, const Operands& operands) {
-  return make_launch([args = mma_args(desc, info, operands)](cudaStream_t stream) {
-    launch_codes_linear(args, stream);
-  });
-}
-
-std::unique_ptr<Launch> prepare_conv(const graph::OpDesc& desc, const DeviceInfo& info,
-                                     Config /*config*/, const Operands& operands) {
-  return make_launch([args = mma_args(desc, info, operands)](cudaStream_t stream) {
-    launch_codes_conv(args, stream);
+std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo& info,
+                                    Config /*config*/, const Operands& operands) {
+  const auto launch =
+      std::holds_alternative<graph::Conv2d>(desc.attrs) ? launch_codes_conv : launch_codes_linear;
+  return make_launch([launch, args = mma_args(desc, info, operands)](cudaStream_t stream) {
+    launch(args, stream);
   });
 }
 
@@ -46,19 +41,23 @@ std::unique_ptr<Launch> prepare_faster(const Kernel& other, const graph::OpDesc&
                                        const Operands& operands) {
   return faster(
       fmt::format("mma or {}/{}", other.name, shape_key(desc, matrix_args(desc, operands))),
-      [&] { return prepare_linear(desc, info, config, operands); },
+      [&] { return prepare_mma(desc, info, config, operands); },
       [&] { return other.prepare(desc, info, config, operands); });
+}
+
+const Kernel& of_hopper(const graph::OpDesc& desc) {
+  return std::holds_alternative<graph::Conv2d>(desc.attrs) ? conv2d_hopper : linear_hopper;
 }
 
 Support supports_few_rows(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (Support own = supports_mma(desc, info); !own.ok) return own;
-  if (desc.input(Role::kX)->shape.num_rows() > kFewRows) return Support::no("wants few rows");
-  return linear_hopper.supports(desc, info);
+  if (desc.output().shape.num_rows() > kFewRows) return Support::no("wants few rows");
+  return of_hopper(desc).supports(desc, info);
 }
 
 std::unique_ptr<Launch> prepare_few_rows(const graph::OpDesc& desc, const DeviceInfo& info,
                                          Config config, const Operands& operands) {
-  return prepare_faster(linear_hopper, desc, info, config, operands);
+  return prepare_faster(of_hopper(desc), desc, info, config, operands);
 }
 
 Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -79,12 +78,14 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
 
 const Kernel linear_codes_few_rows = plain_kernel(
     "cuda.linear.hopper_or_mma", graph::OpKind::kLinear, supports_few_rows, prepare_few_rows);
+const Kernel conv2d_codes_few_rows = plain_kernel(
+    "cuda.conv2d.hopper_or_mma", graph::OpKind::kConv2d, supports_few_rows, prepare_few_rows);
 const Kernel linear_codes_either =
     plain_kernel("cuda.linear.codes.mma_or_cublaslt", graph::OpKind::kLinear, supports_either,
                  prepare_either, workspace_either);
-const Kernel linear_codes_mma = plain_kernel("cuda.linear.codes_mma.plain", graph::OpKind::kLinear,
-                                             supports_mma, prepare_linear);
+const Kernel linear_codes_mma =
+    plain_kernel("cuda.linear.codes_mma.plain", graph::OpKind::kLinear, supports_mma, prepare_mma);
 const Kernel conv2d_codes_mma =
-    plain_kernel("cuda.conv2d.codes_mma.plain", graph::OpKind::kConv2d, supports_mma, prepare_conv);
+    plain_kernel("cuda.conv2d.codes_mma.plain", graph::OpKind::kConv2d, supports_mma, prepare_mma);
 
 }  // namespace halftone::backend::cuda

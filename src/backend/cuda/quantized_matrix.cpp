@@ -71,11 +71,14 @@ int capability(const DeviceInfo& info) {
 }
 
 std::string shape_key(const graph::OpDesc& desc, const QuantizedMatrixArgs& m) {
-  const auto& op = desc.as<graph::Linear>();
-  return fmt::format("{}x{}x{}/{}{}{}{}/{}{}{}/sm{}", m.n, m.out, m.in, to_string(m.x.dtype),
+  const auto* linear = std::get_if<graph::Linear>(&desc.attrs);
+  const auto activation =
+      linear != nullptr ? linear->activation : desc.as<graph::Conv2d>().activation;
+  return fmt::format("{}x{}x{}x{}x{}/{}x{},{},{}/{}{}{}{}/{}{}{}/sm{}", m.n, m.h, m.w, m.out, m.in,
+                     m.kernel_h, m.kernel_w, m.stride, m.pad, to_string(m.x.dtype),
                      to_string(m.weight_format.dtype), m.weight_format.bits,
-                     to_string(desc.output().dtype), op.geglu ? 'g' : '-',
-                     static_cast<int>(op.activation),
+                     to_string(desc.output().dtype), linear != nullptr && linear->geglu ? 'g' : '-',
+                     static_cast<int>(activation),
                      desc.input(Role::kResidual) != nullptr ? 'r' : '-', context().num_sms);
 }
 

@@ -16,7 +16,7 @@ namespace halftone::backend::cuda {
 // Operands, scales and geometry; y is the workspace.
 [[nodiscard]] QuantizedMatrixArgs matrix_args(const graph::OpDesc& desc, const Operands& operands);
 
-// What a linear's speed depends on, for the tuning file.
+// What the speed depends on, for the tuning file.
 [[nodiscard]] std::string shape_key(const graph::OpDesc& desc, const QuantizedMatrixArgs& args);
 
 // 89 of "sm_89"; 0 of what is no GPU.

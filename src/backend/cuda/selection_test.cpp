@@ -54,9 +54,9 @@ Op weight_only_linear() {
            {Role::kWScale, {DType::kF32, {1280}}}}};
 }
 
-Op conv(DType dtype) {
+Op conv(DType dtype, int64_t size = 32) {
   Op op{graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1},
-        {{Role::kX, {dtype, {2, 32, 32, 1280}}}, {Role::kWeight, {dtype, {1280, 3, 3, 1280}}}}};
+        {{Role::kX, {dtype, {2, size, size, 1280}}}, {Role::kWeight, {dtype, {1280, 3, 3, 1280}}}}};
   if (size_of(dtype) == 1) {
     std::get<graph::Conv2d>(op.attrs).out = DType::kF16;
     op.in.push_back({Role::kXScale, {DType::kF32, {1}}});
@@ -121,6 +121,8 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
                     hopper ? "cuda.conv2d.hopper"
                     : f8   ? "cuda.conv2d.codes_mma.plain"
                            : "cuda.conv2d.quantized.plain"});
+    rows.push_back({arch, conv(DType::kI8, 16),
+                    hopper ? "cuda.conv2d.hopper_or_mma" : "cuda.conv2d.codes_mma.plain"});
     // Few rows; a number that the library does not take.
     rows.push_back({arch, linear(DType::kI8, 77),
                     hopper ? "cuda.linear.hopper_or_mma" : "cuda.linear.codes_mma.plain"});
