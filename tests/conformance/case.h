@@ -15,15 +15,16 @@ using graph::Role;
 
 // What an operand holds.
 enum class Fill : uint8_t {
-  kIntegers,       // [-4, 4]: sums of products are exact
-  kNormal,         // standard normal, rounded to the operand's type
-  kWeights,        // normal, divided by the square root of the row size
-  kIndices,        // i32 in [0, 5)
-  kCodes,          // every i8 or u8; every f8e4m3 but NaN
-  kScales,         // f32 in [0.001, 0.011): positive
-  kFar,            // normal around 30
-  kRowStatistics,  // what graph/ops/linear.h says of the operand x
-  kRowSums,        // of the weight's rows
+  kIntegers,         // [-4, 4]: sums of products are exact
+  kNormal,           // standard normal, rounded to the operand's type
+  kWeights,          // normal, divided by the square root of the row size
+  kIndices,          // i32 in [0, 5)
+  kCodes,            // every i8 or u8; every f8e4m3 but NaN
+  kScales,           // f32 in [0.001, 0.011): positive
+  kFar,              // normal around 30
+  kRowStatistics,    // what graph/ops/linear.h says of the operand x
+  kRowSums,          // of the weight's rows
+  kGroupStatistics,  // what graph/ops/group_norm.h says of the operand x
 };
 
 struct Input {

@@ -15,6 +15,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch.h"
 #include "case.h"
+#include "group_statistics_cases.h"
 #include "norm_cases.h"
 #include "question.h"
 #include "row_statistics_cases.h"
@@ -253,6 +254,7 @@ TEST_P(CudaConformance, EqualsReference) {
   std::vector<Case> cases = all_cases();
   std::ranges::copy(large_norm_cases(), std::back_inserter(cases));
   std::ranges::copy(large_row_statistics_cases(), std::back_inserter(cases));
+  std::ranges::copy(group_statistics_cases(), std::back_inserter(cases));
   for (const Case& c : cases) {
     if (graph::kind_of(c.attrs) != kernel.op) continue;
     SCOPED_TRACE(c.name);

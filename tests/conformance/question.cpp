@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "group_statistics.h"
 #include "reference/reference.h"
 #include "row_statistics.h"
 #include "tensor/quantized.h"
@@ -246,6 +247,8 @@ void expect_close(const Case& c, const Question& q, const std::vector<Tensor>& a
   for (size_t i = 1; i < all.size(); ++i) {
     if (q.typed_outputs[i].role == Role::kRowStatistics) {
       expect_row_statistics(all[0], all[i]);
+    } else if (q.typed_outputs[i].role == Role::kGroupStatistics) {
+      expect_group_statistics(all[0], all[i]);
     } else if (std::holds_alternative<graph::NormWeight>(c.attrs)) {
       expect_sums(q.answers[i], all[i]);
     } else {

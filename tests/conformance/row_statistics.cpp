@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "group_statistics.h"
+
 namespace halftone::conformance {
 namespace {
 
@@ -59,6 +61,9 @@ void derive_inputs(const Case& c, Question& q) {
         values()[2 * slot] = static_cast<float>(slots[slot].mean);
         values()[2 * slot + 1] = static_cast<float>(slots[slot].squares);
       }
+    } else if (c.inputs[i].fill == Fill::kGroupStatistics) {
+      std::ranges::copy(group_statistics(operand(q, Role::kX), q.inputs[i].shape()[1]),
+                        values().begin());
     } else if (c.inputs[i].fill == Fill::kRowSums) {
       const Tensor weight = operand(q, Role::kWeight).to(DType::kF32);
       const size_t in = weight.values<float>().size() / values().size();

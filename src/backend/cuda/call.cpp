@@ -11,6 +11,15 @@ const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands,
   return nullptr;
 }
 
+float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands) {
+  for (size_t i = 0; i < desc.outputs.size(); ++i) {
+    if (desc.outputs[i].role == graph::Role::kGroupStatistics) {
+      return operands.outputs[i].as<float>();
+    }
+  }
+  return nullptr;
+}
+
 bool is_constant(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
   for (size_t i = 0; i < desc.inputs.size() && i < 32; ++i) {
     if (desc.inputs[i].role == role) return (operands.constants >> i & 1) != 0;

@@ -14,6 +14,8 @@ namespace halftone::backend::cuda {
 
 [[nodiscard]] const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands,
                                           graph::Role role);
+// Group statistics of the result, or null where nobody asks for them.
+[[nodiscard]] float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands);
 [[nodiscard]] inline Typed typed(const TensorView& view) { return {view.data, view.type.dtype}; }
 [[nodiscard]] inline TypedOut typed_out(const TensorView& view) {
   return {view.data, view.type.dtype};

@@ -1,5 +1,5 @@
 // y = act(x W^T + bias + row add) + residual: cuBLASLt, then what its epilogue cannot do; and the
-// plain kernel for what the library refuses. Of row statistics: both halves, as further launches.
+// plain kernel for what the library refuses. Statistics are further launches.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -29,10 +29,14 @@ bool is_normalized(const graph::OpDesc& desc) {
 // Two launches more than the product, in place of the norm's one: only where our own kernels, which
 // need none, may be chosen instead.
 Support supports_statistics(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (desc.as<graph::Linear>().statistics_groups > 0) return Support::no("no group statistics");
-  if (!graph::has_row_statistics(desc)) return Support::yes();
-  if (!info.has("sm_90a")) return Support::no("row statistics pay on compute capability 9.0");
-  if (size_of(desc.output().dtype) != 2) return Support::no("row statistics of 16 bits only");
+  const int64_t groups = desc.as<graph::Linear>().statistics_groups;
+  if (groups == 0 && !graph::has_row_statistics(desc)) return Support::yes();
+  if (!info.has("sm_90a")) return Support::no("statistics pay on compute capability 9.0");
+  if (size_of(desc.output().dtype) != 2) return Support::no("statistics of 16 bits only");
+  const int64_t channels = desc.output().shape.row_size();
+  if (groups > kMostGroups || (groups > 0 && channels > kMostGroupedChannels)) {
+    return Support::no("statistics of at most 64 groups and 4096 channels");
+  }
   return Support::yes();
 }
 
@@ -90,6 +94,36 @@ RowStatisticsArgs row_statistics_of(const graph::OpDesc& desc, const Operands& o
   return args;
 }
 
+GroupNormArgs group_statistics_args(const graph::OpDesc& desc, const Operands& operands) {
+  GroupNormArgs args;
+  args.statistics = group_statistics_of(desc, operands);
+  if (args.statistics == nullptr) return args;
+  const Shape& y = desc.output().shape;
+  args.x = typed(operands.outputs[0]);
+  args.n = y[0];
+  args.rows = y.num_rows() / y[0];
+  args.channels = y.row_size();
+  args.groups = desc.as<graph::Linear>().statistics_groups;
+  args.piece_rows = static_cast<int>(graph::kRowsPerPiece);
+  args.pieces = static_cast<int>(args.rows / graph::kRowsPerPiece);
+  return args;
+}
+
+// What an op asks to know of its result, as launches behind it.
+class Statistics {
+ public:
+  Statistics(const graph::OpDesc& desc, const Operands& operands)
+      : rows_(row_statistics_of(desc, operands)), groups_(group_statistics_args(desc, operands)) {}
+  void enqueue(cudaStream_t stream) const {
+    if (rows_.y != nullptr) launch_row_statistics(rows_, stream);
+    if (groups_.statistics != nullptr) launch_group_statistics(groups_, stream);
+  }
+
+ private:
+  RowStatisticsArgs rows_;
+  GroupNormArgs groups_;
+};
+
 size_t workspace_cublaslt(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
                           Config /*config*/) {
   return kLibraryWorkspace + h_bytes(desc);
@@ -122,11 +156,11 @@ std::unique_ptr<Launch> prepare_cublaslt(const graph::OpDesc& desc, const Device
     args.bias = find_typed(desc, operands, Role::kBias).data;
     args.residual = find_typed(desc, operands, Role::kResidual).data;
   }
-  const RowStatisticsArgs statistics = row_statistics_of(desc, operands);
+  const Statistics statistics(desc, operands);
   return make_launch([matmul = Matmul(args), epilogue, after, statistics](cudaStream_t stream) {
     matmul.enqueue(stream);
     if (after) launch_epilogue(epilogue, stream);
-    if (statistics.y != nullptr) launch_row_statistics(statistics, stream);
+    statistics.enqueue(stream);
   });
 }
 
@@ -153,12 +187,12 @@ std::unique_ptr<Launch> prepare_plain(const graph::OpDesc& desc, const DeviceInf
   args.in = weight.type.shape[1];
   args.out = weight.type.shape[0];
   const EpilogueArgs epilogue = epilogue_of(desc, operands, {args.y, DType::kF32});
-  const RowStatisticsArgs statistics = row_statistics_of(desc, operands);
+  const Statistics statistics(desc, operands);
   return make_launch([=](cudaStream_t stream) {
     if (args.rows * args.out == 0) return;
     launch_plain_linear(args, stream);
     launch_epilogue(epilogue, stream);
-    if (statistics.y != nullptr) launch_row_statistics(statistics, stream);
+    statistics.enqueue(stream);
   });
 }
 

@@ -1,5 +1,5 @@
-// Group and layer normalisation (plain/norms.cu). Codes are written by the norm itself where it
-// knows the scale in time; else the float result is quantized after it.
+// Group and layer normalisation (plain/group_norm.cu, plain/layer_norm.cu). Codes are written by
+// the norm itself where it knows the scale in time; else the float result is quantized after it.
 #include <algorithm>
 
 #include "backend/cuda/call.h"
@@ -11,10 +11,8 @@ namespace {
 
 using graph::Role;
 
-constexpr int64_t kMaxChannels = 4096;  // shared memory of the statistics
-constexpr int64_t kMaxGroups = 64;
-constexpr int64_t kRowsPerChunk = 16;
-constexpr int64_t kMaxChunks = 256;
+constexpr int64_t kLeastPieceRows = 16;
+constexpr int64_t kMostPiecesTaken = 256;
 
 // Of the floating operands; the output may also hold codes.
 Support supports_norm(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
@@ -67,25 +65,41 @@ bool fuses_layer_norm(const graph::OpDesc& desc) {
 }
 
 Support supports_group_norm(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (desc.output().shape.row_size() > kMaxChannels)
+  if (desc.output().shape.row_size() > kMostGroupedChannels)
     return Support::no("wants at most 4096 channels");
-  if (desc.as<graph::GroupNorm>().groups > kMaxGroups)
+  if (desc.as<graph::GroupNorm>().groups > kMostGroups)
     return Support::no("wants at most 64 groups");
   return supports_norm(desc, info);
 }
 
-// One piece an SM, none shorter than a few rows.
-int64_t chunks_of(const Shape& shape, const DeviceInfo& info) {
+// How an image's rows are divided for statistics.
+struct Pieces {
+  int64_t count, rows;  // rows of each but the last
+};
+
+// Those that somebody took; else one piece an SM, none shorter than a few rows.
+Pieces pieces_of(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (const TensorType* taken = desc.input(Role::kGroupStatistics)) {
+    return {taken->shape[2], graph::kRowsPerPiece};
+  }
+  const Shape& shape = desc.output().shape;
   const int64_t n = std::max<int64_t>(shape[0], 1);
   const int64_t rows = shape.num_rows() / n;
   const int64_t wanted = std::max<int64_t>(info.num_units / n, 1);
-  return std::clamp<int64_t>(rows / kRowsPerChunk, 1, std::min(wanted, kMaxChunks));
+  const int64_t most =
+      std::clamp<int64_t>(rows / kLeastPieceRows, 1, std::min(wanted, kMostPiecesTaken));
+  const int64_t size = std::max<int64_t>((rows + most - 1) / most, 1);
+  return {std::max<int64_t>((rows + size - 1) / size, 1), size};
 }
 
+// What is made of statistics here: all, or those merged of many.
 size_t statistics_bytes(const graph::OpDesc& desc, const DeviceInfo& info) {
-  const Shape& shape = desc.output().shape;
+  const int64_t pieces = pieces_of(desc, info).count;
+  const bool taken = desc.input(Role::kGroupStatistics) != nullptr;
+  if (taken && pieces <= kMostPieces) return 0;
+  const int64_t of_group = taken ? merged_pieces(pieces) : pieces;
   const size_t bytes =
-      static_cast<size_t>(shape[0] * chunks_of(shape, info) * desc.as<graph::GroupNorm>().groups) *
+      static_cast<size_t>(desc.output().shape[0] * of_group * desc.as<graph::GroupNorm>().groups) *
       2 * sizeof(float);
   return (bytes + 255) / 256 * 256;
 }
@@ -104,12 +118,21 @@ std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const Devi
   args.gamma = find_typed(desc, operands, Role::kGamma);
   args.beta = find_typed(desc, operands, Role::kBeta);
   args.y = typed_out(operands.outputs[0]);
-  args.partial = static_cast<float*>(operands.workspace);
   args.n = shape[0];
   args.rows = shape[0] > 0 ? shape.num_rows() / shape[0] : 0;
   args.channels = shape.row_size();
   args.groups = op.groups;
-  args.chunks = static_cast<int>(chunks_of(shape, info));
+  const Pieces pieces = pieces_of(desc, info);
+  args.pieces = static_cast<int>(pieces.count);
+  args.piece_rows = static_cast<int>(pieces.rows);
+  auto* room = static_cast<float*>(operands.workspace);
+  if (const TensorView* taken = find_view(desc, operands, Role::kGroupStatistics)) {
+    args.measured = true;
+    args.statistics = taken->as<float>();
+    if (pieces.count > kMostPieces) args.merged = room;
+  } else {
+    args.statistics = room;
+  }
   args.eps = static_cast<float>(op.eps);
   args.act = act_of(op.activation);
   if (!makes_codes(desc)) {

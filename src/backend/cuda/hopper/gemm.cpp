@@ -27,7 +27,9 @@ Form form_of(const GemmShape& shape) {
 bool serves(const GemmShape& shape, const GemmKernel& kernel) {
   return kernel.in == shape.in && kernel.out == shape.out && kernel.conv == shape.conv &&
          kernel.form == form_of(shape) &&
-         (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0);
+         (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0) &&
+         (shape.group_columns == 0 ||
+          (kernel.measures_groups && kernel.out_n % shape.group_columns == 0));
 }
 
 int64_t chunk_elements(const GemmKernel& kernel) { return kernel.row_bytes / bytes_of(kernel.in); }
@@ -122,6 +124,10 @@ std::string unsupported_reason(const GemmShape& s) {
   if (s.row_statistics && form_of(s) != Form::kPlain) {
     return "no row statistics behind an activation";
   }
+  // Eight columns that are read at once belong to two groups at most.
+  if (s.group_columns != 0 && s.group_columns != 4 && s.group_columns < 8) {
+    return "group statistics want groups of 4 or of at least 8 columns";
+  }
   constexpr int64_t kLargest = int64_t{1} << 31;
   if (s.m >= kLargest || s.n >= kLargest / 2 || s.m < 1 || s.n < 1 || s.channels < 1) {
     return "empty or too large";
@@ -129,6 +135,7 @@ std::string unsupported_reason(const GemmShape& s) {
   for (const GemmKernel& kernel : gemm_kernels()) {
     if (serves(s, kernel)) return {};
   }
+  if (s.group_columns != 0) return "no kernel measures groups of so many columns of these types";
   return "no kernel was built for these types";
 }
 

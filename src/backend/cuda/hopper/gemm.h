@@ -23,6 +23,7 @@ struct GemmShape {
   bool residual = false;
   bool normalized = false;      // x stands for its normalized rows
   bool row_statistics = false;  // y's rows are described
+  int64_t group_columns = 0;    // y's groups of so many columns are described; 0: they are not
   int64_t m = 0;                // rows of y, all images together
   int64_t n = 0;                // columns of y
   int64_t channels = 0;         // k = channels * kernel_h * kernel_w
@@ -65,16 +66,17 @@ struct GemmKernel {
   int panel_bytes;
   int shared_bytes;
   const void* function;
+  bool measures_groups;
 
   // "128x160x128 c2 ping-pong".
   [[nodiscard]] std::string name() const;
 };
 
 template <class T>
-[[nodiscard]] constexpr GemmKernel describe(const void* function) {
-  return {T::kIn,         T::kOut,         T::kForm,    T::kConv,     T::kBm,
-          T::kBn,         T::kRowBytes,    T::kCluster, T::kPingPong, T::kOutN,
-          T::kPanelBytes, T::kSharedBytes, function};
+[[nodiscard]] constexpr GemmKernel describe(const void* function, bool measures_groups) {
+  return {T::kIn,         T::kOut,         T::kForm,    T::kConv,       T::kBm,
+          T::kBn,         T::kRowBytes,    T::kCluster, T::kPingPong,   T::kOutN,
+          T::kPanelBytes, T::kSharedBytes, function,    measures_groups};
 }
 
 // All kernels, in a fixed order.

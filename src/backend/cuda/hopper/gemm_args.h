@@ -28,9 +28,11 @@ struct EpilogueArgs {
   const float* column_sum = nullptr;
   float* y_statistics = nullptr;  // written: of y's rows as rounded
   float eps = 0.0f;
-  int x_columns = 0;       // elements of a row of x
-  int row_scale_step = 0;  // 0: one scale; 1: one per row
-  int rows_per_image = 1;  // a multiple of 64 where row_add is given
+  int x_columns = 0;                  // elements of a row of x
+  int row_scale_step = 0;             // 0: one scale; 1: one per row
+  int rows_per_image = 1;             // a multiple of 64 where row_add or group_statistics is given
+  float* group_statistics = nullptr;  // written: of y as rounded, graph/ops/group_norm.h
+  int group_columns = 1;              // of y
   Element bias_element = Element::kF32;
   Element row_add_element = Element::kF32;
   Activation activation = Activation::kNone;

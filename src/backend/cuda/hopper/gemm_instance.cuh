@@ -10,7 +10,7 @@ template <Element kIn, Element kOut, Form kForm, bool kConv, int kBm, int kBn, i
           int kCluster, bool kPingPong, int kPromote = 0>
 [[nodiscard]] GemmKernel instance() {
   using T = Tile<kIn, kOut, kForm, kConv, kBm, kBn, kRowBytes, kCluster, kPingPong, kPromote>;
-  return describe<T>(reinterpret_cast<const void*>(&gemm_kernel<T>));
+  return describe<T>(reinterpret_cast<const void*>(&gemm_kernel<T>), kMeasuresGroups<T>);
 }
 
 }  // namespace halftone::backend::cuda::hopper

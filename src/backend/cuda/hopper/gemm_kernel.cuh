@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cuda/hopper/epilogue/epilogue.cuh"
+#include "backend/cuda/hopper/epilogue/group_stats.cuh"
 #include "backend/cuda/hopper/epilogue/interleave.cuh"
 #include "backend/cuda/hopper/epilogue/row_stats.cuh"
 #include "backend/cuda/hopper/mma/wgmma.cuh"
@@ -264,9 +265,18 @@ struct Consumer {
 
   // What the next norm wants to know of the staged tile, taken while it is stored.
   __device__ __forceinline__ void measure(TilePosition at) const {
+    // Unknown to the compiler, or it keeps what follows from it in registers through the main loop.
+    int of_warpgroup = thread;
+    asm volatile("" : "+r"(of_warpgroup));
+    if constexpr (kMeasuresGroups<T>) {
+      if (args.epilogue.group_statistics != nullptr) {
+        write_group_statistics<T>(args, staging, reinterpret_cast<float4*>(columns), at,
+                                  of_warpgroup, [this] { sync(); });
+      }
+    }
     if constexpr (kMeasuresRows<T>) {
       if (args.epilogue.y_statistics == nullptr) return;
-      write_row_statistics<T>(args, staging, at, thread);
+      write_row_statistics<T>(args, staging, at, of_warpgroup);
       sync();  // the next tile's residual goes to the staging area
     }
   }

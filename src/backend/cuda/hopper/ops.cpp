@@ -1,4 +1,5 @@
 // Linear and convolution of the graph on the kernel family.
+#include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
@@ -70,6 +71,7 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     s.stride = op->stride;
     s.pad = op->pad_begin;
     s.interleaved = op->interleaved;
+    if (op->statistics_groups > 0) s.group_columns = s.n / op->statistics_groups;
     if (s.interleaved) {  // rows and columns of the product, not of y
       s.out_h = s.out_h / 2 + 1;
       s.out_w = s.out_w / 2 + 1;
@@ -87,6 +89,7 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     s.activated = linear.activation != graph::Activation::kNone;
     s.normalized = desc.input(Role::kRowStatistics) != nullptr;
     s.row_statistics = linear.row_statistics;
+    if (linear.statistics_groups > 0) s.group_columns = s.n / linear.statistics_groups;
   }
   s.x_pitch = s.channels * hopper::bytes_of(s.in);
   s.y_pitch = s.n * hopper::bytes_of(s.out);
@@ -106,8 +109,6 @@ Support supports_types(const graph::OpDesc& desc) {
   if (!element_of(x.dtype) || !element_of(y.dtype)) return Support::no("wants 8 or 16 bits");
   if (weight.dtype != x.dtype) return Support::no("x and weight differ in type");
   if (desc.input(Role::kXZero) != nullptr) return Support::no("wants symmetric inputs");
-  const auto* linear = std::get_if<graph::Linear>(&desc.attrs);
-  if (linear != nullptr && linear->statistics_groups > 0) return Support::no("no group statistics");
   if (is_quantized(*element_of(y.dtype)) && !is_quantized(*element_of(x.dtype))) {
     return Support::no("requantizes only what was quantized");
   }
@@ -143,7 +144,8 @@ Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
   return Support::yes();
 }
 
-hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& operands) {
+hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& operands,
+                                     const GemmShape& shape) {
   hopper::EpilogueArgs e;
   const auto address = [&](Role role) {
     const TensorView* view = find_view(desc, operands, role);
@@ -170,6 +172,8 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
   e.row_add = address(Role::kRowAdd);
   e.row_add_element = element(Role::kRowAdd);
   e.rows_per_image = static_cast<int>(rows_per_image(desc));
+  e.group_statistics = group_statistics_of(desc, operands);
+  e.group_columns = static_cast<int>(std::max<int64_t>(shape.group_columns, 1));
   const auto* conv = std::get_if<graph::Conv2d>(&desc.attrs);
   e.activation = static_cast<hopper::Activation>(
       conv != nullptr ? conv->activation : desc.as<graph::Linear>().activation);
@@ -177,7 +181,7 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
 }
 
 std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
-  return fmt::format("hopper4/{}x{}x{}/{}{}{}/{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
+  return fmt::format("hopper4/{}x{}x{}/{}{}{}/{}{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
                      s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
                      e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l',
                      s.geglu       ? 'g'
@@ -186,7 +190,8 @@ std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
                      s.interleaved ? 'i'
                      : s.residual  ? 'r'
                                    : '-',
-                     s.normalized ? "n" : "", s.row_statistics ? "s" : "", s.in_h, s.in_w,
+                     s.normalized ? "n" : "", s.row_statistics ? "s" : "",
+                     s.group_columns > 0 ? fmt::format("m{}", s.group_columns) : "", s.in_h, s.in_w,
                      s.kernel_h, s.kernel_w, s.stride, s.pad, s.x_pitch, s.y_pitch,
                      context().num_sms);
 }
@@ -234,7 +239,7 @@ Gemm bind(const graph::OpDesc& desc, const Operands& operands) {
     addresses.residual = residual->data;
     shape.residual_pitch = residual->row_pitch * hopper::bytes_of(shape.out);
   }
-  return choose(shape, addresses, hopper_epilogue(desc, operands));
+  return choose(shape, addresses, hopper_epilogue(desc, operands, shape));
 }
 
 std::unique_ptr<Launch> prepare_hopper(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
@@ -263,7 +268,7 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
                                        Config config, const Operands& operands) {
   const GemmShape shape = shape_of(desc);
   return faster(
-      "either/" + key_of(shape, hopper_epilogue(desc, operands)),
+      "either/" + key_of(shape, hopper_epilogue(desc, operands, shape)),
       [&] { return prepare_hopper(desc, info, config, operands); },
       [&] { return linear_cublaslt.prepare(desc, info, config, operands); },
       shape.m > kTextRows ? kOverlapMs : 0);
@@ -276,7 +281,7 @@ const Kernel linear_hopper = with_statistics(
 const Kernel linear_either =
     with_statistics(plain_kernel("cuda.linear.hopper_or_cublaslt", graph::OpKind::kLinear,
                                  supports_either, prepare_either, workspace_either));
-const Kernel conv2d_hopper =
-    plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper);
+const Kernel conv2d_hopper = with_statistics(
+    plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper));
 
 }  // namespace halftone::backend::cuda

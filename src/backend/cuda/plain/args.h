@@ -142,15 +142,33 @@ struct CodeFormat {
 struct GroupNormArgs {
   Typed x, gamma, beta;
   TypedOut y;
-  float* partial = nullptr;
   int64_t n = 0, rows = 0, channels = 0, groups = 0;
-  int chunks = 1;  // pieces of the rows, each with statistics of its own
+  // Statistics of pieces of `piece_rows` rows (the last may have fewer): f32 [n, groups, pieces,
+  // 2], means and sums of squared deviations.
+  float* statistics = nullptr;
+  int pieces = 1;
+  int piece_rows = 1;
+  bool measured = false;  // the statistics are there already
+  // Room for them merged to merged_pieces() a group; null where the pieces are few.
+  float* merged = nullptr;
   float eps = 0;
   Act act = Act::kNone;
   const float* y_scale = nullptr;  // static: y holds codes
   CodeFormat format;
 };
+inline constexpr int64_t kMostGroups = 64;
+inline constexpr int64_t kMostGroupedChannels = 4096;  // shared memory of the statistics
 void launch_group_norm(const GroupNormArgs& args, cudaStream_t stream);
+// The first half of it: writes the statistics of x. Reads n, rows, channels, groups and the pieces.
+void launch_group_statistics(const GroupNormArgs& args, cudaStream_t stream);
+
+// Every block of the second half merges a group's pieces; more than these are merged to fewer
+// before, kPiecesInOne to one.
+inline constexpr int64_t kMostPieces = 512;
+inline constexpr int64_t kPiecesInOne = 256;
+[[nodiscard]] constexpr int64_t merged_pieces(int64_t pieces) {
+  return (pieces + kPiecesInOne - 1) / kPiecesInOne;
+}
 
 struct LayerNormArgs {
   Typed x, gamma, beta;

@@ -1,6 +1,6 @@
-// Group normalisation: one kernel for statistics, one that applies them. Means and centred squares
-// of pieces are merged in a fixed order about the common mean: the same bits every run, and no
-// cancellation over a million pixels.
+// Group normalisation: one kernel for statistics, unless what made x took them, and one that
+// applies them. Means and centred squares of pieces are merged in a fixed order about the common
+// mean: the same bits every run, and no cancellation over a million pixels.
 #include <algorithm>
 
 #include "backend/cuda/launch.h"
@@ -11,8 +11,8 @@ namespace halftone::backend::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kMaxGroups = 64;
-constexpr int kMergeLanes = 16;  // threads that merge the pieces of a group
+constexpr int kMergeLanes = 16;     // threads that merge the pieces of a group
+constexpr int kMergeThreads = 128;  // of a block that does nothing else
 constexpr int kRowsInFlight = 4;
 constexpr int kStatisticsRowsInFlight = 8;
 // One wave: all blocks merge the statistics first.
@@ -23,12 +23,10 @@ struct Rows {
   int first, count;
 };
 
-// Piece `piece` of `pieces` of an image's rows.
-__device__ __forceinline__ Rows piece_of(const GroupNormArgs& a, int piece, int pieces) {
-  const auto rows = static_cast<int>(a.rows);
-  const int size = rows / pieces;
-  const int larger = rows - size * pieces;  // the first ones have one row more
-  return {piece * size + min(piece, larger), size + (piece < larger ? 1 : 0)};
+// Piece `piece` of an image's rows, `size` a piece; the last ones may be shorter or empty.
+__device__ __forceinline__ Rows piece_of(const GroupNormArgs& a, int piece, int size) {
+  const int first = piece * size;
+  return {first, max(min(size, static_cast<int>(a.rows) - first), 0)};
 }
 
 // A block's threads as row lanes: each thread holds one vector of columns and every row_lanes-th
@@ -128,8 +126,8 @@ __device__ void merge_columns(const GroupNormArgs& a, int rows, int row_lanes, c
     }
     const float2 merged = merge.finish();
     if (valid && lane == 0) {
-      const int64_t at = (static_cast<int64_t>(blockIdx.y) * groups + group) * a.chunks;
-      reinterpret_cast<float2*>(a.partial)[at + blockIdx.x] = merged;
+      const int64_t at = (static_cast<int64_t>(blockIdx.y) * groups + group) * a.pieces;
+      reinterpret_cast<float2*>(a.statistics)[at + blockIdx.x] = merged;
     }
   });
 }
@@ -141,11 +139,11 @@ __global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
   constexpr int kInFlight = kType == kAny ? kRowsInFlight : kStatisticsRowsInFlight;
   extern __shared__ __align__(16) float columns[];  // means, then squares: [row_lanes][channels]
   const auto channels = static_cast<int>(a.channels);
-  if (blockIdx.x == 0 && blockIdx.y == 0) {  // for the next kernel
+  if (blockIdx.x == 0 && blockIdx.y == 0 && a.gamma.data != nullptr) {  // for the next kernel
     prefetch(a.gamma, channels);
     prefetch(a.beta, channels);
   }
-  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), a.chunks);
+  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), a.piece_rows);
   const int vectors = channels / kWidth;
   const int row_lanes = row_lanes_of(vectors);
   const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
@@ -187,36 +185,53 @@ __global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
   merge_columns(a, piece.count, row_lanes, mean, squares);
 }
 
-// Mean and inverse deviation of every group of an image, from the pieces; kPieces of them on their
+// Pieces [begin, end) of a group merged by kMergeLanes threads, kInFlight reads of each on their
 // way at a time.
-__device__ __forceinline__ void merge_pieces(const GroupNormArgs& a, float* means,
-                                             float* inverses) {
-  constexpr int kPieces = 5;
-  const auto groups = static_cast<int>(a.groups);
-  const int per_group = static_cast<int>(a.channels) / groups;
-  const int size = static_cast<int>(a.rows) / a.chunks;
-  const int larger = static_cast<int>(a.rows) - size * a.chunks;
-  for_groups(groups, [&](int group, int lane, bool valid) {
-    const auto* pieces =
-        reinterpret_cast<const float2*>(a.partial) +
-        (static_cast<int64_t>(blockIdx.y) * groups + (valid ? group : 0)) * a.chunks;
-    Merge merge{pieces[0].x};
-    for (int first = lane; first < a.chunks; first += kPieces * kMergeLanes) {
-      float2 piece[kPieces];
+__device__ __forceinline__ float2 merge_pieces(const GroupNormArgs& a, int64_t group, int begin,
+                                               int end, int lane) {
+  constexpr int kInFlight = 8;
+  const int per_group = static_cast<int>(a.channels / a.groups);
+  const auto* pieces = reinterpret_cast<const float2*>(a.statistics) + group * a.pieces;
+  Merge merge{pieces[begin].x};
+  for (int first = begin + lane; first < end; first += kInFlight * kMergeLanes) {
+    float2 piece[kInFlight];
 #pragma unroll
-      for (int i = 0; i < kPieces; ++i) {
-        piece[i] = pieces[min(first + i * kMergeLanes, a.chunks - 1)];
-      }
+    for (int i = 0; i < kInFlight; ++i) piece[i] = pieces[min(first + i * kMergeLanes, end - 1)];
 #pragma unroll
-      for (int i = 0; i < kPieces; ++i) {
-        const int at = first + i * kMergeLanes;
-        const bool is_piece = at < a.chunks;
-        const int rows = is_piece ? size + (at < larger ? 1 : 0) : 0;
-        merge.add(static_cast<float>(rows * per_group), piece[i].x, is_piece ? piece[i].y : 0.0F);
-      }
+    for (int i = 0; i < kInFlight; ++i) {
+      const int at = first + i * kMergeLanes;
+      const int rows = at < end ? piece_of(a, at, a.piece_rows).count : 0;
+      merge.add(static_cast<float>(rows) * static_cast<float>(per_group), piece[i].x,
+                at < end ? piece[i].y : 0.0F);
     }
-    const float count = static_cast<float>(a.rows) * static_cast<float>(per_group);
-    const float2 merged = merge.finish();
+  }
+  return merge.finish();
+}
+
+// Thread (task, lane) of kMergeLanes: merges kPiecesInOne pieces of a group to one.
+__global__ void __launch_bounds__(kMergeThreads)
+    merge_kernel(const __grid_constant__ GroupNormArgs a, int tasks) {
+  follow_previous_kernel();
+  const auto thread = static_cast<int>(blockIdx.x * kMergeThreads + threadIdx.x);
+  const auto in_one = static_cast<int>(kPiecesInOne);
+  const int merged = (a.pieces + in_one - 1) / in_one;
+  const bool valid = thread / kMergeLanes < tasks;
+  const int task = valid ? thread / kMergeLanes : 0;
+  const int group = task / merged;  // of all images
+  const int begin = (task - group * merged) * in_one;
+  const float2 one =
+      merge_pieces(a, group, begin, min(begin + in_one, a.pieces), thread % kMergeLanes);
+  if (valid && thread % kMergeLanes == 0) reinterpret_cast<float2*>(a.merged)[task] = one;
+}
+
+// Mean and inverse deviation of every group of an image.
+__device__ __forceinline__ void merge_groups(const GroupNormArgs& a, float* means,
+                                             float* inverses) {
+  const auto groups = static_cast<int>(a.groups);
+  for_groups(groups, [&](int group, int lane, bool valid) {
+    const int64_t of_all = static_cast<int64_t>(blockIdx.y) * groups + (valid ? group : 0);
+    const float2 merged = merge_pieces(a, of_all, 0, a.pieces, lane);
+    const float count = static_cast<float>(a.rows) * static_cast<float>(a.channels / groups);
     if (valid && lane == 0) {
       means[group] = merged.x;
       inverses[group] = rsqrtf(merged.y / count + a.eps);
@@ -246,17 +261,17 @@ struct Columns {
   }
 };
 
-// Block (piece, n): the piece's rows from the last to the first, as the statistics kernel left the
-// last ones in the cache. The first reads are on their way while the statistics are merged.
+// Block (piece, n): `size` rows, from the last to the first, as the statistics kernel left the last
+// ones in the cache. The first reads are on their way while the statistics are merged.
 template <int kWidth, int kX, int kY, int kAct>
 __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
-    apply_kernel(const __grid_constant__ GroupNormArgs a) {
-  __shared__ float means[kMaxGroups], inverses[kMaxGroups];
+    apply_kernel(const __grid_constant__ GroupNormArgs a, int size) {
+  __shared__ float means[kMostGroups], inverses[kMostGroups];
   const Act act = kAct == kAny ? a.act : static_cast<Act>(kAct);
   const auto channels = static_cast<int>(a.channels);
   const int vectors = channels / kWidth;
   const int row_lanes = row_lanes_of(vectors);
-  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+  const auto piece = piece_of(a, static_cast<int>(blockIdx.x), size);
   const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
   const bool coded = a.y_scale != nullptr;
   follow_previous_kernel();
@@ -281,7 +296,7 @@ __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
     columns.read(a, col);
   };
   begin_item();
-  merge_pieces(a, means, inverses);
+  merge_groups(a, means, inverses);
   __syncthreads();
   while (true) {
     if (row >= 0) columns.normalise(col, channels / static_cast<int>(a.groups), means, inverses);
@@ -307,20 +322,52 @@ __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
   }
 }
 
-template <int kWidth, int kX, int kY, int kAct>
-void run(const GroupNormArgs& a, cudaStream_t stream) {
+template <int kWidth, int kX>
+void run_statistics(const GroupNormArgs& a, cudaStream_t stream) {
   const int row_lanes = row_lanes_of(static_cast<int>(a.channels) / kWidth);
   const size_t bytes = static_cast<size_t>(2 * row_lanes * a.channels) * sizeof(float);
-  const auto n = static_cast<unsigned>(a.n);
   launch("group_norm, statistics", statistics_kernel<kWidth, kX>,
-         dim3(static_cast<unsigned>(a.chunks), n), kThreads, bytes, stream, a);
-  const int64_t blocks =
+         dim3(static_cast<unsigned>(a.pieces), static_cast<unsigned>(a.n)), kThreads, bytes, stream,
+         a);
+}
+
+// Many pieces become few.
+GroupNormArgs with_few_pieces(GroupNormArgs a, cudaStream_t stream) {
+  if (a.merged == nullptr) return a;
+  const int64_t merged = merged_pieces(a.pieces);
+  const int64_t tasks = a.n * a.groups * merged;
+  const int64_t blocks = (tasks * kMergeLanes + kMergeThreads - 1) / kMergeThreads;
+  launch("group_norm, merging", merge_kernel, dim3(static_cast<unsigned>(blocks)), kMergeThreads, 0,
+         stream, a, static_cast<int>(tasks));
+  a.statistics = a.merged;
+  a.pieces = static_cast<int>(merged);
+  a.piece_rows *= static_cast<int>(kPiecesInOne);
+  return a;
+}
+
+template <int kWidth, int kX, int kY, int kAct>
+void run(const GroupNormArgs& a, cudaStream_t stream) {
+  if (!a.measured) run_statistics<kWidth, kX>(a, stream);
+  const GroupNormArgs merged = with_few_pieces(a, stream);
+  const int row_lanes = row_lanes_of(static_cast<int>(a.channels) / kWidth);
+  const int64_t most =
       std::clamp<int64_t>(a.rows / row_lanes, 1, std::max<int64_t>(kBlocksPerSm * kSms / a.n, 1));
-  launch("group_norm", apply_kernel<kWidth, kX, kY, kAct>, dim3(static_cast<unsigned>(blocks), n),
-         kThreads, 0, stream, a);
+  const int64_t size = (a.rows + most - 1) / most;
+  const int64_t blocks = (a.rows + size - 1) / size;
+  launch("group_norm", apply_kernel<kWidth, kX, kY, kAct>,
+         dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(a.n)), kThreads, 0, stream,
+         merged, static_cast<int>(size));
 }
 
 }  // namespace
+
+void launch_group_statistics(const GroupNormArgs& a, cudaStream_t stream) {
+  if (a.n * a.rows * a.channels == 0) return;
+  if (!takes_eight(a.x.data, a.x.dtype, a.channels)) return run_statistics<1, kAny>(a, stream);
+  if (a.x.dtype == DType::kF16) return run_statistics<8, kF16>(a, stream);
+  if (a.x.dtype == DType::kBF16) return run_statistics<8, kBF16>(a, stream);
+  run_statistics<8, kAny>(a, stream);
+}
 
 void launch_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
   if (a.n * a.rows * a.channels == 0) return;
