@@ -26,7 +26,7 @@ constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
 constexpr int64_t kPieceRows = 4;
 constexpr int64_t kTilePieces = kPanelRows / kPieceRows;
 constexpr int64_t kTasksPerThread = 8;
-constexpr int64_t kMostLines = 8;  // read ahead at a step
+constexpr int64_t kMostLines = 16;  // read ahead at a step
 
 struct RowTile {
   int64_t line;   // of the output, of all batch rows
