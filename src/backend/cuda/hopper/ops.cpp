@@ -26,6 +26,7 @@ constexpr size_t kMeasured = 6;  // the estimate's favourites that are timed
 // SM.
 constexpr double kOverlapMs = 0.001;
 constexpr int64_t kTextRows = 200;
+constexpr int64_t kFewRows = 512;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
 static_assert(hopper::kStatisticsColumns == graph::kStatisticsColumns);
@@ -260,13 +261,19 @@ Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
   return reason.empty() ? Support::yes() : Support::no(reason);
 }
 
+// The library leaves products of rows that are yet to be normalized as f32, for another launch to
+// read: of many rows that takes longer than any of its kernels gains, and much room.
+bool has_no_rival(const GemmShape& shape) { return shape.normalized && shape.m > kFewRows; }
+
 size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  if (has_no_rival(shape_of(desc))) return 0;
   return linear_cublaslt.workspace_bytes(desc, info, config);
 }
 
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
                                        Config config, const Operands& operands) {
   const GemmShape shape = shape_of(desc);
+  if (has_no_rival(shape)) return prepare_hopper(desc, info, config, operands);
   return faster(
       "either/" + key_of(shape, hopper_epilogue(desc, operands, shape)),
       [&] { return prepare_hopper(desc, info, config, operands); },
