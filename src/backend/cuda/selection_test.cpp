@@ -133,6 +133,28 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
   }
 }
 
+// The statistics of a result come from a Hopper kernel's epilogue; elsewhere the norm takes them.
+TEST(Selection, ResultsAreMeasuredOnHopperOnly) {
+  const auto measured = [](Op op, int64_t groups) {
+    if (auto* conv = std::get_if<graph::Conv2d>(&op.attrs)) conv->statistics_groups = groups;
+    if (auto* linear = std::get_if<graph::Linear>(&op.attrs)) {
+      linear->statistics_groups = groups;
+      op.in.front().type.shape = {2, 1024, 1280};
+    }
+    return op;
+  };
+  for (const DType dtype : {DType::kF16, DType::kI8}) {
+    EXPECT_EQ(chosen(measured(conv(dtype), 32), device("sm_90")), "cuda.conv2d.hopper");
+    EXPECT_EQ(chosen(measured(conv(dtype), 32), device("sm_100")), "none");
+    // Groups of 640 columns: more than a tile has.
+    EXPECT_EQ(chosen(measured(conv(dtype), 2), device("sm_90")), "none");
+    EXPECT_EQ(chosen(measured(linear(dtype), 32), device("sm_100")), "none");
+  }
+  EXPECT_EQ(chosen(measured(linear(DType::kF16), 32), device("sm_90")),
+            "cuda.linear.hopper_or_cublaslt");
+  EXPECT_EQ(chosen(measured(linear(DType::kI8), 32), device("sm_90")), "cuda.linear.hopper");
+}
+
 TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   DeviceInfo info = device("sm_80");
   info.features = {"cuda"};

@@ -1,0 +1,142 @@
+// Who measures a group norm's input: structure, and the same numbers on the reference.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+#include "compile/compile.h"
+#include "reference/reference.h"
+
+namespace halftone::compile {
+namespace {
+
+using graph::Graph;
+
+// A convolution read by a norm, by the codes of another and by a sum; tokens that become an image.
+constexpr std::string_view kGraph = R"(input %0 "x" f32[2,8,16,8] step
+weight %1 "w" f32[16,3,3,8]
+weight %2 "g" f32[16]
+weight %3 "b" f32[16]
+weight %4 "v" f32[16,16]
+literal %5 "s" f32[1] cdcc4c3d
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %6 f32[2,8,16,16] step
+node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%6 gamma=%2 beta=%3 -> %7 f32[2,8,16,16] step
+node "codes" group_norm{groups=4 eps=1e-05 activation=none out=i8} x=%6 gamma=%2 beta=%3 y_scale=%5 -> %8 i8[2,8,16,16] step
+node "decoded" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%8 x_scale=%5 -> %9 f32[2,8,16,16] step
+node "sum" add{broadcast_batch=false} x=%7 x=%9 -> %10 f32[2,8,16,16] step
+node "tokens" reshape{shape=2,128,16} x=%10 -> %11 f32[2,128,16] step
+node "fc" linear{activation=none geglu=false} x=%11 weight=%4 -> %12 f32[2,128,16] step
+node "image" reshape{shape=2,8,16,16} x=%12 -> %13 f32[2,8,16,16] step
+node "last" group_norm{groups=2 eps=1e-05 activation=none} x=%13 gamma=%2 beta=%3 -> %14 f32[2,8,16,16] step
+node "out" add{broadcast_batch=false} x=%14 x=%6 -> %15 f32[2,8,16,16] step
+output "y" %15
+)";
+
+Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
+  CompileOptions options;
+  for (const Pass& pass : passes()) {
+    if (pass.name != "group_norm_statistics") options.disabled_passes.emplace(pass.name);
+  }
+  options.has_kernel = has_kernel;
+  Graph graph = graph::parse(text);
+  run_passes(graph, options);
+  return graph;
+}
+
+const graph::Node& node(const Graph& graph, std::string_view name) {
+  for (const graph::Node& node : graph.nodes()) {
+    if (node.name == name) return node;
+  }
+  throw std::out_of_range(std::string(name));
+}
+
+bool reads_statistics(const Graph& graph, std::string_view norm) {
+  return std::ranges::any_of(node(graph, norm).inputs, [](const graph::Operand& operand) {
+    return operand.role == graph::Role::kGroupStatistics;
+  });
+}
+
+TEST(GroupNormStatistics, ComeFromWhatMakesTheInput) {
+  const Graph graph = compiled(kGraph);
+  const std::string text = print(graph);
+  EXPECT_EQ(node(graph, "conv").outputs.size(), 2U) << text;
+  EXPECT_EQ(node(graph, "fc").outputs.size(), 2U) << text;
+  for (const std::string_view norm : {"norm", "codes", "last"}) {
+    EXPECT_TRUE(reads_statistics(graph, norm)) << norm << "\n" << text;
+  }
+  EXPECT_EQ(print(graph::parse(text)), text);
+}
+
+class Weights final : public WeightSource {
+ public:
+  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
+  [[nodiscard]] TensorType type(const std::string& name) const override {
+    throw std::out_of_range(name);
+  }
+  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
+    const Tensor tensor = make(name, type);
+    std::memcpy(dst, tensor.data(), type.num_bytes());
+  }
+  static Tensor make(const std::string& name, const TensorType& type) {
+    Tensor tensor(type);
+    double phase = static_cast<double>(name.size() + static_cast<unsigned char>(name[0]));
+    for (float& v : tensor.values<float>()) v = static_cast<float>(std::sin(phase += 0.7));
+    return tensor;
+  }
+};
+
+TEST(GroupNormStatistics, LeaveTheNumbersAsTheyWere) {
+  const Tensor x = Weights::make("x", {DType::kF32, {2, 8, 16, 8}});
+  const auto answer = [&](const Graph& graph) {
+    std::map<std::string, Tensor> inputs;
+    inputs.emplace("x", x.clone());
+    return std::move(reference::evaluate(graph, inputs, Weights{}).at("y"));
+  };
+  const Tensor plain = answer(graph::parse(kGraph));
+  const Tensor measured = answer(compiled(kGraph));
+  for (size_t i = 0; i < plain.values<float>().size(); ++i) {
+    // A code may fall to the other side: 0.05 of one.
+    EXPECT_NEAR(measured.values<float>()[i], plain.values<float>()[i], 0.06F) << i;
+  }
+}
+
+TEST(GroupNormStatistics, NeedKernelsOnBothSides) {
+  const std::string before = print(graph::parse(kGraph));
+  EXPECT_EQ(print(compiled(
+                kGraph, [](const graph::OpDesc& desc) { return !graph::makes_statistics(desc); })),
+            before);
+  EXPECT_EQ(print(compiled(kGraph,
+                           [](const graph::OpDesc& desc) {
+                             return desc.input(graph::Role::kGroupStatistics) == nullptr;
+                           })),
+            before);
+}
+
+TEST(GroupNormStatistics, AreOfOneNumberOfGroups) {
+  std::string text(kGraph);
+  const size_t at = text.find("groups=4", text.find("\"codes\""));
+  text.replace(at, 8, "groups=2");
+  const Graph graph = compiled(text);
+  EXPECT_TRUE(reads_statistics(graph, "norm"));
+  EXPECT_FALSE(reads_statistics(graph, "codes"));
+}
+
+// Images of rows that are no whole number of pieces, and what has no maker that can measure.
+TEST(GroupNormStatistics, StayAwayFromTheRest) {
+  constexpr std::string_view kOthers = R"(input %0 "x" f32[1,8,9,8] step
+weight %1 "w" f32[8,3,3,8]
+weight %2 "g" f32[8]
+weight %3 "b" f32[8]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %4 f32[1,8,9,8] step
+node "ragged" group_norm{groups=4 eps=1e-05 activation=silu} x=%4 gamma=%2 beta=%3 -> %5 f32[1,8,9,8] step
+node "again" group_norm{groups=4 eps=1e-05 activation=silu} x=%5 gamma=%2 beta=%3 -> %6 f32[1,8,9,8] step
+node "first" group_norm{groups=4 eps=1e-05 activation=silu} x=%0 gamma=%2 beta=%3 -> %7 f32[1,8,9,8] step
+output "y" %6
+output "z" %7
+)";
+  EXPECT_EQ(print(compiled(kOthers)), print(graph::parse(kOthers)));
+}
+
+}  // namespace
+}  // namespace halftone::compile
