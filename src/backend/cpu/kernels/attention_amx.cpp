@@ -161,10 +161,11 @@ class TileAttention final : public Launch {
       load_row(v_, head, tile * kTileDepth + 2 * i, plan_.keys, even);
       load_row(v_, head, tile * kTileDepth + 2 * i + 1, plan_.keys, odd);
       uint16_t* pairs = s.weights + 2 * i * kTileRows;
-      for (int64_t d = 0; d < padded; ++d) {
-        const int64_t at = d / kTileRows * kTileValues + 2 * (d % kTileRows);
-        pairs[at] = even[d];
-        pairs[at + 1] = odd[d];
+      for (int64_t d = 0; d < padded; d += kTileRows, pairs += kTileValues) {
+        for (int64_t j = 0; j < kTileRows; ++j) {
+          pairs[2 * j] = even[d + j];
+          pairs[2 * j + 1] = odd[d + j];
+        }
       }
     }
     uint16_t* values = workspace_.values + head * plan_.head_tiles * kTileValues;

@@ -54,11 +54,11 @@ struct Vec {
   static Vec round(Vec a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
-  // 2^x = 2^n p(x - n), of a polynomial on [-1/2, 1/2], for x in the range of normal numbers.
+  // 2^x = 2^n p(x - n), of a polynomial on [0, 1], for x in the range of normal numbers.
   template <class Polynomial>
   static Vec exp2(Vec x, Polynomial p) {
     x = min(fill(127.0F), max(fill(-126.0F), x));
-    const Vec whole = round(x);
+    const Vec whole = {_mm256_floor_ps(x.v)};
     const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(whole.v), 23);
     return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p(x - whole).v), power))};
   }

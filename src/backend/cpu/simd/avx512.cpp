@@ -49,11 +49,11 @@ struct Vec {
   static Vec round(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
-  // 2^x = 2^n p(x - n), of a polynomial on [-1/2, 1/2].
+  // 2^x = 2^n p(x - n), of a polynomial on [0, 1].
   template <class Polynomial>
   static Vec exp2(Vec x, Polynomial p) {
-    const Vec rest = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-    return {_mm512_scalef_ps(p(rest).v, (x - rest).v)};
+    const Vec rest = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+    return {_mm512_scalef_ps(p(rest).v, x.v)};  // which takes the whole part
   }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.
