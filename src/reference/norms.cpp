@@ -42,8 +42,8 @@ Statistics statistics(const float* x, size_t rows, size_t width, size_t pitch, d
 // The pieces of a group, `count` elements each, merged about their common mean.
 Statistics merged(std::span<const float> pieces, double count, double eps) {
   double sum = 0.0;
-  for (size_t i = 0; i < pieces.size(); i += 2) sum += static_cast<double>(pieces[i]);
-  const auto num_pieces = static_cast<double>(pieces.size() / 2);
+  double num_pieces = 0.0;
+  for (size_t i = 0; i < pieces.size(); i += 2, ++num_pieces) sum += static_cast<double>(pieces[i]);
   const double mean = sum / num_pieces;
   double squares = 0.0;
   for (size_t i = 0; i < pieces.size(); i += 2) {
