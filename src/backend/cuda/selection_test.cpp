@@ -155,6 +155,29 @@ TEST(Selection, ResultsAreMeasuredOnHopperOnly) {
   EXPECT_EQ(chosen(measured(linear(DType::kI8), 32), device("sm_90")), "cuda.linear.hopper");
 }
 
+// Both halves of a layer norm between linears; without them the norm stays a kernel of its own.
+TEST(Selection, RowStatisticsOnHopperOnly) {
+  const auto describing = [](Op op) {
+    std::get<graph::Linear>(op.attrs).row_statistics = true;
+    return op;
+  };
+  const auto normalizing = [](Op op) {
+    std::get<graph::Linear>(op.attrs).eps = 1e-5;
+    op.in.push_back({Role::kRowStatistics, graph::row_statistics_type(op.in.front().type.shape)});
+    op.in.push_back({Role::kColumnSum, {DType::kF32, {1280}}});
+    return op;
+  };
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+    for (const Op& op : {describing(linear(dtype)), normalizing(linear(dtype))}) {
+      const bool wide = dtype == DType::kF32;
+      EXPECT_EQ(chosen(op, device("sm_90")), wide ? "none" : "cuda.linear.hopper_or_cublaslt");
+      for (const char* arch : {"sm_80", "sm_89", "sm_100"}) {
+        EXPECT_EQ(chosen(op, device(arch)), "none") << arch;
+      }
+    }
+  }
+}
+
 TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   DeviceInfo info = device("sm_80");
   info.features = {"cuda"};
