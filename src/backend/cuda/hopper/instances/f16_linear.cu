@@ -8,6 +8,9 @@ std::vector<GemmKernel> f16_linear_kernels() {
   using enum Form;
   return {
       instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, false, 128, 160, 128, 1, false>(),
+      instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, false>(),
+      instance<kF16, kF16, kPlain, false, 128, 256, 128, 1, false>(),
       instance<kF16, kF16, kPlain, false, 64, 80, 128, 2, true>(),
       instance<kF16, kF16, kPlain, false, 64, 48, 128, 2, true>(),
       instance<kF16, kF16, kActivated, false, 128, 160, 128, 2, true>(),
