@@ -50,10 +50,19 @@ constexpr KernelShape rows_of(Kind kind, std::string_view network, int calls, in
   return {.kind = kind, .network = network, .calls = calls, .rows = rows, .in = in};
 }
 
+constexpr KernelShape measured(KernelShape shape, std::string_view network) {
+  shape.network = network;
+  shape.measured = true;
+  return shape;
+}
+
 constexpr std::string_view kSdxl = "sdxl-1024-b2";
 constexpr std::string_view kTurbo = "turbo-512-b1";
 constexpr std::string_view kSd3 = "sd3-1024-b2";
 constexpr std::string_view kVae = "vae-1024";
+// Those whose group norms read statistics that the convolution before them made.
+constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
+constexpr std::string_view kVaeMeasured = "vae-1024-measured";
 
 constexpr KernelShape kShapes[] = {
     linear(kSdxl, 60, 2048, 10240, 1280, Kind::kGeglu),
@@ -126,6 +135,17 @@ constexpr KernelShape kShapes[] = {
     attention(kVae, 1, 1, 1, 16384, 16384, 512),
     group_norm(kVae, 5, 1, 1024, 128),
     group_norm(kVae, 5, 1, 512, 256),
+    measured(conv({}, 7, 2, 128, 320, 320), kSdxlMeasured),
+    measured(conv({}, 6, 2, 64, 640, 640), kSdxlMeasured),
+    measured(conv({}, 10, 2, 32, 1280, 1280), kSdxlMeasured),
+    measured(group_norm({}, 8, 2, 128, 320), kSdxlMeasured),
+    measured(group_norm({}, 11, 2, 64, 640), kSdxlMeasured),
+    measured(group_norm({}, 16, 2, 32, 1280), kSdxlMeasured),
+    measured(conv({}, 7, 1, 256, 512, 512), kVaeMeasured),
+    measured(conv({}, 5, 1, 512, 256, 256), kVaeMeasured),
+    measured(conv({}, 5, 1, 1024, 128, 128), kVaeMeasured),
+    measured(group_norm({}, 5, 1, 1024, 128), kVaeMeasured),
+    measured(group_norm({}, 5, 1, 512, 256), kVaeMeasured),
 };
 
 }  // namespace
@@ -136,11 +156,13 @@ std::string KernelShape::text() const {
     case Kind::kGeglu:
       return fmt::format("{} {}x{}x{}", kind == Kind::kGeglu ? "geglu" : "linear", rows, out, in);
     case Kind::kConv:
-      return fmt::format("conv3x3 {}x{}x{} {}->{}", batch, size, size, in, out);
+      return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
+                         measured ? " measured" : "");
     case Kind::kAttention:
       return fmt::format("attention {}x{}x{}x{} width {}", batch, heads, rows, keys, width);
     case Kind::kGroupNorm:
-      return fmt::format("group_norm {}x{}x{}x{}", batch, size, size, in);
+      return fmt::format("group_norm {}x{}x{}x{}{}", batch, size, size, in,
+                         measured ? " of measured" : "");
     case Kind::kLayerNorm:
     case Kind::kQuantize:
       return fmt::format("{} {}x{}", kind == Kind::kQuantize ? "quantize" : "layer_norm", rows, in);
@@ -157,6 +179,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   switch (kind) {
     case Kind::kGroupNorm: {
       graph::GroupNorm op;
+      op.groups = kGroups;
       op.activation = graph::Activation::kSilu;
       op.out = made;
       return op;
@@ -181,7 +204,11 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   // Of codes only: other results have the operands' type.
   const DType result = size_of(dtype) == 1 ? DType::kF16 : DType::kF32;
   if (kind == Kind::kConv) {
-    return graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1, .out = result};
+    return graph::Conv2d{.stride = 1,
+                         .pad_begin = 1,
+                         .pad_end = 1,
+                         .out = result,
+                         .statistics_groups = measured ? kGroups : 0};
   }
   if (kind == Kind::kAttention) {
     graph::Attention op{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
@@ -221,6 +248,10 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
             {Role::kGamma, {DType::kF32, {in}}},
             {Role::kBeta, {DType::kF32, {in}}}};
     if (images && codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
+    if (measured) {
+      list.push_back({Role::kGroupStatistics,
+                      graph::group_statistics_type("group_norm", list.front().type, kGroups)});
+    }
     return list;
   }
   if (kind == Kind::kConv) {

@@ -27,6 +27,9 @@ struct KernelShape {
   // kGroupNorm: `batch` images of `size` squared, `in` channels, then SiLU. kLayerNorm, kQuantize:
   // rows of `in`.
   int64_t batch = 1, rows = 0, out = 0, in = 0, size = 0, keys = 0, heads = 0, width = 0;
+  // A convolution that also makes statistics of kGroups groups, a group norm that reads them.
+  bool measured = false;
+  static constexpr int64_t kGroups = 32;
 
   [[nodiscard]] std::string text() const;
   // Whether the op exists in an element type.

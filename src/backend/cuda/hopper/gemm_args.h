@@ -32,7 +32,9 @@ struct EpilogueArgs {
   int row_scale_step = 0;             // 0: one scale; 1: one per row
   int rows_per_image = 1;             // a multiple of 64 where row_add or group_statistics is given
   float* group_statistics = nullptr;  // written: of y as rounded, graph/ops/group_norm.h
-  int group_columns = 1;              // of y
+  int groups = 0;                     // of an image
+  int group_columns = 1;
+  uint32_t group_inverse = 0;  // 2^32 / group_columns, rounded up
   Element bias_element = Element::kF32;
   Element row_add_element = Element::kF32;
   Activation activation = Activation::kNone;

@@ -174,7 +174,12 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
   e.row_add_element = element(Role::kRowAdd);
   e.rows_per_image = static_cast<int>(rows_per_image(desc));
   e.group_statistics = group_statistics_of(desc, operands);
-  e.group_columns = static_cast<int>(std::max<int64_t>(shape.group_columns, 1));
+  if (e.group_statistics != nullptr) {
+    e.groups = static_cast<int>(shape.n / shape.group_columns);
+    e.group_columns = static_cast<int>(shape.group_columns);
+    e.group_inverse =
+        static_cast<uint32_t>(((int64_t{1} << 32) + shape.group_columns - 1) / shape.group_columns);
+  }
   const auto* conv = std::get_if<graph::Conv2d>(&desc.attrs);
   e.activation = static_cast<hopper::Activation>(
       conv != nullptr ? conv->activation : desc.as<graph::Linear>().activation);

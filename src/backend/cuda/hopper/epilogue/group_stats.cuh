@@ -16,7 +16,6 @@ struct GroupTeams {
   static constexpr int kRows = 8 / kChunks;
   static constexpr int kLanes = kTeams / T::kPanels;
   static constexpr int kStep = kRows * kLanes;  // rows between a thread's
-  static constexpr int kRounds = (64 + kStep - 1) / kStep;
   // The teams of a warp share a panel: one result a warp, else one a team.
   static constexpr bool kOfWarp = kLanes % 4 == 0;
   static constexpr int kSlots = kOfWarp ? kLanes / 4 : kLanes;
@@ -55,20 +54,18 @@ __device__ __forceinline__ ChunkSums chunk_sums(uint32_t block, int chunk, int r
   constexpr int kStep = GroupTeams<T>::kStep;
   float sum[8] = {};
   float square[8] = {};
-#pragma unroll
-  for (int round = 0; round < GroupTeams<T>::kRounds; round += kInFlight) {
+#pragma unroll 1
+  for (int from = row; from < 64; from += kInFlight * kStep) {
     uint4 words[kInFlight];
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
-      if (round + i >= GroupTeams<T>::kRounds) continue;
-      const int at = min(row + (round + i) * kStep, 63);
       asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(words[i].x), "=r"(words[i].y), "=r"(words[i].z), "=r"(words[i].w)
-                   : "r"(block + staged<T>(at, chunk)));
+                   : "r"(block + staged<T>(min(from + i * kStep, 63), chunk)));
     }
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
-      if (round + i >= GroupTeams<T>::kRounds || row + (round + i) * kStep >= 64) continue;
+      if (from + i * kStep >= 64) break;
       const uint32_t pairs[4] = {words[i].x, words[i].y, words[i].z, words[i].w};
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
@@ -107,14 +104,14 @@ __device__ __forceinline__ void add_teams(ChunkSums& sums) {
   }
 }
 
-// Mean and squared deviations of a group of the tile from what the threads passed on.
+// Deviations of a group of the tile and their squares, summed up of what the threads passed on by
+// eight of them.
 template <class T>
-__device__ __forceinline__ float2 merge_group(uint32_t block, const float4* scratch, int group,
-                                              int width) {
-  const int begin = group * width;
+__device__ __forceinline__ float2 merge_group(const float4* scratch, int begin, int width,
+                                              int lane) {
   float sum = 0.0f;
   float square = 0.0f;
-  for (int chunk = begin / 8; chunk * 8 < begin + width; ++chunk) {
+  for (int chunk = begin / 8 + lane; chunk * 8 < begin + width; chunk += 8) {
     const bool begins_inside = chunk * 8 < begin;
 #pragma unroll
     for (int slot = 0; slot < GroupTeams<T>::kSlots; ++slot) {
@@ -123,8 +120,38 @@ __device__ __forceinline__ float2 merge_group(uint32_t block, const float4* scra
       square += begins_inside ? part.w : part.y;
     }
   }
-  const float mean = sum / static_cast<float>(64 * width);
-  return {staged_value<T>(block, 0, begin) + mean, fmaxf(fmaf(-mean, sum, square), 0.0f)};
+#pragma unroll
+  for (int d = 1; d < 8; d *= 2) {
+    sum += __shfl_xor_sync(0xffffffffU, sum, d);
+    square += __shfl_xor_sync(0xffffffffU, square, d);
+  }
+  return {sum, square};
+}
+
+// What the threads passed on of a block becomes statistics in global memory.
+template <class T>
+__device__ __forceinline__ void store_groups(const KernelArgs& args, uint32_t block,
+                                             const float4* scratch, int m, int n, int thread) {
+  const EpilogueArgs& e = args.epilogue;
+  const int width = e.group_columns;
+  const auto group_of = [&](int column) {
+    return static_cast<int>(__umulhi(static_cast<uint32_t>(column), e.group_inverse));
+  };
+  const int image = m / e.rows_per_image;
+  const int pieces = e.rows_per_image / 64;
+  const int groups = group_of(min(T::kOutN, args.n - n));
+  auto* to = reinterpret_cast<float2*>(e.group_statistics) +
+             (int64_t{image} * e.groups + group_of(n)) * pieces + m / 64 - image * pieces;
+  for (int first = 0; first < groups; first += 16) {  // eight threads each
+    const int group = first + thread / 8;
+    const int begin = group < groups ? group * width : 0;
+    const float shift = staged_value<T>(block, 0, begin);
+    const float2 sums = merge_group<T>(scratch, begin, width, thread % 8);
+    const float mean = sums.x / static_cast<float>(64 * width);
+    if (group < groups && thread % 8 == 0) {
+      to[int64_t{group} * pieces] = {shift + mean, fmaxf(fmaf(-mean, sums.x, sums.y), 0.0f)};
+    }
+  }
 }
 
 // By all threads of a consumer warpgroup, behind a barrier that follows the last write of the
@@ -142,7 +169,7 @@ __device__ __forceinline__ void write_group_statistics(const KernelArgs& args, u
   const int panel = Teams::kOfWarp ? team / Teams::kLanes : team % T::kPanels;
   const int lane = Teams::kOfWarp ? team % Teams::kLanes : team / T::kPanels;
   const int chunk = panel * Teams::kChunks + thread % Teams::kChunks;
-  const int group = chunk * 8 / width;
+  const auto group = static_cast<int>(__umulhi(static_cast<uint32_t>(chunk * 8), e.group_inverse));
   const int split = (group + 1) * width - chunk * 8;
   const bool is_writer =
       Teams::kOfWarp ? thread % 32 < Teams::kChunks : thread % 8 < Teams::kChunks;
@@ -165,14 +192,7 @@ __device__ __forceinline__ void write_group_statistics(const KernelArgs& args, u
           make_float4(sums.first.x, sums.first.y, sums.second.x, sums.second.y);
     }
     sync();
-    if (thread < min(T::kOutN, args.n - at.n) / width) {
-      const int image = m / e.rows_per_image;
-      const int pieces = e.rows_per_image / 64;
-      const int piece = m / 64 - image * pieces;
-      const int64_t to = int64_t{image} * (args.n / width) + at.n / width + thread;
-      reinterpret_cast<float2*>(e.group_statistics)[to * pieces + piece] =
-          merge_group<T>(block, scratch, thread, width);
-    }
+    store_groups<T>(args, block, scratch, m, at.n, thread);
     sync();
   }
 }
