@@ -119,9 +119,9 @@ double panel_peak_gflops(const DeviceInfo& info, bool integers) {
   using namespace halftone::backend::cpu;
   const PanelOps* ops = panel_ops(info);
   if (ops == nullptr) return 0.0;
-  const auto multiply = integers ? ops->multiply_i8 : ops->multiply_bf16;
+  const auto multiply = integers ? ops->multiply_i8[0] : ops->multiply_bf16[0];
   if (multiply == nullptr) return 0.0;
-  constexpr int64_t kSteps = 16;
+  constexpr int64_t kSteps = 8;  // 32 KiB of operands
   constexpr int kRounds = 10'000;
   const int64_t depth = kSteps * kStepBytes / (integers ? 1 : 2);
   double best = 0.0;

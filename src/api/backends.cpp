@@ -28,12 +28,17 @@ std::optional<int> cuda_ordinal(std::string_view name) {
   return ordinal;
 }
 
+// Where a backend's measured choices are kept; empty = nowhere.
+std::string tuning_file(const DeviceOptions& options, std::string_view backend) {
+  if (options.cache_dir.empty()) return "";
+  return fmt::format("{}/tuning/{}.txt", options.cache_dir, backend);
+}
+
 #ifdef HALFTONE_WITH_CUDA
 std::unique_ptr<backend::Device> create_cuda(int ordinal, const DeviceOptions& options) {
-  std::string tuning;
-  if (!options.cache_dir.empty()) tuning = options.cache_dir + "/tuning/cuda.txt";
-  return backend::cuda::create_cuda_device(
-      {.ordinal = ordinal, .tuning_file = tuning, .overlap_launches = options.overlap_launches});
+  return backend::cuda::create_cuda_device({.ordinal = ordinal,
+                                            .tuning_file = tuning_file(options, "cuda"),
+                                            .overlap_launches = options.overlap_launches});
 }
 
 std::vector<DeviceModel> cuda_devices(std::string& reason) {
@@ -84,7 +89,8 @@ std::unique_ptr<backend::Device> create_device(const std::string& name,
   if (name == "auto" || name.empty()) return create_device(choose_device().name, options);
   if (name == "cpu") {
     return backend::meter(
-        backend::cpu::create_cpu_device({.threads = options.threads, .disabled_features = {}}),
+        backend::cpu::create_cpu_device({.threads = options.threads, .disabled_features = {}},
+                                        tuning_file(options, "cpu")),
         options.memory_limit);
   }
   if (const auto ordinal = cuda_ordinal(name)) {

@@ -14,6 +14,7 @@
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn/onednn.h"
+#include "backend/cpu/tuning.h"
 
 namespace halftone::backend::cpu {
 namespace {
@@ -80,6 +81,9 @@ class CpuDevice final : public Device {
     omp_set_num_threads(info_.num_units);
     onednn::limit_instruction_set(info_);
   }
+  ~CpuDevice() override { save_tuning(); }
+  CpuDevice(const CpuDevice&) = delete;
+  CpuDevice& operator=(const CpuDevice&) = delete;
   [[nodiscard]] const DeviceInfo& info() const override { return info_; }
   [[nodiscard]] std::span<const Kernel* const> kernels() const override { return all_kernels(); }
   [[nodiscard]] std::unique_ptr<Stream> create_stream() override {
@@ -104,7 +108,9 @@ class CpuDevice final : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> create_cpu_device(const CpuOptions& options) {
+std::unique_ptr<Device> create_cpu_device(const CpuOptions& options,
+                                          const std::string& tuning_file) {
+  if (!tuning_file.empty()) open_tuning(tuning_file);
   return std::make_unique<CpuDevice>(options);
 }
 

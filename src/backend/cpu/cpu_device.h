@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "backend/backend.h"
 
@@ -14,8 +15,9 @@ struct CpuOptions {
 };
 
 // Reads the processor's features; creates the thread pool. Sets OpenMP's thread count for the
-// process.
-[[nodiscard]] std::unique_ptr<Device> create_cpu_device(const CpuOptions& options = {});
+// process. `tuning_file` keeps measured choices; empty = nowhere.
+[[nodiscard]] std::unique_ptr<Device> create_cpu_device(const CpuOptions& options = {},
+                                                        const std::string& tuning_file = "");
 
 // Libraries the kernels use, with their versions: "oneDNN 2.6.3".
 [[nodiscard]] std::string library_versions();

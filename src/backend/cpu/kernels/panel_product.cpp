@@ -10,9 +10,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/kernels/panel_weight.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/tuning.h"
 
 namespace halftone::backend::cpu {
 namespace {
@@ -23,7 +26,7 @@ using graph::Role;
 constexpr int64_t kChunkBytes = 768 << 10;
 constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
 // Rows of a piece of finishing: pieces are what a product does between its steps.
-constexpr int64_t kPieceRows = 4;
+constexpr int64_t kPieceRows = 8;
 constexpr int64_t kTilePieces = kPanelRows / kPieceRows;
 constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kMostLines = 16;  // read ahead at a step
@@ -184,9 +187,13 @@ class PanelLaunch final : public Launch {
     finish_.x_scale_step = x_scale_ && x_scale_.size > 1 ? 1 : 0;
     finish_.residual_pitch = residual_.pitch_bytes;
     finish_.y_pitch = y_.pitch_bytes;
+    choose_passing(desc, info);
   }
 
-  void enqueue(Stream& /*stream*/) const override {
+  void enqueue(Stream& /*stream*/) const override { run(); }
+
+ private:
+  void run() const {
     spread(bias_, 0, scratch_.bias);
     spread(w_scale_, 0, scratch_.w_scale);
     for (int64_t n = 0; row_add_ && n < plan_.window.batch; ++n) {
@@ -211,7 +218,6 @@ class PanelLaunch final : public Launch {
         [&](int thread) { finish_rest(worker(thread)); });
   }
 
- private:
   // Of one thread: the block whose sums are to be finished while the next one's tiles multiply.
   struct alignas(64) Worker {
     const PanelLaunch* launch = nullptr;
@@ -234,6 +240,34 @@ class PanelLaunch final : public Launch {
       worker.sums[i / weight.groups][i % weight.groups] =
           scratch_.sums + (int64_t{2} * thread * weight.groups + i) * kPanelSums;
     }
+  }
+
+  // Which operand stays in the first level cache is measured where there is much to multiply.
+  void choose_passing(const graph::OpDesc& desc, const DeviceInfo& info) {
+    const PanelWeight& weight = plan_.weight;
+    const auto& candidates = finish_.integer ? products_.multiply_i8 : products_.multiply_bf16;
+    multiply_ = candidates[0];
+    const int64_t rows = desc.output().shape.num_rows();
+    constexpr int64_t kMuch = int64_t{1} << 26;
+    if (candidates[1] == nullptr ||
+        rows * weight.cols * weight.groups * weight.steps * weight.step_elements() < kMuch) {
+      return;
+    }
+    touch();
+    const std::string key =
+        fmt::format("panels {} {} threads {} rows of {}, {} columns of {} x {} steps, to {}",
+                    info.arch, threads_, rows, to_string(desc.input(Role::kX)->shape),
+                    weight.cols * weight.groups, weight.key(), weight.steps, to_string(y_.dtype));
+    multiply_ = candidates[fastest(key, kPassings, [&](int candidate) {
+      multiply_ = candidates[candidate];
+      run();
+    })];
+  }
+  // Pages that nobody wrote to are all one page, and would look as if they were in the cache.
+  void touch() const {
+    constexpr int64_t kPage = 4096;
+    volatile std::byte* bytes = x_.data;
+    for (int64_t at = 0; at < x_.count * x_.pitch_bytes; at += kPage) bytes[at] = bytes[at];
   }
 
   // A row of per-output values in the panels' column order, 0 beyond a group's last.
@@ -291,7 +325,6 @@ class PanelLaunch final : public Launch {
       panels[group] =
           weight.panel(ops_, panels_, group, panel, worker.expanded + group * weight.panel_bytes());
     }
-    const auto multiply = finish_.integer ? products_.multiply_i8 : products_.multiply_bf16;
     PanelWork work{run_piece, &worker};
     // The next panel comes in while this one's blocks multiply.
     const bool reads_ahead = !weight.is_expanded() && panel + 1 < weight.panels;
@@ -312,7 +345,7 @@ class PanelLaunch final : public Launch {
           work.ahead =
               panels[group] + weight.panel_bytes() + (tile - first) / 2 * block_lines * kStepBytes;
         }
-        multiply(left, panels[group], worker.sums[worker.buffer][group], work);
+        multiply_(left, panels[group], worker.sums[worker.buffer][group], work);
       }
       worker.buffer ^= 1;
       worker.tiles = &plan_.tiles[static_cast<size_t>(tile)];
@@ -402,6 +435,7 @@ class PanelLaunch final : public Launch {
   PanelScratch scratch_;
   const VectorOps& ops_;
   const PanelOps& products_;
+  PanelOps::Multiply multiply_ = nullptr;
   int threads_;
   const std::byte* panels_;
   Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
@@ -442,7 +476,7 @@ Support supports_bf16(const graph::OpDesc& desc, const DeviceInfo& info) {
     return Support::no("wants bf16 or integer weights");
   }
   const PanelOps* products = panel_ops(info);
-  if (products == nullptr || products->multiply_bf16 == nullptr) return Support::no("needs AMX");
+  if (products == nullptr || products->multiply_bf16[0] == nullptr) return Support::no("needs AMX");
   return supports_around(desc, info);
 }
 

@@ -47,6 +47,10 @@ struct PanelWork {
   int64_t ahead_lines = 0;           // of 64 bytes, a step
 };
 
+// Which operand passes the first level cache by, so that the other one stays there.
+enum class Passing : uint8_t { kNone, kLeft, kPanel };
+inline constexpr int kPassings = 3;
+
 // Products of one thread stand between begin() and end().
 struct PanelOps {
   using Multiply = void (*)(const LeftTiles& left, const std::byte* panel, void* sums,
@@ -54,8 +58,9 @@ struct PanelOps {
   void (*begin)();
   void (*end)();
   // sums[row][32], rows of the second tile after those of the first; int32 or f32.
-  Multiply multiply_i8;
-  Multiply multiply_bf16;  // null where there is no code for it
+  // By Passing: results are equal, and those after the first are null where the first is all.
+  Multiply multiply_i8[kPassings];
+  Multiply multiply_bf16[kPassings];  // null where there is no code for it
 };
 
 // The best code for the device's features; where they claim more than this processor has, slower

@@ -56,10 +56,16 @@ struct Tiles {
   void zero() {
     HALFTONE_FOR_TILE(kTile, _tile_zero);
   }
-  template <int kTile>
+  template <int kTile, bool kPasses>
   void load(const std::byte* from, int64_t row_bytes) {
 #define HALFTONE_LOAD(reg) _tile_loadd(reg, from, row_bytes)
-    HALFTONE_FOR_TILE(kTile, HALFTONE_LOAD);
+#define HALFTONE_PASS(reg) _tile_stream_loadd(reg, from, row_bytes)
+    if constexpr (kPasses) {
+      HALFTONE_FOR_TILE(kTile, HALFTONE_PASS);
+    } else {
+      HALFTONE_FOR_TILE(kTile, HALFTONE_LOAD);
+    }
+#undef HALFTONE_PASS
 #undef HALFTONE_LOAD
   }
   template <int kTile>
@@ -83,7 +89,10 @@ struct Tiles {
 
 #include "backend/cpu/simd/panels_tiles.inc"
 
-constexpr PanelOps kOps{begin, end, multiply_tiles<true>, multiply_tiles<false>};
+constexpr PanelOps kOps{begin,
+                        end,
+                        {kMultiply<true>[0], kMultiply<true>[1], kMultiply<true>[2]},
+                        {kMultiply<false>[0], kMultiply<false>[1], kMultiply<false>[2]}};
 
 }  // namespace
 

@@ -22,7 +22,7 @@ struct Tiles {
   void zero() {
     std::memset(tile[kTile], 0, kPanelTileBytes);
   }
-  template <int kTile>
+  template <int kTile, bool kPasses>
   void load(const std::byte* from, int64_t row_bytes) {
     for (int64_t row = 0; row < kPanelRows; ++row) {
       std::memcpy(tile[kTile] + row * kStepBytes, from + row * row_bytes, kStepBytes);
@@ -80,7 +80,10 @@ struct Tiles {
 
 void nothing() {}
 
-constexpr PanelOps kOps{nothing, nothing, multiply_tiles<true>, multiply_tiles<false>};
+constexpr PanelOps kOps{nothing,
+                        nothing,
+                        {kMultiply<true>[0], kMultiply<true>[1], kMultiply<true>[2]},
+                        {kMultiply<false>[0], kMultiply<false>[1], kMultiply<false>[2]}};
 
 }  // namespace
 

@@ -48,6 +48,11 @@ class PanelsTest : public testing::Test {
   }
   // Products of one or two tiles equal plain sums, and every piece of other work is done once.
   void check(const PanelOps& ops) const {
+    for (const PanelOps::Multiply multiply : ops.multiply_i8) {
+      if (multiply != nullptr) check(ops, multiply);
+    }
+  }
+  void check(const PanelOps& ops, PanelOps::Multiply multiply) const {
     for (const int64_t tiles : {1, 2}) {
       std::array<LeftTap, kTaps> taps[2];
       for (int64_t i = 0; i < 2 * kTaps; ++i) {
@@ -63,7 +68,7 @@ class PanelsTest : public testing::Test {
         work.context = &done;
         work.pieces = pieces;
         ops.begin();
-        ops.multiply_i8(left, reinterpret_cast<const std::byte*>(panel_.data()), sums, work);
+        multiply(left, reinterpret_cast<const std::byte*>(panel_.data()), sums, work);
         ops.end();
         EXPECT_EQ(done, pieces);
         for (int64_t row = 0; row < tiles * kPanelRows; ++row) {

@@ -75,7 +75,7 @@ void multiply_i8(const LeftTiles& left, const std::byte* panel, void* sums, cons
   for (int64_t i = 0; i < work.pieces; ++i) work.run(work.context);
 }
 
-constexpr PanelOps kOps{nothing, nothing, multiply_i8, nullptr};
+constexpr PanelOps kOps{nothing, nothing, {multiply_i8}, {}};
 
 }  // namespace
 
