@@ -29,7 +29,7 @@ std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo&
                                     Config /*config*/, const Operands& operands) {
   const auto launch =
       std::holds_alternative<graph::Conv2d>(desc.attrs) ? launch_codes_conv : launch_codes_linear;
-  return make_launch([launch, args = mma_args(desc, info, operands)](cudaStream_t stream) {
+  return make_launch([launch, args = mma_args(desc, info, operands, launch)](cudaStream_t stream) {
     launch(args, stream);
   });
 }

@@ -1,7 +1,13 @@
 #include "backend/cuda/mma_matrix.h"
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
+#include <fmt/format.h>
+
+#include "backend/cuda/context.h"
+#include "backend/cuda/measure.h"
 #include "backend/cuda/quantize.h"
 #include "backend/cuda/quantized_matrix.h"
 
@@ -45,22 +51,54 @@ double clocks(MmaTile tile, int splits, const MmaMatrixArgs& a, int64_t row_byte
   return waves * (block + kBlock) + (splits > 1 ? kExchange : 0.0);
 }
 
-void choose_tile(MmaMatrixArgs& args, int64_t row_bytes, const DeviceInfo& info) {
+struct Choice {
+  MmaTile tile;
+  int splits;
+  double clocks;
+
+  [[nodiscard]] std::string name() const {
+    return fmt::format("{}x{} k{}", rows_of(tile), columns_of(tile), splits);
+  }
+};
+
+// The fastest by estimate first.
+std::vector<Choice> choices_of(const MmaMatrixArgs& args, int64_t row_bytes,
+                               const DeviceInfo& info) {
   const int num_sms = std::max(info.num_units, 1);
   const int most = capability(info) >= kFirstWithClusters ? kMaxMmaSplits : 1;
-  double best = 0;
   const bool conv = args.matrix.kernel_h * args.matrix.kernel_w > 1 || args.matrix.h > 1;
+  std::vector<Choice> choices;
   for (const MmaTile tile : {MmaTile::k16x64, MmaTile::k80x64, MmaTile::k128x128}) {
     if (conv && tile == MmaTile::k16x64) continue;
     for (int splits = 1; splits <= most; ++splits) {
       if (splits > divide_up(row_bytes, step_bytes_of(tile))) break;
-      const double time = clocks(tile, splits, args, row_bytes, num_sms);
-      if (best != 0 && time >= best) continue;
-      best = time;
-      args.tile = tile;
-      args.splits = splits;
+      choices.push_back({tile, splits, clocks(tile, splits, args, row_bytes, num_sms)});
     }
   }
+  std::ranges::stable_sort(choices, {}, &Choice::clocks);
+  return choices;
+}
+
+Choice fastest(std::span<const Choice> choices, const std::string& key, MmaMatrixArgs args,
+               LaunchMma launch) {
+  if (const auto known = context().tuning.find(key)) {
+    for (const Choice& choice : choices) {
+      if (choice.name() == *known) return choice;
+    }
+  }
+  constexpr size_t kMeasured = 5;
+  const Choice* best = nullptr;
+  double best_ms = 0;
+  for (const Choice& choice : choices.first(std::min(kMeasured, choices.size()))) {
+    args.tile = choice.tile;
+    args.splits = choice.splits;
+    const double ms = measure_ms([&] { launch(args, context().stream); });
+    if (best != nullptr && ms >= best_ms) continue;
+    best = &choice;
+    best_ms = ms;
+  }
+  context().tuning.insert(key, best->name());
+  return *best;
 }
 
 }  // namespace
@@ -91,8 +129,8 @@ Support supports_mma_matrix(const graph::OpDesc& desc, const DeviceInfo& info) {
   return Support::yes();
 }
 
-MmaMatrixArgs mma_args(const graph::OpDesc& desc, const DeviceInfo& info,
-                       const Operands& operands) {
+MmaMatrixArgs mma_args(const graph::OpDesc& desc, const DeviceInfo& info, const Operands& operands,
+                       LaunchMma launch) {
   MmaMatrixArgs args;
   args.matrix = matrix_args(desc, operands);
   args.epilogue = epilogue_of(desc, operands, {});
@@ -103,8 +141,12 @@ MmaMatrixArgs mma_args(const graph::OpDesc& desc, const DeviceInfo& info,
   args.constant_weight = is_constant(desc, operands, Role::kWeight);
   constexpr int64_t kTogether = 8;
   args.eight = args.epilogue.cols % kTogether == 0;
-  choose_tile(args, terms_of(desc) * static_cast<int64_t>(size_of(desc.input(Role::kX)->dtype)),
-              info);
+  const int64_t row_bytes =
+      terms_of(desc) * static_cast<int64_t>(size_of(desc.input(Role::kX)->dtype));
+  const Choice choice = fastest(choices_of(args, row_bytes, info),
+                                "mma/" + shape_key(desc, args.matrix), args, launch);
+  args.tile = choice.tile;
+  args.splits = choice.splits;
   return args;
 }
 

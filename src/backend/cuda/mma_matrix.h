@@ -9,8 +9,10 @@ namespace halftone::backend::cuda {
 // Whether types but x's, sizes and the device suit.
 [[nodiscard]] Support supports_mma_matrix(const graph::OpDesc& desc, const DeviceInfo& info);
 
-// Operands, epilogue, tile and splits.
+using LaunchMma = void (*)(const MmaMatrixArgs& args, cudaStream_t stream);
+// Operands and epilogue, and the tile and splits with which `launch` is fastest: by measurement
+// among the estimate's favourites, or as the tuning cache knows.
 [[nodiscard]] MmaMatrixArgs mma_args(const graph::OpDesc& desc, const DeviceInfo& info,
-                                     const Operands& operands);
+                                     const Operands& operands, LaunchMma launch);
 
 }  // namespace halftone::backend::cuda

@@ -18,9 +18,8 @@ Support supports_mma(const graph::OpDesc& desc, const DeviceInfo& info) {
 
 std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo& info,
                                     Config /*config*/, const Operands& operands) {
-  return make_launch([args = mma_args(desc, info, operands)](cudaStream_t stream) {
-    launch_weight_only(args, stream);
-  });
+  return make_launch([args = mma_args(desc, info, operands, launch_weight_only)](
+                         cudaStream_t stream) { launch_weight_only(args, stream); });
 }
 
 Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {

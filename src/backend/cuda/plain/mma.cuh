@@ -12,11 +12,11 @@ namespace halftone::backend::cuda {
 // lane / 4, t = lane % 4) has of a rows g and g + 8, the t-th word of the first and of the second
 // 16 bytes (in the order g, g + 8, g, g + 8); of b the same two words of column g; of d rows g and
 // g + 8, columns 2t and 2t + 1. f8e4m3 needs 8.9.
-#define HALFTONE_MMA(shape, types, constraint)                                          \
-  asm volatile("mma.sync.aligned." shape ".row.col." types                              \
-               " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"       \
-               : constraint(d[0]), constraint(d[1]), constraint(d[2]), constraint(d[3]) \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+#define HALFTONE_MMA(shape, types, constraint)                                 \
+  asm("mma.sync.aligned." shape ".row.col." types                              \
+      " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"       \
+      : constraint(d[0]), constraint(d[1]), constraint(d[2]), constraint(d[3]) \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
 
 template <DType kType>
 __device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
@@ -40,6 +40,16 @@ __device__ __forceinline__ void multiply(int (&d)[4], const uint32_t (&a)[4], ui
   HALFTONE_MMA("m16n8k32", "s32.s8.s8.s32", "+r");
 }
 #undef HALFTONE_MMA
+
+// Four matrices of eight rows of 16 bytes, thread i of 32 names row i % 8 of matrix i / 8: of each,
+// thread (g, t) gets the t-th word of row g.
+__device__ __forceinline__ void load_matrices(const void* row, uint32_t (&v)[4]) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+               : "r"(address)
+               : "memory");
+}
 
 // Starts the copy of 16 bytes to shared memory; zeros where not `inside` (`from` is not read, but
 // must be an address of the tensor).

@@ -34,8 +34,11 @@ struct MmaShape {
   static constexpr int kWarpsN = kLarge ? 4 : 2;
   static constexpr int kWarpsK = kLarge ? 1 : 2;
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN * kWarpsK;
-  static constexpr int kMmaM = kBm / kWarpsM / 16;  // products of a warp
-  static constexpr int kMmaN = kBn / kWarpsN / 8;
+  // Products of a warp: 16 columns of y (the rows of the instruction) by eight rows. In that
+  // orientation both operands are registers as they come: x from one read, codes from unpacking.
+  static constexpr int kColumns16 = kBn / kWarpsN / 16;
+  static constexpr int kRows8 = kBm / kWarpsM / 8;
+  static constexpr int kRowsAtOnce = kRows8 % 5 == 0 ? 5 : kRows8 % 4 == 0 ? 4 : 2;
   using Sum = std::conditional_t<kX == DType::kI8, int, float>;
 
   static constexpr int kSliceBytes = 128;  // of a row of x
@@ -45,7 +48,7 @@ struct MmaShape {
   static constexpr int kSlice = kXTile + kBn * kCodeBytes;
   static constexpr int kStage = kWarpsK * kSlice;
   static constexpr int kStages = kLarge && kCodeBytes < kSliceBytes ? 4 : 3;
-  static constexpr int kPitch = kBn + 8;  // of a row of sums: quads of threads in different banks
+  static constexpr int kPitch = kBn + 4;  // of a row of sums: a warp's lie in different banks
   static constexpr int kShared =
       std::max(kStages * kStage, kBm* kPitch* static_cast<int>(sizeof(Sum)));
   static_assert(kWarpsK <= 2 && kWarpsK * kSliceBytes == step_bytes_of(kTileT));
@@ -55,38 +58,39 @@ struct MmaShape {
 // A 16-byte piece of a 128-byte row of shared memory: eight rows' lie in different banks.
 __device__ __forceinline__ int swizzled(int row, int piece) { return (piece ^ (row & 7)) * 16; }
 
-// The rows of x from which one thread copies a piece each.
+// The rows of x from which one thread copies a piece each. Rows behind the last are copies of it:
+// nobody looks at what they give.
 template <class T>
 class RowCopies {
  public:
   __device__ __forceinline__ RowCopies(const QuantizedMatrixArgs& m, int64_t first_row, int thread)
       : m_(m), row_(thread / 8), piece_(thread % 8) {
     const auto* x = static_cast<const uint8_t*>(m.x.data);
-    if constexpr (T::kConv) {
-      const int64_t pixels = m.out_h * m.out_w;
+    const int64_t pixels = m.out_h * m.out_w;
+    const int64_t row_bytes = m.in * kBytes;
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        const int64_t row = first_row + row_ + i * kApart;
+    for (int i = 0; i < kRows; ++i) {
+      const int64_t row = min(first_row + row_ + i * kApart, m.n * pixels - 1);
+      if constexpr (T::kConv) {
         const int64_t image = row / pixels;
         const auto pixel = static_cast<int>(row - image * pixels);
         const auto out_w = static_cast<int>(m.out_w);
-        // Rows behind the last begin far above their image.
-        top_[i] = image < m.n ? static_cast<int>(pixel / out_w * m.stride - m.pad) : -(1 << 30);
+        top_[i] = static_cast<int>(pixel / out_w * m.stride - m.pad);
         left_[i] = static_cast<int>(pixel % out_w * m.stride - m.pad);
-        from_[i] = x + (image < m.n ? image * m.h * m.w * m.in * kBytes : 0);
+        from_[i] = x + image * m.h * m.w * row_bytes;
+      } else {
+        from_[i] = x + row * row_bytes;
       }
-    } else {
-      first_ = x + (first_row + row_) * m.in * kBytes;
-      rows_ = static_cast<int>(min(m.n - first_row - row_, static_cast<int64_t>(T::kBm)));
     }
   }
 
   // Slice `slice` of K to a tile in shared memory.
   __device__ __forceinline__ void copy(int slice, uint8_t* tile) const {
-    const int64_t row_bytes = m_.in * kBytes;
-    int64_t at = static_cast<int64_t>(slice) * T::kSliceBytes + piece_ * 16;
+    const int row_bytes = static_cast<int>(m_.in) * kBytes;
+    int at = slice * T::kSliceBytes + piece_ * 16;
+    uint8_t* to = tile + row_ * T::kSliceBytes + swizzled(row_, piece_);  // kApart rows on alike
     if constexpr (T::kConv) {
-      const auto tap = static_cast<int>(at / row_bytes);
+      const int tap = at / row_bytes;
       at -= tap * row_bytes;
       const auto kernel_w = static_cast<int>(m_.kernel_w);
       const int tap_h = tap / kernel_w;
@@ -96,17 +100,15 @@ class RowCopies {
         const int h = top_[i] + tap_h;
         const int w = left_[i] + tap_w;
         const bool inside = tap_h < m_.kernel_h && h >= 0 && h < m_.h && w >= 0 && w < m_.w;
-        const uint8_t* from = from_[i] + (inside ? (h * m_.w + w) * row_bytes + at : 0);
-        copy_async(place(tile, i), from, inside);
+        const int64_t offset = inside ? (h * m_.w + w) * row_bytes + at : 0;
+        copy_async(to + i * kApart * T::kSliceBytes, from_[i] + offset, inside);
       }
     } else {
-      const bool has_terms = at < row_bytes;
-      const uint8_t* from = first_ + at;
+      const bool inside = at < row_bytes;
+      const int offset = inside ? at : 0;
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        const bool inside = has_terms && i * kApart < rows_;
-        copy_async(place(tile, i), inside ? from : static_cast<const uint8_t*>(m_.x.data), inside);
-        from += kApart * row_bytes;
+        copy_async(to + i * kApart * T::kSliceBytes, from_[i] + offset, inside);
       }
     }
   }
@@ -115,73 +117,69 @@ class RowCopies {
   static constexpr int kBytes = static_cast<int>(size_of(T::kX));
   static constexpr int kApart = T::kThreads / 8;
   static constexpr int kRows = T::kBm / kApart;
-  static_assert(T::kBm % kApart == 0);
-
-  [[nodiscard]] __device__ __forceinline__ uint8_t* place(uint8_t* tile, int i) const {
-    const int row = row_ + i * kApart;
-    return tile + row * T::kSliceBytes + swizzled(row, piece_);
-  }
+  static_assert(T::kBm % kApart == 0 && kApart % 8 == 0);
 
   const QuantizedMatrixArgs& m_;
   int row_;
   int piece_;
-  // Linear.
-  const uint8_t* first_ = nullptr;
-  int rows_ = 0;  // from the first on
-  // Convolution.
+  const uint8_t* from_[kRows];  // rows of x; of a convolution, images
   int top_[T::kConv ? kRows : 1];
   int left_[T::kConv ? kRows : 1];
-  const uint8_t* from_[T::kConv ? kRows : 1];
 };
 
-// The rows of the weight that make a tile's columns; with GEGLU the second half are the gates.
+// The rows of the weight that make a tile's columns, a piece of each; with GEGLU the second half
+// are the gates. Columns behind the last are copies of it.
 template <class T>
-struct CodeCopies {
-  const MmaMatrixArgs& a;
-  int64_t first_column;
-  int64_t row_bytes;
-  int thread;
-
-  __device__ __forceinline__ void copy(int slice, uint8_t* tile) const {
-    constexpr int kPieces = T::kCodeBytes / 16;
-    constexpr int kAll = T::kBn * kPieces;
-    const auto* weight = static_cast<const uint8_t*>(a.matrix.weight);
+class CodeCopies {
+ public:
+  __device__ __forceinline__ CodeCopies(const MmaMatrixArgs& a, int64_t first_column, int terms,
+                                        int thread)
+      : row_bytes_(terms * bits_of(T::kCodes) / 8), thread_(thread) {
 #pragma unroll
-    for (int i = 0; i < (kAll + T::kThreads - 1) / T::kThreads; ++i) {
-      const int at = i * T::kThreads + thread;
-      if (kAll % T::kThreads != 0 && at >= kAll) break;
-      const int row = at / kPieces;
-      const int piece = at % kPieces;
+    for (int i = 0; i < kCopies; ++i) {
+      const int row = (i * T::kThreads + thread) / kPieces % T::kBn;
       const bool gate = a.epilogue.geglu && row >= T::kBn / 2;
-      const int64_t column = first_column + row - (gate ? T::kBn / 2 : 0);
-      const int64_t offset = static_cast<int64_t>(slice) * T::kCodeBytes + piece * 16;
-      const bool inside = column < a.epilogue.cols && offset < row_bytes;
-      const uint8_t* from =
-          weight + (inside ? (column + (gate ? a.epilogue.cols : 0)) * row_bytes + offset : 0);
-      const int place = kPieces == 8 ? swizzled(row, piece) : piece * 16;
-      copy_async(tile + row * T::kCodeBytes + place, from, inside);
+      const int64_t column = min(first_column + row - (gate ? T::kBn / 2 : 0), a.epilogue.cols - 1);
+      from_[i] = static_cast<const uint8_t*>(a.matrix.weight) +
+                 (column + (gate ? a.epilogue.cols : 0)) * row_bytes_;
     }
   }
+
+  __device__ __forceinline__ void copy(int slice, uint8_t* tile) const {
+    const int piece = thread_ % kPieces;
+    const int at = slice * T::kCodeBytes + piece * 16;
+    const bool inside = at < row_bytes_;
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int row = (i * T::kThreads + thread_) / kPieces;
+      if (kAll % T::kThreads != 0 && row >= T::kBn) break;
+      const int place = kPieces == 8 ? swizzled(row, piece) : piece * 16;
+      copy_async(tile + row * T::kCodeBytes + place, from_[i] + (inside ? at : 0), inside);
+    }
+  }
+
+ private:
+  static constexpr int kPieces = T::kCodeBytes / 16;
+  static constexpr int kAll = T::kBn * kPieces;
+  static constexpr int kCopies = (kAll + T::kThreads - 1) / T::kThreads;
+
+  int row_bytes_;
+  int thread_;
+  const uint8_t* from_[kCopies];
 };
 
 // A warp's products of one slice.
 template <class T>
 struct WarpProducts {
-  typename T::Sum sums[T::kMmaM][T::kMmaN][4] = {};
+  typename T::Sum sums[T::kColumns16][T::kRows8][4] = {};
 
   // Codes of thread t for column `column`.
   static __device__ __forceinline__ void read_codes(
       const uint8_t* tile, int column, int t, uint32_t (&codes)[kCodeWords<T::kX, T::kCodes>]) {
     constexpr int kWords = kCodeWords<T::kX, T::kCodes>;
     const uint8_t* row = tile + column * T::kCodeBytes;
-    if constexpr (kWords == 8) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const uint4 v = *reinterpret_cast<const uint4*>(row + swizzled(column, 2 * t + half));
-        codes[4 * half] = v.x, codes[4 * half + 1] = v.y;
-        codes[4 * half + 2] = v.z, codes[4 * half + 3] = v.w;
-      }
-    } else if constexpr (kWords == 4) {
+    static_assert(kWords <= 4);
+    if constexpr (kWords == 4) {
       const uint4 v = *reinterpret_cast<const uint4*>(row + t * 16);
       codes[0] = v.x, codes[1] = v.y, codes[2] = v.z, codes[3] = v.w;
     } else if constexpr (kWords == 2) {
@@ -192,53 +190,111 @@ struct WarpProducts {
     }
   }
 
+  // Codes that are operands as they lie: both come by matrices, in the order of the terms.
+  __device__ __forceinline__ void add_matrices(const uint8_t* slice, int first_row,
+                                               int first_column, int lane) {
+    const uint8_t* codes = slice + T::kXTile;
+    const int row = lane % 8;  // what this thread names; rows 8 on swizzle alike
+    const int matrix = lane / 8;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t a[T::kColumns16][2][4];
+#pragma unroll
+      for (int c = 0; c < T::kColumns16; ++c) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          load_matrices(codes + (first_column + c * 16 + matrix % 2 * 8 + row) * T::kSliceBytes +
+                            swizzled(row, 4 * half + 2 * j + matrix / 2),
+                        a[c][j]);
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < T::kRows8; ++r) {
+        uint32_t words[4];
+        load_matrices(
+            slice + (first_row + r * 8 + row) * T::kSliceBytes + swizzled(row, 4 * half + matrix),
+            words);
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+#pragma unroll
+          for (int c = 0; c < T::kColumns16; ++c) {
+            multiply<T::kX>(sums[c][r], a[c][j], words[2 * j], words[2 * j + 1]);
+          }
+        }
+      }
+    }
+  }
+
+  // Two products deep: the words of x that one read brings.
   template <int kHalf>
   __device__ __forceinline__ void add_half(
       const uint8_t* x, int first_row, int g, int t,
-      const uint32_t (&codes)[T::kMmaN][kCodeWords<T::kX, T::kCodes>]) {
-    uint32_t b[T::kMmaN][4];
+      const uint32_t (&codes)[2 * T::kColumns16][kCodeWords<T::kX, T::kCodes>]) {
+    uint32_t a[T::kColumns16][2][4];
 #pragma unroll
-    for (int n = 0; n < T::kMmaN; ++n) unpack<T::kX, T::kCodes, kHalf>(codes[n], b[n]);
+    for (int c = 0; c < T::kColumns16; ++c) {
+      uint32_t upper[4];
+      uint32_t lower[4];
+      unpack<T::kX, T::kCodes, kHalf>(codes[2 * c], upper);
+      unpack<T::kX, T::kCodes, kHalf>(codes[2 * c + 1], lower);
 #pragma unroll
-    for (int m = 0; m < T::kMmaM; ++m) {
-      const int row = first_row + m * 16 + g;  // row + 8 swizzles alike
-      const uint8_t* at = x + row * T::kSliceBytes + swizzled(row, 2 * t + kHalf);
-      const uint4 upper = *reinterpret_cast<const uint4*>(at);
-      const uint4 lower = *reinterpret_cast<const uint4*>(at + 8 * T::kSliceBytes);
-      const uint32_t first[4] = {upper.x, lower.x, upper.y, lower.y};
-      const uint32_t second[4] = {upper.z, lower.z, upper.w, lower.w};
+      for (int j = 0; j < 2; ++j) {
+        a[c][j][0] = upper[2 * j], a[c][j][1] = lower[2 * j];
+        a[c][j][2] = upper[2 * j + 1], a[c][j][3] = lower[2 * j + 1];
+      }
+    }
+    const uint8_t* at = x + (first_row + g) * T::kSliceBytes + swizzled(g, 2 * t + kHalf);
 #pragma unroll
-      for (int n = 0; n < T::kMmaN; ++n) multiply<T::kX>(sums[m][n], first, b[n][0], b[n][1]);
+    for (int first = 0; first < T::kRows8; first += T::kRowsAtOnce) {
+      uint4 words[T::kRowsAtOnce];
 #pragma unroll
-      for (int n = 0; n < T::kMmaN; ++n) multiply<T::kX>(sums[m][n], second, b[n][2], b[n][3]);
+      for (int r = 0; r < T::kRowsAtOnce; ++r) {
+        words[r] = *reinterpret_cast<const uint4*>(at + (first + r) * 8 * T::kSliceBytes);
+      }
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+#pragma unroll
+        for (int r = 0; r < T::kRowsAtOnce; ++r) {
+#pragma unroll
+          for (int c = 0; c < T::kColumns16; ++c) {
+            multiply<T::kX>(sums[c][first + r], a[c][j], j == 0 ? words[r].x : words[r].z,
+                            j == 0 ? words[r].y : words[r].w);
+          }
+        }
+      }
     }
   }
 
   __device__ __forceinline__ void add(const uint8_t* slice, int first_row, int first_column,
                                       int lane) {
-    const int g = lane / 4;
-    const int t = lane % 4;
-    uint32_t codes[T::kMmaN][kCodeWords<T::kX, T::kCodes>];
+    if constexpr (T::kCodeBytes == T::kSliceBytes) {
+      add_matrices(slice, first_row, first_column, lane);
+    } else {
+      const int g = lane / 4;
+      const int t = lane % 4;
+      uint32_t codes[2 * T::kColumns16][kCodeWords<T::kX, T::kCodes>];
 #pragma unroll
-    for (int n = 0; n < T::kMmaN; ++n) {
-      read_codes(slice + T::kXTile, first_column + n * 8 + g, t, codes[n]);
+      for (int n = 0; n < 2 * T::kColumns16; ++n) {
+        read_codes(slice + T::kXTile, first_column + n * 8 + g, t, codes[n]);
+      }
+      add_half<0>(slice, first_row, g, t, codes);
+      add_half<1>(slice, first_row, g, t, codes);
     }
-    add_half<0>(slice, first_row, g, t, codes);
-    add_half<1>(slice, first_row, g, t, codes);
   }
 
-  // Calls f with each pair of sums and its place in a tile of them.
+  // Calls f with each sum and its place in a tile of them.
   template <class F>
-  __device__ __forceinline__ void for_pairs(typename T::Sum* tile, int first_row, int first_column,
-                                            int lane, F f) {
+  __device__ __forceinline__ void for_each(typename T::Sum* tile, int first_row, int first_column,
+                                           int lane, F f) {
+    typename T::Sum* mine = tile + (first_row + lane % 4 * 2) * T::kPitch + first_column + lane / 4;
 #pragma unroll
-    for (int m = 0; m < T::kMmaM; ++m) {
+    for (int c = 0; c < T::kColumns16; ++c) {
 #pragma unroll
-      for (int n = 0; n < T::kMmaN; ++n) {
-        typename T::Sum* at = tile + (first_row + m * 16 + lane / 4) * T::kPitch + first_column +
-                              n * 8 + lane % 4 * 2;
-        f(sums[m][n][0], sums[m][n][1], at);
-        f(sums[m][n][2], sums[m][n][3], at + 8 * T::kPitch);
+      for (int r = 0; r < T::kRows8; ++r) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          f(sums[c][r][i], mine + (r * 8 + i % 2) * T::kPitch + c * 16 + i / 2 * 8);
+        }
       }
     }
   }
@@ -247,23 +303,16 @@ struct WarpProducts {
   // those of the warps that had other terms.
   __device__ __forceinline__ void publish(typename T::Sum* tile, int warp_k, int first_row,
                                           int first_column, int lane) {
-    using Pair = std::conditional_t<std::is_same_v<typename T::Sum, int>, int2, float2>;
-    const auto write = [](auto& left, auto& right, auto* at) {
-      *reinterpret_cast<Pair*>(at) = Pair{left, right};
-    };
+    using Sum = typename T::Sum;
+    const auto write = [](Sum& sum, Sum* at) { *at = sum; };
     if constexpr (T::kWarpsK == 2) {
-      if (warp_k == 1) for_pairs(tile, first_row, first_column, lane, write);
+      if (warp_k == 1) for_each(tile, first_row, first_column, lane, write);
       __syncthreads();
       if (warp_k == 0) {
-        for_pairs(tile, first_row, first_column, lane, [](auto& left, auto& right, auto* at) {
-          auto* pair = reinterpret_cast<Pair*>(at);
-          left += pair->x;
-          right += pair->y;
-          *pair = Pair{left, right};
-        });
+        for_each(tile, first_row, first_column, lane, [](Sum& sum, Sum* at) { *at = sum + *at; });
       }
     } else {
-      for_pairs(tile, first_row, first_column, lane, write);
+      for_each(tile, first_row, first_column, lane, write);
     }
   }
 };
@@ -297,13 +346,9 @@ __device__ __forceinline__ void read_sums(const Sum* at, bool remote, int rank, 
       if constexpr (kTogether == 4) {
         asm volatile("ld.shared::cluster.v4.b32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
-                     : "r"(address + 4 * i)
-                     : "memory");
+                     : "r"(address + 4 * i));
       } else {
-        asm volatile("ld.shared::cluster.b32 %0, [%1];"
-                     : "=r"(words[i])
-                     : "r"(address + 4 * i)
-                     : "memory");
+        asm volatile("ld.shared::cluster.b32 %0, [%1];" : "=r"(words[i]) : "r"(address + 4 * i));
       }
     }
   } else
@@ -334,19 +379,30 @@ __device__ __forceinline__ void read_sums(const Sum* at, bool remote, int rank, 
 template <class T, int kWidth>
 __device__ __forceinline__ void read_h(const MmaMatrixArgs& a, const typename T::Sum* at,
                                        int splits, int64_t row, int64_t col, float (&v)[kWidth]) {
-  typename T::Sum total[kWidth] = {};
-  for (int rank = 0; rank < splits; ++rank) {
-    typename T::Sum more[kWidth];
-    read_sums(at, splits > 1, rank, more);
-#pragma unroll
-    for (int k = 0; k < kWidth; ++k) total[k] += more[k];
-  }
   float scale[kWidth];
   load(a.matrix.weight_scale, DType::kF32, col, scale);
   if (a.matrix.x_scale != nullptr) {
     const float of_row = a.matrix.x_scale[row / a.matrix.rows_per_scale];
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) scale[k] = __fmul_rn(of_row, scale[k]);
+  }
+  typename T::Sum total[kWidth] = {};
+  if (splits == 1) {
+    read_sums(at, false, 0, total);
+  } else {
+    constexpr int kAtOnce = 4;  // reads on their way
+    for (int first = 0; first < splits; first += kAtOnce) {
+      typename T::Sum more[kAtOnce][kWidth];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        read_sums(at, true, min(first + i, splits - 1), more[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) total[k] += first + i < splits ? more[i][k] : 0;
+      }
+    }
   }
 #pragma unroll
   for (int k = 0; k < kWidth; ++k) {
@@ -405,53 +461,56 @@ __global__ void __launch_bounds__(T::kThreads, 2)
   const int64_t first_column =
       static_cast<int64_t>(blockIdx.z) * (a.epilogue.geglu ? T::kBn / 2 : T::kBn);
   const QuantizedMatrixArgs& m = a.matrix;
-  const int64_t terms = m.kernel_h * m.kernel_w * m.in;
-  const auto all_steps =
-      static_cast<int>((terms + T::kWarpsK * T::kTerms - 1) / (T::kWarpsK * T::kTerms));
+  const auto terms = static_cast<int>(m.kernel_h * m.kernel_w * m.in);
+  constexpr int kStepTerms = T::kWarpsK * T::kTerms;
+  const int all_steps = (terms + kStepTerms - 1) / kStepTerms;
   const int begin = all_steps * rank / a.splits;
   const int steps = all_steps * (rank + 1) / a.splits - begin;
-  const CodeCopies<T> codes{a, first_column, terms * bits_of(T::kCodes) / 8, thread};
-  const auto stage = [&](int step) { return mma_shared + step % T::kStages * T::kStage; };
-  const auto copy_codes = [&](int step) {
+  const CodeCopies<T> codes(a, first_column, terms, thread);
+  const auto copy_codes = [&](int step, uint8_t* stage) {
 #pragma unroll
     for (int k = 0; k < T::kWarpsK; ++k) {
-      codes.copy((begin + step) * T::kWarpsK + k, stage(step) + k * T::kSlice + T::kXTile);
+      codes.copy((begin + step) * T::kWarpsK + k, stage + k * T::kSlice + T::kXTile);
     }
   };
   const int first_steps = min(steps, T::kStages - 1);
   if (a.constant_weight) {
-    for (int step = 0; step < first_steps; ++step) copy_codes(step);
+    for (int step = 0; step < first_steps; ++step) copy_codes(step, mma_shared + step * T::kStage);
   }
-  follow_previous_kernel();
   const RowCopies<T> rows(m, first_row, thread);
-  const auto copy_rows = [&](int step) {
+  const auto copy_rows = [&](int step, uint8_t* stage) {
 #pragma unroll
     for (int k = 0; k < T::kWarpsK; ++k) {
-      rows.copy((begin + step) * T::kWarpsK + k, stage(step) + k * T::kSlice);
+      rows.copy((begin + step) * T::kWarpsK + k, stage + k * T::kSlice);
     }
   };
+  follow_previous_kernel();
   for (int step = 0; step < T::kStages - 1; ++step) {
     if (step < steps) {
-      if (!a.constant_weight) copy_codes(step);
-      copy_rows(step);
+      if (!a.constant_weight) copy_codes(step, mma_shared + step * T::kStage);
+      copy_rows(step, mma_shared + step * T::kStage);
     }
     commit_copies();
   }
   const int warp = thread / 32;
   const int lane = thread % 32;
   const int warp_k = warp / (T::kWarpsM * T::kWarpsN);
-  const int warp_row = warp / T::kWarpsN % T::kWarpsM * T::kMmaM * 16;
-  const int warp_column = warp % T::kWarpsN * T::kMmaN * 8;
+  const int warp_row = warp / T::kWarpsN % T::kWarpsM * T::kRows8 * 8;
+  const int warp_column = warp % T::kWarpsN * T::kColumns16 * 16;
   WarpProducts<T> products;
+  int full = 0;                // the stage of the step
+  int empty = T::kStages - 1;  // of the step before
   for (int step = 0; step < steps; ++step) {
     wait_for_copies<T::kStages - 2>();
     __syncthreads();  // the step's copies of all threads; and all are done with the step before
     if (step + T::kStages - 1 < steps) {
-      copy_codes(step + T::kStages - 1);
-      copy_rows(step + T::kStages - 1);
+      copy_codes(step + T::kStages - 1, mma_shared + empty * T::kStage);
+      copy_rows(step + T::kStages - 1, mma_shared + empty * T::kStage);
     }
     commit_copies();
-    products.add(stage(step) + warp_k * T::kSlice, warp_row, warp_column, lane);
+    products.add(mma_shared + full * T::kStage + warp_k * T::kSlice, warp_row, warp_column, lane);
+    empty = full;
+    if (++full == T::kStages) full = 0;
   }
   wait_for_copies<0>();
   __syncthreads();

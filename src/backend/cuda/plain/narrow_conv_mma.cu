@@ -155,14 +155,6 @@ __device__ __forceinline__ int halo_at(int pixel, int part) {
   return pixel * kChunk + ((part ^ pixel) & 7) * 8;
 }
 
-__device__ __forceinline__ void load_pixels(const uint16_t* at, uint32_t (&v)[4]) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
-               : "r"(address)
-               : "memory");
-}
-
 struct OutputTile {
   int64_t n, h, w;  // of the first pixel
 };
@@ -203,7 +195,7 @@ __device__ __forceinline__ void multiply_chunk(const uint16_t* halo, const uint1
 #pragma unroll
     for (int k = 0; k < kChunk / kTerms; ++k) {
       uint32_t pixels[4];
-      load_pixels(halo + halo_at(pixel, 2 * k + lane / 16), pixels);
+      load_matrices(halo + halo_at(pixel, 2 * k + lane / 16), pixels);
       const uint16_t* at = weights + (tap * kOutputs + g) * pitch + k * kTerms + lane % 4 * 2;
       const bool has_output = g < outputs;
       multiply<kType>(sums[k % 2], pixels, has_output ? word_at(at) : 0U,

@@ -144,13 +144,11 @@ __device__ __forceinline__ void unpack(const uint32_t (&codes)[kCodeWords<kX, kC
                                        uint32_t (&to)[4]) {
   using namespace unpacking;
   if constexpr (kX == DType::kI8 || kX == DType::kF8E4M3) {
+    static_assert(bits_of(kCodes) < 8);  // bytes need no unpacking
     if constexpr (kCodes == Codes::kI4) {
       sixteen_i4(codes[2 * kHalf], codes[2 * kHalf + 1], to);
-    } else if constexpr (kCodes == Codes::kI2) {
-      sixteen_i2(codes[kHalf], to);
     } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) to[i] = codes[4 * kHalf + i];
+      sixteen_i2(codes[kHalf], to);
     }
   } else if constexpr (kCodes == Codes::kI4) {
     eight_i4<kX>(codes[kHalf], to);
