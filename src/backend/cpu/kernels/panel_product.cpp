@@ -9,6 +9,7 @@
 // once a call, with zeros for the padding.
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -26,8 +27,7 @@ using graph::Role;
 constexpr int64_t kChunkBytes = 768 << 10;
 constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
 // Rows of a piece of finishing: pieces are what a product does between its steps.
-constexpr int64_t kPieceRows = 8;
-constexpr int64_t kTilePieces = kPanelRows / kPieceRows;
+constexpr int64_t kPieceRows[] = {4, 8};
 constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kMostLines = 16;  // read ahead at a step
 
@@ -242,7 +242,8 @@ class PanelLaunch final : public Launch {
     }
   }
 
-  // Which operand stays in the first level cache is measured where there is much to multiply.
+  // Which operand stays in the first level cache and how long pieces are is measured where there is
+  // much to multiply.
   void choose_passing(const graph::OpDesc& desc, const DeviceInfo& info) {
     const PanelWeight& weight = plan_.weight;
     const auto& candidates = finish_.integer ? products_.multiply_i8 : products_.multiply_bf16;
@@ -258,10 +259,14 @@ class PanelLaunch final : public Launch {
         fmt::format("panels {} {} threads {} rows of {}, {} columns of {} x {} steps, to {}",
                     info.arch, threads_, rows, to_string(desc.input(Role::kX)->shape),
                     weight.cols * weight.groups, weight.key(), weight.steps, to_string(y_.dtype));
-    multiply_ = candidates[fastest(key, kPassings, [&](int candidate) {
-      multiply_ = candidates[candidate];
+    const auto take = [&](int candidate) {
+      multiply_ = candidates[candidate % kPassings];
+      piece_rows_ = kPieceRows[candidate / kPassings];
+    };
+    take(fastest(key, kPassings * static_cast<int>(std::size(kPieceRows)), [&](int candidate) {
+      take(candidate);
       run();
-    })];
+    }));
   }
   // Pages that nobody wrote to are all one page, and would look as if they were in the cache.
   void touch() const {
@@ -351,7 +356,7 @@ class PanelLaunch final : public Launch {
       worker.tiles = &plan_.tiles[static_cast<size_t>(tile)];
       worker.col = panel * kPanelCols;
       worker.piece = 0;
-      worker.pieces = (two ? 2 : 1) * kTilePieces;
+      worker.pieces = (two ? 2 : 1) * kPanelRows / piece_rows_;
     }
   }
 
@@ -388,22 +393,23 @@ class PanelLaunch final : public Launch {
 
   // The next rows of the worker's block.
   void finish_piece(Worker& worker) const {
-    const int64_t index = worker.piece / kTilePieces;
+    const int64_t first_row = worker.piece * piece_rows_;
+    const int64_t index = first_row / kPanelRows;
     const RowTile& tile = worker.tiles[index];
-    const int64_t row = worker.piece % kTilePieces * kPieceRows;
+    const int64_t row = first_row % kPanelRows;
     ++worker.piece;
     PanelFinish& f = worker.finish;
     if (row == 0) {
       begin_tile(tile, worker, index * kPanelRows * kPanelCols);
     } else {
       for (const void*& sums : f.sums) {
-        if (sums != nullptr) sums = static_cast<const float*>(sums) + kPieceRows * kPanelCols;
+        if (sums != nullptr) sums = static_cast<const float*>(sums) + piece_rows_ * kPanelCols;
       }
-      if (x_scale_) f.x_scale += kPieceRows * f.x_scale_step;
-      if (residual_) f.residual += kPieceRows * f.residual_pitch;
-      f.y += kPieceRows * f.y_pitch;
+      if (x_scale_) f.x_scale += piece_rows_ * f.x_scale_step;
+      if (residual_) f.residual += piece_rows_ * f.residual_pitch;
+      f.y += piece_rows_ * f.y_pitch;
     }
-    const int64_t rows = std::min(kPieceRows, tile.count - row);
+    const int64_t rows = std::min(piece_rows_, tile.count - row);
     if (rows > 0) {
       ops_.finish_panel(f, rows, std::min(kPanelCols, plan_.weight.cols - worker.col));
     }
@@ -436,6 +442,7 @@ class PanelLaunch final : public Launch {
   const VectorOps& ops_;
   const PanelOps& products_;
   PanelOps::Multiply multiply_ = nullptr;
+  int64_t piece_rows_ = kPieceRows[0];
   int threads_;
   const std::byte* panels_;
   Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
