@@ -13,7 +13,7 @@ void derive_inputs(const Case& c, Question& q);
 void scale_by_deviation(const Question& q, std::span<float> magnitude);
 // Whether `statistics` are those of y's rows.
 void expect_row_statistics(const Tensor& y, const Tensor& statistics);
-// Sums in double, rounded once.
+// Sums in double, rounded once to the type of the answer.
 void expect_sums(const Tensor& want, const Tensor& got);
 
 }  // namespace halftone::conformance

@@ -205,7 +205,7 @@ std::unique_ptr<Launch> prepare_norm_weight(const graph::OpDesc& desc, const Dev
   args.bias = find_typed(desc, operands, Role::kBias);
   args.y = typed_out(operands.outputs[0]);
   args.column_sum = operands.outputs[1].as<float>();
-  args.shift = operands.outputs[2].as<float>();
+  args.shift = typed_out(operands.outputs[2]);
   args.out = desc.output().shape[0];
   args.in = desc.output().shape[1];
   return make_launch([args](cudaStream_t stream) { launch_norm_weight(args, stream); });

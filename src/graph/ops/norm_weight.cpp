@@ -19,7 +19,7 @@ std::vector<TensorType> infer(const NormWeight& /*op*/, std::span<const TypedOpe
   if (const TensorType* bias = find_operand(in, Role::kBias)) {
     require(bias->shape == sums.shape, "norm_weight", "bias must be [out]");
   }
-  return {weight, sums, sums};
+  return {weight, sums, {weight.dtype, sums.shape}};
 }
 
 }  // namespace halftone::graph

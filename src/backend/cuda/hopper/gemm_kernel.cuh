@@ -6,7 +6,6 @@
 #include "backend/cuda/hopper/epilogue/epilogue.cuh"
 #include "backend/cuda/hopper/epilogue/group_stats.cuh"
 #include "backend/cuda/hopper/epilogue/interleave.cuh"
-#include "backend/cuda/hopper/epilogue/row_stats.cuh"
 #include "backend/cuda/hopper/mma/wgmma.cuh"
 #include "backend/cuda/hopper/ptx/tma.cuh"
 
@@ -274,11 +273,6 @@ struct Consumer {
                                   of_warpgroup, [this] { sync(); });
       }
     }
-    if constexpr (kMeasuresRows<T>) {
-      if (args.epilogue.y_statistics == nullptr) return;
-      write_row_statistics<T>(args, staging, at, of_warpgroup);
-      sync();  // the next tile's residual goes to the staging area
-    }
   }
 
   __device__ __forceinline__ void run(const Raster<T>& raster, int first, int step, int rank) {
@@ -328,7 +322,11 @@ struct Consumer {
         barrier_wait(ring.residual(index), residual_phase);
         residual_phase ^= 1;
       }
-      TileEpilogue<T, Acc>{args.epilogue, rows, columns, staging, inverse_y, lane, thread / 32}
+      // Addresses of the staging area are made here, not kept through the main loop.
+      int of_warpgroup = thread;
+      asm volatile("" : "+r"(of_warpgroup));
+      TileEpilogue<T, Acc>{
+          args, position, rows, columns, staging, inverse_y, of_warpgroup % 32, of_warpgroup / 32}
           .write(acc);
       fence_async_shared();
       sync();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include <cuda_runtime.h>
 
@@ -162,6 +163,12 @@ void launch_group_norm(const GroupNormArgs& args, cudaStream_t stream);
 // The first half of it: writes the statistics of x. Reads n, rows, channels, groups and the pieces.
 void launch_group_statistics(const GroupNormArgs& args, cudaStream_t stream);
 
+// The same as one launch of clusters (compute capability 9.0), for x in 16 bits, y in the same or
+// in codes, and vectors of eight columns. A reason why not, or nothing; addresses do not matter to
+// it.
+[[nodiscard]] std::string_view clusters_refusal(const GroupNormArgs& args);
+void launch_group_norm_clusters(const GroupNormArgs& args, cudaStream_t stream);
+
 // Every block of the second half merges a group's pieces; more than these are merged to fewer
 // before, kPiecesInOne to one.
 inline constexpr int64_t kMostPieces = 512;
@@ -193,12 +200,11 @@ struct RowStatisticsArgs {
 };
 void launch_row_statistics(const RowStatisticsArgs& args, cudaStream_t stream);
 
-// graph/ops/norm_weight.h: weight and y [out, in], column_sum and shift f32 [out].
+// graph/ops/norm_weight.h: weight and y [out, in], column_sum f32 [out], shift [out].
 struct NormWeightArgs {
   Typed weight, gamma, beta, bias;
-  TypedOut y;
+  TypedOut y, shift;
   float* column_sum = nullptr;
-  float* shift = nullptr;
   int64_t out = 0, in = 0;
 };
 void launch_norm_weight(const NormWeightArgs& args, cudaStream_t stream);

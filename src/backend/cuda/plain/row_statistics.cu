@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads)
       shift += static_cast<double>(load1(a.bias.data, a.bias.dtype, row));
     }
     a.column_sum[row] = static_cast<float>(sum);
-    a.shift[row] = static_cast<float>(shift);
+    store_rounded(a.shift, row, shift);
   }
 }
 

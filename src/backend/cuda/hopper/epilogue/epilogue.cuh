@@ -3,6 +3,7 @@
 
 #include "backend/cuda/hopper/epilogue/math.cuh"
 #include "backend/cuda/hopper/epilogue/row_norm.cuh"
+#include "backend/cuda/hopper/epilogue/row_stats.cuh"
 #include "backend/cuda/hopper/ptx/barrier.cuh"
 #include "backend/cuda/hopper/tile.h"
 
@@ -158,7 +159,8 @@ struct Quad {
 
 template <class T, class Acc>
 struct TileEpilogue {
-  const EpilogueArgs& args;
+  const KernelArgs& args;
+  TilePosition at;
   const TileRows<T>& rows;
   const float* columns;
   uint32_t staging;
@@ -208,10 +210,10 @@ struct TileEpilogue {
       q.lower.x *= gelu(gate.lower.x);
       q.lower.y *= gelu(gate.lower.y);
     } else if constexpr (T::kForm == Form::kActivated) {
-      q.upper.x = activate(q.upper.x, args.activation);
-      q.upper.y = activate(q.upper.y, args.activation);
-      q.lower.x = activate(q.lower.x, args.activation);
-      q.lower.y = activate(q.lower.y, args.activation);
+      q.upper.x = activate(q.upper.x, args.epilogue.activation);
+      q.upper.y = activate(q.upper.y, args.epilogue.activation);
+      q.lower.x = activate(q.lower.x, args.epilogue.activation);
+      q.lower.y = activate(q.lower.y, args.epilogue.activation);
     }
     return q;
   }
@@ -219,12 +221,13 @@ struct TileEpilogue {
   __device__ __forceinline__ void write_block16(const Acc (&acc)[T::kBn / 2], int block) const {
     const uint32_t base = staging + block * 64 * T::kOutRowBytes;
     const int row = warp * 16 + lane % 16;
+    SlotSums<T::kOut> slot;
 #pragma unroll
     for (int chunk = 0; chunk < T::kOutN / 8; chunk += 2) {
       Quad q[2] = {value(acc, block, chunk), value(acc, block, chunk + 1)};
       const uint32_t address = base + staged<T>(row, chunk + lane / 16);
       uint32_t words[4];
-      if (args.residual) {
+      if (args.epilogue.residual) {
         load_matrices(address, words);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
@@ -237,6 +240,16 @@ struct TileEpilogue {
         words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
       }
       store_matrices(address, words);
+      if constexpr (kMeasuresRows<T>) {
+        if (args.epilogue.y_statistics == nullptr) continue;
+        constexpr int kSlotChunks = kStatisticsColumns / 8;
+        slot.add(words);
+        if ((chunk + 2) % kSlotChunks != 0) continue;
+        slot.write(args, at.m + block * 64 + warp * 16 + lane / 4,
+                   at.n + (chunk + 2 - kSlotChunks) * 8, lane);
+        slot = {};
+        __syncwarp();
+      }
     }
   }
 

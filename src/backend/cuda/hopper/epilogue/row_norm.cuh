@@ -17,25 +17,35 @@ __device__ __forceinline__ void read_row_norms(const EpilogueArgs& e, const int 
   const int slots = (e.x_columns + kStatisticsColumns - 1) / kStatisticsColumns;
   const auto* pairs = reinterpret_cast<const float2*>(e.x_statistics);
   float pivot[kRows];
-  float first[kRows];
-  float second[kRows];
+  float first[kRows] = {};
+  float second[kRows] = {};
+  // Of up to 16 slots all reads are on their way together.
+  constexpr int kHeld = 4;
+  for (int from = 0; from < slots; from += 4 * kHeld) {
+    float2 pair[kHeld][kRows];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    pivot[r] = pairs[int64_t{rows[r]} * slots].x;
-    first[r] = 0.0f;
-    second[r] = 0.0f;
-  }
-  for (int slot = lane % 4; slot < slots; slot += 4) {
-    const auto columns =
-        static_cast<float>(min(kStatisticsColumns, e.x_columns - slot * kStatisticsColumns));
-    float2 pair[kRows];
+    for (int i = 0; i < kHeld; ++i) {
+      const int slot = min(from + 4 * i + lane % 4, slots - 1);
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) pair[r] = pairs[int64_t{rows[r]} * slots + slot];
+      for (int r = 0; r < kRows; ++r) pair[i][r] = pairs[int64_t{rows[r]} * slots + slot];
+    }
+    if (from == 0) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const float d = pair[r].x - pivot[r];
-      first[r] = fmaf(columns, d, first[r]);
-      second[r] += fmaf(columns * d, d, pair[r].y);
+      for (int r = 0; r < kRows; ++r) {
+        pivot[r] = __shfl_sync(0xffffffffu, pair[0][r].x, lane & ~3);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      const int slot = from + 4 * i + lane % 4;
+      const int left = e.x_columns - slot * kStatisticsColumns;
+      const auto columns = static_cast<float>(max(min(kStatisticsColumns, left), 0));
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        const float d = pair[i][r].x - pivot[r];
+        first[r] = fmaf(columns, d, first[r]);
+        second[r] += left > 0 ? fmaf(columns * d, d, pair[i][r].y) : 0.0f;
+      }
     }
   }
   const float share = 1.0f / static_cast<float>(e.x_columns);
