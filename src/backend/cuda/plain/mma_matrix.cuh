@@ -95,13 +95,17 @@ class RowCopies {
       const auto kernel_w = static_cast<int>(m_.kernel_w);
       const int tap_h = tap / kernel_w;
       const int tap_w = tap - tap_h * kernel_w;
+      const bool has_tap = tap_h < static_cast<int>(m_.kernel_h);
+      const auto height = static_cast<unsigned>(m_.h);
+      const auto width = static_cast<unsigned>(m_.w);
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
         const int h = top_[i] + tap_h;
         const int w = left_[i] + tap_w;
-        const bool inside = tap_h < m_.kernel_h && h >= 0 && h < m_.h && w >= 0 && w < m_.w;
-        const int64_t offset = inside ? (h * m_.w + w) * row_bytes + at : 0;
-        copy_async(to + i * kApart * T::kSliceBytes, from_[i] + offset, inside);
+        const bool inside = has_tap && static_cast<unsigned>(h) < height &&
+                            static_cast<unsigned>(w) < width;  // not negative either
+        const int64_t pixel = inside ? h * static_cast<int>(width) + w : 0;
+        copy_async(to + i * kApart * T::kSliceBytes, from_[i] + pixel * row_bytes + at, inside);
       }
     } else {
       const bool inside = at < row_bytes;
