@@ -56,6 +56,19 @@ constexpr KernelShape measured(KernelShape shape, std::string_view network) {
   return shape;
 }
 
+constexpr KernelShape with_residual(KernelShape shape) {
+  shape.residual = true;
+  return shape;
+}
+constexpr KernelShape describing(KernelShape shape) {
+  shape.describes = true;
+  return shape;
+}
+constexpr KernelShape normalizing(KernelShape shape) {
+  shape.normalizes = true;
+  return shape;
+}
+
 constexpr std::string_view kSdxl = "sdxl-1024-b2";
 constexpr std::string_view kTurbo = "turbo-512-b1";
 constexpr std::string_view kSd3 = "sd3-1024-b2";
@@ -63,6 +76,9 @@ constexpr std::string_view kVae = "vae-1024";
 // Those whose group norms read statistics that the convolution before them made.
 constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
+// Linears around a layer norm, and the halves of it that they may take over.
+constexpr std::string_view kSdxlNorms = "sdxl-1024-b2-norms";
+constexpr std::string_view kTurboNorms = "turbo-512-b1-norms";
 
 constexpr KernelShape kShapes[] = {
     linear(kSdxl, 60, 2048, 10240, 1280, Kind::kGeglu),
@@ -146,6 +162,24 @@ constexpr KernelShape kShapes[] = {
     measured(conv({}, 5, 1, 1024, 128, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 1024, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 512, 256), kVaeMeasured),
+    with_residual(linear(kSdxlNorms, 120, 2048, 1280, 1280)),
+    describing(with_residual(linear(kSdxlNorms, 120, 2048, 1280, 1280))),
+    with_residual(linear(kSdxlNorms, 60, 2048, 1280, 5120)),
+    describing(with_residual(linear(kSdxlNorms, 60, 2048, 1280, 5120))),
+    normalizing(linear(kSdxlNorms, 60, 2048, 1280, 1280)),
+    normalizing(linear(kSdxlNorms, 60, 2048, 3840, 1280)),
+    normalizing(linear(kSdxlNorms, 60, 2048, 10240, 1280, Kind::kGeglu)),
+    with_residual(linear(kTurboNorms, 120, 256, 1280, 1280)),
+    describing(with_residual(linear(kTurboNorms, 120, 256, 1280, 1280))),
+    with_residual(linear(kTurboNorms, 60, 256, 1280, 5120)),
+    describing(with_residual(linear(kTurboNorms, 60, 256, 1280, 5120))),
+    normalizing(linear(kTurboNorms, 60, 256, 1280, 1280)),
+    normalizing(linear(kTurboNorms, 60, 256, 3840, 1280)),
+    normalizing(linear(kTurboNorms, 60, 256, 10240, 1280, Kind::kGeglu)),
+    with_residual(linear(kSdxlNorms, 20, 8192, 640, 640)),
+    describing(with_residual(linear(kSdxlNorms, 20, 8192, 640, 640))),
+    normalizing(linear(kSdxlNorms, 10, 8192, 1920, 640)),
+    normalizing(linear(kSdxlNorms, 10, 8192, 5120, 640, Kind::kGeglu)),
 };
 
 }  // namespace
@@ -154,7 +188,9 @@ std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kGeglu:
-      return fmt::format("{} {}x{}x{}", kind == Kind::kGeglu ? "geglu" : "linear", rows, out, in);
+      return fmt::format("{} {}x{}x{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows, out,
+                         in, residual ? " residual" : "", describes ? " describing" : "",
+                         normalizes ? " normalizing" : "");
     case Kind::kConv:
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
@@ -171,6 +207,7 @@ std::string KernelShape::text() const {
 }
 
 bool KernelShape::takes(DType dtype) const {
+  if (residual || describes || normalizes) return size_of(dtype) == 2;
   return kind != Kind::kQuantize || size_of(dtype) == 1;
 }
 
@@ -219,6 +256,8 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   graph::Linear op;
   op.geglu = kind == Kind::kGeglu;
   op.out = result;
+  op.row_statistics = describes;
+  if (normalizes) op.eps = 1e-5;
   return op;
 }
 
@@ -261,6 +300,11 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
     list = {{Role::kX, {dtype, {rows, in}}}, {Role::kWeight, {dtype, {out, in}}}};
   }
   list.push_back({Role::kBias, {plain, {out}}});
+  if (residual) list.push_back({Role::kResidual, {plain, {rows, out}}});
+  if (normalizes) {
+    list.push_back({Role::kRowStatistics, graph::row_statistics_type({rows, in})});
+    list.push_back({Role::kColumnSum, {DType::kF32, {out}}});
+  }
   if (codes) {
     const int64_t scales = kind == Kind::kConv ? 1 : rows;
     list.push_back({Role::kXScale, {DType::kF32, {scales}}});

@@ -29,6 +29,9 @@ struct KernelShape {
   int64_t batch = 1, rows = 0, out = 0, in = 0, size = 0, keys = 0, heads = 0, width = 0;
   // A convolution that also makes statistics of kGroups groups, a group norm that reads them.
   bool measured = false;
+  // A linear with a residual; one that describes its rows, one that reads described rows
+  // (graph/ops/linear.h), both in 16 bits.
+  bool residual = false, describes = false, normalizes = false;
   static constexpr int64_t kGroups = 32;
 
   [[nodiscard]] std::string text() const;
