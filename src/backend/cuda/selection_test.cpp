@@ -176,6 +176,9 @@ TEST(Selection, RowStatisticsOnHopperOnly) {
       }
     }
   }
+  // Few rows: a text's norms stay.
+  EXPECT_EQ(chosen(describing(linear(DType::kF16, 154)), device("sm_90")), "none");
+  EXPECT_EQ(chosen(normalizing(linear(DType::kF16, 154)), device("sm_90")), "none");
 }
 
 TEST(Selection, WithoutLibrariesPlainKernelsServe) {
