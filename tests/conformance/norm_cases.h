@@ -65,27 +65,30 @@ inline std::vector<Case> layer_norm_cases() {
   return cases;
 }
 
-// Enough rows that a thread of a GPU takes several batches of them, and several images.
+// Enough rows that a thread of a GPU takes several batches of them, several images, groups of 4 to
+// 60 channels and clusters of every size.
 inline std::vector<Case> large_norm_cases() {
   std::vector<Case> cases;
   for (const DType t : {DType::kF16, DType::kBF16}) {
     for (const DType out : {DType::kF32, DType::kI8, DType::kF8E4M3}) {
-      const Shape x{9, 17, 25, 960};
-      const bool coded = out != DType::kF32;
-      Case c;
-      c.name = "large " + std::string(to_string(t)) + " " + text(x) + " to " +
-               std::string(to_string(coded ? out : t));
-      graph::GroupNorm op{32, 1e-5, Activation::kSilu};
-      if (coded) op.out = out;
-      c.attrs = op;
-      c.inputs = {{Role::kX, {t, x}, Fill::kNormal},
-                  {Role::kGamma, {DType::kF32, {x[-1]}}, Fill::kNormal},
-                  {Role::kBeta, {DType::kF32, {x[-1]}}, Fill::kNormal}};
-      if (coded) c.inputs.push_back({Role::kYScale, {DType::kF32, {1}}, Fill::kScales});
-      c.steps = 1;
-      c.roundings = 1.0;
-      c.depth = 64.0;
-      cases.push_back(std::move(c));
+      for (const Shape& x : {Shape{9, 17, 25, 960}, Shape{1, 63, 65, 320}, Shape{2, 20, 20, 1920},
+                             Shape{1, 24, 31, 128}, Shape{2, 16, 16, 1280}}) {
+        const bool coded = out != DType::kF32;
+        Case c;
+        c.name = "large " + std::string(to_string(t)) + " " + text(x) + " to " +
+                 std::string(to_string(coded ? out : t));
+        graph::GroupNorm op{32, 1e-5, x[0] == 2 ? Activation::kNone : Activation::kSilu};
+        if (coded) op.out = out;
+        c.attrs = op;
+        c.inputs = {{Role::kX, {t, x}, Fill::kNormal},
+                    {Role::kGamma, {DType::kF32, {x[-1]}}, Fill::kNormal},
+                    {Role::kBeta, {DType::kF32, {x[-1]}}, Fill::kNormal}};
+        if (coded) c.inputs.push_back({Role::kYScale, {DType::kF32, {1}}, Fill::kScales});
+        c.steps = 1;
+        c.roundings = 1.0;
+        c.depth = 64.0;
+        cases.push_back(std::move(c));
+      }
     }
   }
   return cases;

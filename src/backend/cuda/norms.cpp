@@ -1,9 +1,14 @@
-// Group and layer normalisation (plain/group_norm.cu, plain/layer_norm.cu). Codes are written by
-// the norm itself where it knows the scale in time; else the float result is quantized after it.
+// Group and layer normalisation (plain/ and hopper/group_norm.cu, plain/layer_norm.cu). Codes are
+// written by the norm itself where it knows the scale in time; else the float result is quantized
+// after it.
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "backend/cuda/call.h"
+#include "backend/cuda/context.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/measure.h"
 #include "backend/cuda/quantize.h"
 
 namespace halftone::backend::cuda {
@@ -109,47 +114,87 @@ size_t workspace_group_norm(const graph::OpDesc& desc, const DeviceInfo& info, C
   return statistics_bytes(desc, info) + (after ? float_bytes(desc) : 0);
 }
 
-std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const DeviceInfo& info,
-                                           Config /*config*/, const Operands& operands) {
+// All but addresses and pieces.
+GroupNormArgs group_norm_args(const graph::OpDesc& desc) {
   const auto& op = desc.as<graph::GroupNorm>();
   const Shape& shape = desc.output().shape;
   GroupNormArgs args;
-  args.x = find_typed(desc, operands, Role::kX);
-  args.gamma = find_typed(desc, operands, Role::kGamma);
-  args.beta = find_typed(desc, operands, Role::kBeta);
-  args.y = typed_out(operands.outputs[0]);
+  args.x.dtype = desc.input(Role::kX)->dtype;
+  args.y.dtype = desc.output().dtype;
   args.n = shape[0];
   args.rows = shape[0] > 0 ? shape.num_rows() / shape[0] : 0;
   args.channels = shape.row_size();
   args.groups = op.groups;
+  args.measured = desc.input(Role::kGroupStatistics) != nullptr;
+  args.eps = static_cast<float>(op.eps);
+  args.act = act_of(op.activation);
+  if (makes_codes(desc)) args.format = code_format(desc.output().dtype, 8, false);
+  return args;
+}
+
+GroupNormArgs group_norm_args(const graph::OpDesc& desc, const Operands& operands) {
+  GroupNormArgs args = group_norm_args(desc);
+  args.x = find_typed(desc, operands, Role::kX);
+  args.gamma = find_typed(desc, operands, Role::kGamma);
+  args.beta = find_typed(desc, operands, Role::kBeta);
+  args.y = typed_out(operands.outputs[0]);
+  if (fuses_group_norm(desc)) {
+    args.y_scale = find_view(desc, operands, Role::kYScale)->as<float>();
+  }
+  return args;
+}
+
+std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const DeviceInfo& info,
+                                           Config /*config*/, const Operands& operands) {
+  GroupNormArgs args = group_norm_args(desc, operands);
   const Pieces pieces = pieces_of(desc, info);
   args.pieces = static_cast<int>(pieces.count);
   args.piece_rows = static_cast<int>(pieces.rows);
   auto* room = static_cast<float*>(operands.workspace);
   if (const TensorView* taken = find_view(desc, operands, Role::kGroupStatistics)) {
-    args.measured = true;
     args.statistics = taken->as<float>();
     if (pieces.count > kMostPieces) args.merged = room;
   } else {
     args.statistics = room;
   }
-  args.eps = static_cast<float>(op.eps);
-  args.act = act_of(op.activation);
-  if (!makes_codes(desc)) {
-    return make_launch([args](cudaStream_t stream) { launch_group_norm(args, stream); });
-  }
-  args.format = code_format(desc.output().dtype, 8, false);
-  if (fuses_group_norm(desc)) {
-    args.y_scale = find_view(desc, operands, Role::kYScale)->as<float>();
+  if (!makes_codes(desc) || fuses_group_norm(desc)) {
     return make_launch([args](cudaStream_t stream) { launch_group_norm(args, stream); });
   }
   args.y = {static_cast<std::byte*>(operands.workspace) + statistics_bytes(desc, info),
             DType::kF32};
+  const auto& op = desc.as<graph::GroupNorm>();
   const QuantizeArgs after = quantize_after(desc, operands, args.y.data, op.dynamic);
   return make_launch([args, after](cudaStream_t stream) {
     launch_group_norm(args, stream);
     launch_quantize(after, stream);
   });
+}
+
+// --- One launch of clusters, and whichever is faster
+
+Support supports_clusters(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
+  if (Support norm = supports_group_norm(desc, info); !norm.ok) return norm;
+  if (makes_codes(desc) && !fuses_group_norm(desc)) return Support::no("wants one known scale");
+  const std::string_view refusal = clusters_refusal(group_norm_args(desc));
+  return refusal.empty() ? Support::yes() : Support::no(std::string(refusal));
+}
+
+std::unique_ptr<Launch> prepare_clusters(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                         Config /*config*/, const Operands& operands) {
+  const GroupNormArgs args = group_norm_args(desc, operands);
+  return make_launch([args](cudaStream_t stream) { launch_group_norm_clusters(args, stream); });
+}
+
+std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
+                                       Config config, const Operands& operands) {
+  const GroupNormArgs a = group_norm_args(desc);
+  return faster(
+      fmt::format("group_norm/{}x{}x{}/{}/{}{}{}/sm{}", a.n, a.rows, a.channels, a.groups,
+                  to_string(a.x.dtype), to_string(a.y.dtype), static_cast<int>(a.act),
+                  context().num_sms),
+      [&] { return prepare_clusters(desc, info, config, operands); },
+      [&] { return prepare_group_norm(desc, info, config, operands); });
 }
 
 size_t workspace_layer_norm(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
@@ -192,6 +237,11 @@ std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const Devi
 
 }  // namespace
 
+const Kernel group_norm_either =
+    in_place(plain_kernel("cuda.group_norm.hopper_or_plain", graph::OpKind::kGroupNorm,
+                          supports_clusters, prepare_either, workspace_group_norm));
+const Kernel group_norm_hopper = in_place(plain_kernel(
+    "cuda.group_norm.hopper", graph::OpKind::kGroupNorm, supports_clusters, prepare_clusters));
 const Kernel group_norm_plain =
     in_place(plain_kernel("cuda.group_norm.plain", graph::OpKind::kGroupNorm, supports_group_norm,
                           prepare_group_norm, workspace_group_norm));
