@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "halftone/error.h"
@@ -52,27 +53,37 @@ class CpuStream final : public Stream {
 
 class CpuBuffer final : public Buffer {
  public:
-  static constexpr std::align_val_t kAlignment{64};
-
   explicit CpuBuffer(size_t bytes) : size_(bytes) {
     // More than the machine has is refused at once, as the system would grant it and fail later.
     if (bytes <= pages(_SC_PHYS_PAGES)) {
-      data_ = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+      data_ = ::operator new(std::max<size_t>(bytes, 1), alignment(), std::nothrow);
+    }
+    // Whole huge pages only, so that no more memory is used; where there are none, it is as before.
+    if (data_ != nullptr && is_large()) {
+      madvise(data_, size_ / kHugePage * kHugePage, MADV_HUGEPAGE);
     }
     if (data_ == nullptr) {
       throw Error(Errc::kOutOfMemory,
                   fmt::format("cpu: needed {} bytes, {} are free", bytes, pages(_SC_AVPHYS_PAGES)));
     }
   }
-  ~CpuBuffer() override { ::operator delete(data_, kAlignment); }
+  ~CpuBuffer() override { ::operator delete(data_, alignment()); }
   CpuBuffer(const CpuBuffer&) = delete;
   CpuBuffer& operator=(const CpuBuffer&) = delete;
   [[nodiscard]] void* data() const override { return data_; }
   [[nodiscard]] size_t size() const override { return size_; }
 
  private:
-  void* data_ = nullptr;
+  static constexpr size_t kHugePage = size_t{2} << 20;
+
+  // Large buffers are read in strides that would miss the translations of small pages.
+  [[nodiscard]] bool is_large() const { return size_ >= 2 * kHugePage; }
+  [[nodiscard]] std::align_val_t alignment() const {
+    return std::align_val_t{is_large() ? kHugePage : 64};
+  }
+
   size_t size_;
+  void* data_ = nullptr;
 };
 
 class CpuDevice final : public Device {
