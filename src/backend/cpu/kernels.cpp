@@ -46,10 +46,15 @@ struct ReferenceName {
   static constexpr std::string_view kView{kText.data(), kText.size()};
 };
 
+constexpr Kernel reference_kernel(std::string_view name, graph::OpKind op) {
+  Kernel kernel = plain_kernel(name, op, supports_anything, prepare_reference);
+  kernel.statistics = true;
+  return kernel;
+}
+
 constexpr Kernel kReferences[] = {
-#define HALFTONE_OP(Name)                                                                    \
-  plain_kernel(ReferenceName<graph::Name>::kView, graph::OpKind::k##Name, supports_anything, \
-               prepare_reference),
+#define HALFTONE_OP(Name) \
+  reference_kernel(ReferenceName<graph::Name>::kView, graph::OpKind::k##Name),
 #include "graph/ops/ops.inc"
 #undef HALFTONE_OP
 };
