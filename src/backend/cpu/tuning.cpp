@@ -53,12 +53,12 @@ void save_tuning() {
 
 int fastest(const std::string& key, int count, const std::function<void(int)>& run) {
   if (const std::optional<int> known = known_choice(key, count)) return *known;
-  constexpr int kRounds = 3;
-  run(0);  // memory comes in
+  constexpr double kLong = 5e-3;
+  const int rounds = seconds_of(run, 0) > kLong ? 2 : 3;  // the first also brings memory in
   int best = 0;
   double least = std::numeric_limits<double>::infinity();
   // In turn, so that what else the machine does meets all.
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     for (int candidate = 0; candidate < count; ++candidate) {
       const double seconds = seconds_of(run, candidate);
       if (seconds >= least) continue;
