@@ -14,22 +14,22 @@ namespace {
 using graph::Graph;
 
 // A convolution read by a norm, by the codes of another and by a sum; tokens that become an image.
-constexpr std::string_view kGraph = R"(input %0 "x" f32[2,8,16,8] step
+constexpr std::string_view kGraph = R"(input %0 "x" f32[1,256,256,8] step
 weight %1 "w" f32[16,3,3,8]
 weight %2 "g" f32[16]
 weight %3 "b" f32[16]
 weight %4 "v" f32[16,16]
 literal %5 "s" f32[1] cdcc4c3d
-node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %6 f32[2,8,16,16] step
-node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%6 gamma=%2 beta=%3 -> %7 f32[2,8,16,16] step
-node "codes" group_norm{groups=4 eps=1e-05 activation=none out=i8} x=%6 gamma=%2 beta=%3 y_scale=%5 -> %8 i8[2,8,16,16] step
-node "decoded" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%8 x_scale=%5 -> %9 f32[2,8,16,16] step
-node "sum" add{broadcast_batch=false} x=%7 x=%9 -> %10 f32[2,8,16,16] step
-node "tokens" reshape{shape=2,128,16} x=%10 -> %11 f32[2,128,16] step
-node "fc" linear{activation=none geglu=false} x=%11 weight=%4 -> %12 f32[2,128,16] step
-node "image" reshape{shape=2,8,16,16} x=%12 -> %13 f32[2,8,16,16] step
-node "last" group_norm{groups=2 eps=1e-05 activation=none} x=%13 gamma=%2 beta=%3 -> %14 f32[2,8,16,16] step
-node "out" add{broadcast_batch=false} x=%14 x=%6 -> %15 f32[2,8,16,16] step
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %6 f32[1,256,256,16] step
+node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%6 gamma=%2 beta=%3 -> %7 f32[1,256,256,16] step
+node "codes" group_norm{groups=4 eps=1e-05 activation=none out=i8} x=%6 gamma=%2 beta=%3 y_scale=%5 -> %8 i8[1,256,256,16] step
+node "decoded" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%8 x_scale=%5 -> %9 f32[1,256,256,16] step
+node "sum" add{broadcast_batch=false} x=%7 x=%9 -> %10 f32[1,256,256,16] step
+node "tokens" reshape{shape=1,65536,16} x=%10 -> %11 f32[1,65536,16] step
+node "fc" linear{activation=none geglu=false} x=%11 weight=%4 -> %12 f32[1,65536,16] step
+node "image" reshape{shape=1,256,256,16} x=%12 -> %13 f32[1,256,256,16] step
+node "last" group_norm{groups=2 eps=1e-05 activation=none} x=%13 gamma=%2 beta=%3 -> %14 f32[1,256,256,16] step
+node "out" add{broadcast_batch=false} x=%14 x=%6 -> %15 f32[1,256,256,16] step
 output "y" %15
 )";
 
@@ -87,7 +87,7 @@ class Weights final : public WeightSource {
 };
 
 TEST(GroupNormStatistics, LeaveTheNumbersAsTheyWere) {
-  const Tensor x = Weights::make("x", {DType::kF32, {2, 8, 16, 8}});
+  const Tensor x = Weights::make("x", {DType::kF32, {1, 256, 256, 8}});
   const auto answer = [&](const Graph& graph) {
     std::map<std::string, Tensor> inputs;
     inputs.emplace("x", x.clone());
@@ -122,18 +122,23 @@ TEST(GroupNormStatistics, AreOfOneNumberOfGroups) {
   EXPECT_FALSE(reads_statistics(graph, "codes"));
 }
 
-// Images of rows that are no whole number of pieces, and what has no maker that can measure.
+// Images of rows that are no whole number of pieces or too few, and what has no maker that can
+// measure.
 TEST(GroupNormStatistics, StayAwayFromTheRest) {
-  constexpr std::string_view kOthers = R"(input %0 "x" f32[1,8,9,8] step
+  constexpr std::string_view kOthers = R"(input %0 "x" f32[1,257,257,8] step
 weight %1 "w" f32[8,3,3,8]
 weight %2 "g" f32[8]
 weight %3 "b" f32[8]
-node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %4 f32[1,8,9,8] step
-node "ragged" group_norm{groups=4 eps=1e-05 activation=silu} x=%4 gamma=%2 beta=%3 -> %5 f32[1,8,9,8] step
-node "again" group_norm{groups=4 eps=1e-05 activation=silu} x=%5 gamma=%2 beta=%3 -> %6 f32[1,8,9,8] step
-node "first" group_norm{groups=4 eps=1e-05 activation=silu} x=%0 gamma=%2 beta=%3 -> %7 f32[1,8,9,8] step
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %4 f32[1,257,257,8] step
+node "ragged" group_norm{groups=4 eps=1e-05 activation=silu} x=%4 gamma=%2 beta=%3 -> %5 f32[1,257,257,8] step
+node "again" group_norm{groups=4 eps=1e-05 activation=silu} x=%5 gamma=%2 beta=%3 -> %6 f32[1,257,257,8] step
+node "first" group_norm{groups=4 eps=1e-05 activation=silu} x=%0 gamma=%2 beta=%3 -> %7 f32[1,257,257,8] step
+input %8 "s" f32[1,64,64,8] step
+node "small" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%8 weight=%1 -> %9 f32[1,64,64,8] step
+node "few" group_norm{groups=4 eps=1e-05 activation=silu} x=%9 gamma=%2 beta=%3 -> %10 f32[1,64,64,8] step
 output "y" %6
 output "z" %7
+output "w" %10
 )";
   EXPECT_EQ(print(compiled(kOthers)), print(graph::parse(kOthers)));
 }
