@@ -1,8 +1,5 @@
-// Linears and convolutions of 8-bit codes through mma.sync, for devices that the Hopper family does
-// not serve; and where that has few rows, whose terms these kernels split.
-#include <fmt/format.h>
-
-#include "backend/cuda/context.h"
+// Linears and convolutions of 8-bit codes through mma.sync: for devices, types and shapes that the
+// Hopper family does not serve.
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
 #include "backend/cuda/mma_matrix.h"
@@ -12,9 +9,6 @@ namespace halftone::backend::cuda {
 namespace {
 
 using graph::Role;
-
-// More keep the Hopper family's larger tiles busy.
-constexpr int64_t kFewRows = 512;
 
 Support supports_mma(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (Support base = supports_mma_matrix(desc, info); !base.ok) return base;
@@ -34,31 +28,7 @@ std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo&
   });
 }
 
-// --- or another kernel, whichever is faster here
-
-std::unique_ptr<Launch> prepare_faster(const Kernel& other, const graph::OpDesc& desc,
-                                       const DeviceInfo& info, Config config,
-                                       const Operands& operands) {
-  return faster(
-      fmt::format("mma or {}/{}", other.name, shape_key(desc, matrix_args(desc, operands))),
-      [&] { return prepare_mma(desc, info, config, operands); },
-      [&] { return other.prepare(desc, info, config, operands); });
-}
-
-const Kernel& of_hopper(const graph::OpDesc& desc) {
-  return std::holds_alternative<graph::Conv2d>(desc.attrs) ? conv2d_hopper : linear_hopper;
-}
-
-Support supports_few_rows(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (Support own = supports_mma(desc, info); !own.ok) return own;
-  if (desc.output().shape.num_rows() > kFewRows) return Support::no("wants few rows");
-  return of_hopper(desc).supports(desc, info);
-}
-
-std::unique_ptr<Launch> prepare_few_rows(const graph::OpDesc& desc, const DeviceInfo& info,
-                                         Config config, const Operands& operands) {
-  return prepare_faster(of_hopper(desc), desc, info, config, operands);
-}
+// --- or the library, whichever is faster here
 
 Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (Support own = supports_mma(desc, info); !own.ok) return own;
@@ -71,15 +41,14 @@ size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Confi
 
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
                                        Config config, const Operands& operands) {
-  return prepare_faster(linear_codes_cublaslt, desc, info, config, operands);
+  return faster(
+      "codes/" + shape_key(desc, matrix_args(desc, operands)),
+      [&] { return prepare_mma(desc, info, config, operands); },
+      [&] { return linear_codes_cublaslt.prepare(desc, info, config, operands); });
 }
 
 }  // namespace
 
-const Kernel linear_codes_few_rows = plain_kernel(
-    "cuda.linear.hopper_or_mma", graph::OpKind::kLinear, supports_few_rows, prepare_few_rows);
-const Kernel conv2d_codes_few_rows = plain_kernel(
-    "cuda.conv2d.hopper_or_mma", graph::OpKind::kConv2d, supports_few_rows, prepare_few_rows);
 const Kernel linear_codes_either =
     plain_kernel("cuda.linear.codes.mma_or_cublaslt", graph::OpKind::kLinear, supports_either,
                  prepare_either, workspace_either);

@@ -122,10 +122,10 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
                     : f8   ? "cuda.conv2d.codes_mma.plain"
                            : "cuda.conv2d.quantized.plain"});
     rows.push_back({arch, conv(DType::kI8, 16),
-                    hopper ? "cuda.conv2d.hopper_or_mma" : "cuda.conv2d.codes_mma.plain"});
+                    hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.codes_mma.plain"});
     // Few rows; a number that the library does not take.
     rows.push_back({arch, linear(DType::kI8, 77),
-                    hopper ? "cuda.linear.hopper_or_mma" : "cuda.linear.codes_mma.plain"});
+                    hopper ? "cuda.linear.hopper" : "cuda.linear.codes_mma.plain"});
   }
   for (const Row& row : rows) {
     EXPECT_EQ(chosen(row.op, device(row.arch)), row.kernel)
