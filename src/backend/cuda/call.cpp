@@ -3,6 +3,15 @@
 #include <fmt/format.h>
 
 namespace halftone::backend::cuda {
+namespace {
+
+// Rows for which linears with row statistics beat linears and a norm of its own, as measured
+// (docs/performance.md). Of fewer, texts, the library's kernels win; of more, each column of tiles
+// merges the statistics again while its main loop waits for memory.
+constexpr int64_t kFewestDescribed = 200;
+constexpr int64_t kMostDescribed = 1024;
+
+}  // namespace
 
 const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
   for (size_t i = 0; i < desc.inputs.size(); ++i) {
@@ -44,6 +53,19 @@ Support supports_floats(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
                                      graph::to_string(operand.role),
                                      to_string(operand.type.dtype)));
     }
+  }
+  return Support::yes();
+}
+
+Support supports_row_statistics(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!graph::has_row_statistics(desc)) return Support::yes();
+  if (!info.has("sm_90a")) return Support::no("row statistics pay on compute capability 9.0");
+  if (size_of(desc.output().dtype) != 2) return Support::no("row statistics of 16 bits only");
+  const int64_t rows = desc.output().shape.num_rows();
+  if (rows < kFewestDescribed || rows > kMostDescribed) {
+    return Support::no(
+        fmt::format("a norm of its own is faster for fewer than {} and more than {} rows",
+                    kFewestDescribed, kMostDescribed));
   }
   return Support::yes();
 }

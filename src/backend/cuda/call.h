@@ -31,6 +31,9 @@ namespace halftone::backend::cuda {
 // Yes when all floating operands are f32, f16 or bf16.
 [[nodiscard]] Support supports_floats(const graph::OpDesc& desc, const DeviceInfo& info);
 
+// Whether a linear that takes or gives row statistics (graph/ops/linear.h) is worth a kernel here.
+[[nodiscard]] Support supports_row_statistics(const graph::OpDesc& desc, const DeviceInfo& info);
+
 [[nodiscard]] inline Act act_of(graph::Activation activation) {
   return static_cast<Act>(activation);
 }

@@ -21,8 +21,6 @@ namespace {
 using graph::Role;
 
 constexpr size_t kLibraryWorkspace = size_t{16} << 20;
-// Of fewer rows (texts) the library's kernels win, and with them the norm's own launch.
-constexpr int64_t kFewestDescribed = 200;
 
 bool is_normalized(const graph::OpDesc& desc) {
   return desc.input(Role::kRowStatistics) != nullptr;
@@ -32,14 +30,11 @@ bool is_normalized(const graph::OpDesc& desc) {
 // need none, may be chosen instead.
 Support supports_statistics(const graph::OpDesc& desc, const DeviceInfo& info) {
   const int64_t groups = desc.as<graph::Linear>().statistics_groups;
-  if (groups == 0 && !graph::has_row_statistics(desc)) return Support::yes();
+  if (groups == 0) return supports_row_statistics(desc, info);
   if (!info.has("sm_90a")) return Support::no("statistics pay on compute capability 9.0");
   if (size_of(desc.output().dtype) != 2) return Support::no("statistics of 16 bits only");
-  if (groups == 0 && desc.output().shape.num_rows() < kFewestDescribed) {
-    return Support::no("row statistics pay from 200 rows on");
-  }
   const int64_t channels = desc.output().shape.row_size();
-  if (groups > kMostGroups || (groups > 0 && channels > kMostGroupedChannels)) {
+  if (groups > kMostGroups || channels > kMostGroupedChannels) {
     return Support::no("statistics of at most 64 groups and 4096 channels");
   }
   return Support::yes();

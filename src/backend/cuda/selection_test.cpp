@@ -168,7 +168,7 @@ TEST(Selection, RowStatisticsOnHopperOnly) {
     return op;
   };
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
-    for (const Op& op : {describing(linear(dtype)), normalizing(linear(dtype))}) {
+    for (const Op& op : {describing(linear(dtype, 1024)), normalizing(linear(dtype, 1024))}) {
       const bool wide = dtype == DType::kF32;
       EXPECT_EQ(chosen(op, device("sm_90")), wide ? "none" : "cuda.linear.hopper_or_cublaslt");
       for (const char* arch : {"sm_80", "sm_89", "sm_100"}) {
@@ -176,9 +176,11 @@ TEST(Selection, RowStatisticsOnHopperOnly) {
       }
     }
   }
-  // Few rows: a text's norms stay.
-  EXPECT_EQ(chosen(describing(linear(DType::kF16, 154)), device("sm_90")), "none");
-  EXPECT_EQ(chosen(normalizing(linear(DType::kF16, 154)), device("sm_90")), "none");
+  // Where a norm of its own is faster: a text's, a large picture's.
+  for (const int64_t rows : {154, 2048}) {
+    EXPECT_EQ(chosen(describing(linear(DType::kF16, rows)), device("sm_90")), "none");
+    EXPECT_EQ(chosen(normalizing(linear(DType::kF16, rows)), device("sm_90")), "none");
+  }
 }
 
 TEST(Selection, WithoutLibrariesPlainKernelsServe) {

@@ -129,6 +129,7 @@ Support supports_types(const graph::OpDesc& desc) {
 Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
   if (Support types = supports_types(desc); !types.ok) return types;
+  if (Support rows = supports_row_statistics(desc, info); !rows.ok) return rows;
   if (desc.output().shape.num_elements() == 0) return Support::no("nothing to compute");
   const GemmShape shape = shape_of(desc);
   if (desc.input(Role::kRowAdd) != nullptr && (!shape.conv || rows_per_image(desc) % 64 != 0)) {
