@@ -20,6 +20,8 @@ struct CompareOptions {
   // (.json), a plan file or a folder of plan files, a model folder, or a folder of PNG pictures
   // made elsewhere, one a prompt in the order of their names.
   std::string a, b;
+  // Folder of a Hugging Face CLIPModel that scores each picture against its prompt; empty: none.
+  std::string clip_model;
   std::string output;  // folder for report.html and the pictures; made when missing
   std::optional<double> min_psnr, min_ssim;  // of the means
   int max_pictures = 0;  // prompts shown with pictures, worst first; 0 = as many as stay readable
@@ -41,6 +43,8 @@ struct PromptComparison {
   std::optional<double> ssim, ms_ssim;  // absent for pictures too small for the window
   std::optional<double> latent_sqnr;    // dB; absent without latents, infinite when equal
   std::optional<double> latent_mse;
+  // CLIP score of each side's picture, max(100 cos, 0) as torchmetrics has it; with clip_model.
+  std::optional<double> clip_a, clip_b;
   std::string image_a, image_b;  // files
 };
 
@@ -73,12 +77,18 @@ struct CompareSide {
   std::vector<std::string> warnings;
 };
 
+struct ClipScores {
+  Summary a, b;
+  Summary difference;  // b - a
+};
+
 struct CompareReport {
   ResolvedRequest request;
   CompareSide a, b;
   std::vector<PromptComparison> prompts;
   Summary psnr;
   std::optional<Summary> ssim, ms_ssim, latent_sqnr;
+  std::optional<ClipScores> clip_score;
   std::vector<int> worst;  // indices of prompts, worst PSNR first, at most ten
   // Median and p10 over the prompts of the latent's SQNR after each step; empty without latents.
   std::vector<double> step_sqnr, step_sqnr_p10;

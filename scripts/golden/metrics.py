@@ -1,7 +1,7 @@
 """tests/golden/metrics: PSNR, SSIM and MS-SSIM of made-up pictures, by scikit-image and torchmetrics.
 
 Needs scikit-image and torchmetrics beside torch and numpy. The pictures are a formula in integers
-(pattern() here, make_pattern() in src/metrics/metrics_test.cpp), so only the figures are stored.
+(pictures.py, src/metrics/pattern.h), so only the figures are stored.
 """
 import importlib.metadata
 
@@ -11,26 +11,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 import common
+from pictures import pattern
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-
-
-def pattern(width, height, noise, seed):
-    """uint8[height, width, 3]: a folded ramp with blocks, plus noise in [-noise, noise]."""
-    out = np.zeros((height, width, 3), np.uint8)
-    state = seed
-    for y in range(height):
-        for x in range(width):
-            for c in range(3):
-                ramp = (3 * x + 2 * y + 80 * c) % 512
-                value = min(ramp, 511 - ramp)
-                if (x // 16 + y // 24 + c) % 3 == 0:
-                    value = 255 - value // 2
-                state = (state * 1664525 + 1013904223) % 2**32
-                if noise:
-                    value += (state >> 16) % (2 * noise + 1) - noise
-                out[y, x, c] = min(max(value, 0), 255)
-    return out
 
 
 def ms_ssim(a, b):

@@ -6,10 +6,14 @@
 namespace halftone {
 
 CompareReport compare(const CompareOptions& options) {
-  const auto device = api::create_device(
-      options.session.device,
-      {.threads = options.session.threads, .cache_dir = options.session.cache_dir});
-  return workflow::compare(*device, options);
+  const api::DeviceOptions settings{.threads = options.session.threads,
+                                    .cache_dir = options.session.cache_dir};
+  const auto device = api::create_device(options.session.device, settings);
+  if (options.clip_model.empty() || !device->info().has("cuda")) {
+    return workflow::compare(*device, *device, options);
+  }
+  const auto host = api::create_device("cpu", settings);
+  return workflow::compare(*device, *host, options);
 }
 
 }  // namespace halftone

@@ -35,8 +35,10 @@ std::string modern_vae_name(const std::string& name) {
 // Our spelling of a tensor's name in its component; empty for buffers that hold no weights.
 std::string canonical_name(const std::string& component, const std::string& name) {
   if (component == "vae") return modern_vae_name(name);
+  const bool is_surplus = name.ends_with("position_ids") || name == "logit_scale";
+  if (component == "clip") return is_surplus ? std::string() : name;
   if (!is_text_encoder(component)) return name;
-  if (name.ends_with("position_ids") || name == "logit_scale") return {};
+  if (is_surplus) return {};
   for (const std::string_view part : {"embeddings.", "encoder.", "final_layer_norm."}) {
     if (name.starts_with(part)) return "text_model." + name;
   }
@@ -167,6 +169,12 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const std::string& model,
   }
 }
 
+std::shared_ptr<const Checkpoint> Checkpoint::open_clip(const fs::path& folder,
+                                                        const OpenOptions& options) {
+  return std::shared_ptr<const Checkpoint>(
+      new Checkpoint(open_clip_folder(folder, snapshot_fence(folder), options), options));
+}
+
 Checkpoint::Checkpoint(CheckpointParts parts, OpenOptions options)
     : parts_(std::move(parts)), options_(std::move(options)) {}
 
@@ -225,13 +233,15 @@ bool Checkpoint::has_component(const std::string& name) const {
   return it != parts_.tensors.end() && it->first.starts_with(name + "/");
 }
 
-JsonView Checkpoint::config(const std::string& component) const {
+std::optional<JsonView> Checkpoint::find_config(const std::string& component) const {
   const auto it = parts_.configs.find(component);
-  if (it == parts_.configs.end()) {
-    throw Error(Errc::kNotFound, fmt::format("{}: the model has no component '{}'",
-                                             parts_.root.string(), printable(component)));
-  }
-  return it->second;
+  return it == parts_.configs.end() ? std::nullopt : std::optional(it->second);
+}
+
+JsonView Checkpoint::config(const std::string& component) const {
+  if (const std::optional<JsonView> found = find_config(component)) return *found;
+  throw Error(Errc::kNotFound, fmt::format("{}: the model has no component '{}'",
+                                           parts_.root.string(), printable(component)));
 }
 
 JsonView Checkpoint::scheduler_config() const { return config("scheduler"); }

@@ -66,8 +66,8 @@ struct TensorSource {
 
 // What the readers of the layouts produce.
 struct CheckpointParts {
-  std::string layout;  // "diffusers", "single-file"
-  std::string family;  // "sdxl", "sd15"
+  std::string layout;  // "diffusers", "single-file", "transformers"
+  std::string family;  // "sdxl", "sd15", "clip"
   std::filesystem::path root;
   std::vector<std::unique_ptr<SafetensorsFile>> files;
   std::map<std::string, TensorSource> tensors;   // "<component>/<name>"
@@ -87,6 +87,11 @@ class Checkpoint final : public WeightSource {
   [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::string& model,
                                                               const OpenOptions& options = {});
 
+  // A folder as transformers saves a CLIPModel: both towers as the component "clip", and, where the
+  // folder has one, preprocessor_config.json as the config "preprocessor". Throws like open().
+  [[nodiscard]] static std::shared_ptr<const Checkpoint> open_clip(
+      const std::filesystem::path& folder, const OpenOptions& options = {});
+
   // WeightSource. Components: text_encoder, text_encoder_2, unet, vae.
   [[nodiscard]] bool contains(const std::string& name) const override;
   [[nodiscard]] TensorType type(const std::string& name) const override;
@@ -97,6 +102,7 @@ class Checkpoint final : public WeightSource {
   [[nodiscard]] bool has_component(const std::string& name) const;
   // A component's config.json; throws kNotFound. Views live as long as the checkpoint.
   [[nodiscard]] JsonView config(const std::string& component) const;
+  [[nodiscard]] std::optional<JsonView> find_config(const std::string& component) const;
   [[nodiscard]] JsonView scheduler_config() const;
   [[nodiscard]] JsonView model_index() const;
   // Halftone's own file halftone.json beside model_index.json: what diffusers has no key for, such

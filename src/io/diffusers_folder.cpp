@@ -1,4 +1,5 @@
-// The diffusers layout: model_index.json and one folder per component.
+// The diffusers layout: model_index.json and one folder per component; and transformers' folder of
+// one CLIPModel.
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -270,6 +271,35 @@ CheckpointParts open_diffusers_folder(const fs::path& root, const fs::path& fenc
                   fmt::format("{}: lists '{}', but the folder is missing", where, name));
     }
     if (auto files = read_tokenizer(root, name, fence)) parts.tokenizers.emplace(name, *files);
+  }
+  return parts;
+}
+
+CheckpointParts open_clip_folder(const fs::path& root, const fs::path& fence,
+                                 const OpenOptions& options) {
+  CheckpointParts parts;
+  parts.layout = "transformers";
+  parts.family = "clip";
+  parts.root = root;
+  const Folder folder{root, "", fence};
+  if (!folder.has("config.json")) {
+    throw Error(Errc::kNotFound,
+                fmt::format("{}: no config.json; wanted the folder of a Hugging Face CLIPModel: "
+                            "config.json, model.safetensors and the tokenizer's files",
+                            root.string()),
+                ErrorDetails{.file = root.string(),
+                             .wanted = "config.json",
+                             .remedy = "give the folder of a Hugging Face CLIPModel"});
+  }
+  read_config(parts, "clip", root, "config.json", fence);
+  add_weights(parts, options, "clip", folder, "model");
+  if (folder.has("preprocessor_config.json")) {
+    read_config(parts, "preprocessor", root, "preprocessor_config.json", fence);
+  } else if (folder.has("processor_config.json")) {  // where transformers 5 keeps it
+    const JsonView whole = read_document(parts, root, "processor_config.json", fence);
+    if (const auto images = whole.find("image_processor")) {
+      parts.configs.insert_or_assign("preprocessor", *images);
+    }
   }
   return parts;
 }

@@ -11,6 +11,9 @@ namespace halftone::io {
 [[nodiscard]] CheckpointParts open_diffusers_folder(const std::filesystem::path& root,
                                                     const std::filesystem::path& fence,
                                                     const OpenOptions& options);
+[[nodiscard]] CheckpointParts open_clip_folder(const std::filesystem::path& root,
+                                               const std::filesystem::path& fence,
+                                               const OpenOptions& options);
 [[nodiscard]] CheckpointParts open_single_file(const std::filesystem::path& path,
                                                const OpenOptions& options);
 

@@ -23,7 +23,11 @@ std::string Builder::path(std::string_view name) const {
 }
 
 ValueId Builder::weight(std::string_view layer, std::string_view tensor, DType dtype, Shape shape) {
-  std::string name = fmt::format("{}/{}.{}", component_, path(layer), tensor);
+  return this->tensor(fmt::format("{}.{}", path(layer), tensor), dtype, std::move(shape));
+}
+
+ValueId Builder::tensor(const std::string& path, DType dtype, Shape shape) {
+  std::string name = fmt::format("{}/{}", component_, path);
   if (const auto known = weights_.find(name); known != weights_.end()) return known->second;
   const ValueId value = graph_.add_weight(name, {dtype, std::move(shape)});
   weights_.emplace(std::move(name), value);
@@ -43,17 +47,18 @@ void Builder::output_bytes(ValueId image) {
   graph_.add_output("not_finite", graph_.nodes().back().outputs[1]);
 }
 
-ValueId Builder::conv2d(std::string_view name, ValueId x, const Conv& conv) {
+ValueId Builder::conv2d(std::string_view name, ValueId x, const Conv& conv, Bias bias) {
   const ValueId stored = weight(name, "weight", compute_dtype_,
                                 {conv.channels, channels(x), conv.kernel, conv.kernel});
   const ValueId kernel =
       graph_.add_node(graph::Transpose{{0, 2, 3, 1}}, {{Role::kX, stored}}, path(name) + ".weight");
+  std::vector<graph::Operand> operands{{Role::kX, x}, {Role::kWeight, kernel}};
+  if (bias == Bias::kPresent) {
+    operands.push_back({Role::kBias, weight(name, "bias", compute_dtype_, {conv.channels})});
+  }
   return graph_.add_node(
       graph::Conv2d{.stride = conv.stride, .pad_begin = conv.pad_begin, .pad_end = conv.pad_end},
-      {{Role::kX, x},
-       {Role::kWeight, kernel},
-       {Role::kBias, weight(name, "bias", compute_dtype_, {conv.channels})}},
-      path(name));
+      std::move(operands), path(name));
 }
 
 ValueId Builder::linear(std::string_view name, ValueId x, int64_t out, Bias bias) {
@@ -83,6 +88,10 @@ ValueId Builder::layer_norm(std::string_view name, ValueId x, double eps) {
 
 ValueId Builder::table(std::string_view name, int64_t rows, int64_t channels) {
   return weight(name, "weight", compute_dtype_, {rows, channels});
+}
+
+ValueId Builder::parameter(std::string_view name, Shape shape) {
+  return tensor(path(name), compute_dtype_, std::move(shape));
 }
 
 ValueId Builder::activate(graph::Activation activation, ValueId x) {

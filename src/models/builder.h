@@ -63,12 +63,14 @@ class Builder {
   void output_bytes(ValueId image);
 
   // Layers with weights; weights have torch's shapes in the checkpoint.
-  ValueId conv2d(std::string_view name, ValueId x, const Conv& conv);
+  ValueId conv2d(std::string_view name, ValueId x, const Conv& conv, Bias bias = Bias::kPresent);
   ValueId linear(std::string_view name, ValueId x, int64_t out, Bias bias = Bias::kPresent);
   ValueId group_norm(std::string_view name, ValueId x, int64_t groups, double eps);
   ValueId layer_norm(std::string_view name, ValueId x, double eps);
-  // The table itself, [rows, channels]: an nn.Embedding or nn.Parameter.
+  // The table itself, [rows, channels]: an nn.Embedding.
   ValueId table(std::string_view name, int64_t rows, int64_t channels);
+  // A tensor of the open scope's module itself: an nn.Parameter.
+  ValueId parameter(std::string_view name, Shape shape);
 
   // Arithmetic without weights.
   ValueId activate(graph::Activation activation, ValueId x);
@@ -92,6 +94,8 @@ class Builder {
  private:
   [[nodiscard]] std::string path(std::string_view name) const;
   ValueId weight(std::string_view layer, std::string_view tensor, DType dtype, Shape shape);
+  // The checkpoint tensor of this path, whose component is added here.
+  ValueId tensor(const std::string& path, DType dtype, Shape shape);
 
   std::string component_;
   DType compute_dtype_;

@@ -23,6 +23,7 @@ constexpr std::array<std::string_view, 2> kSurplus{"text_model.embeddings.positi
 // What can be built of a component of the checkpoint.
 std::vector<std::string> parts_of(std::string_view component) {
   if (component == "vae") return {"vae_decoder", "vae_encoder"};
+  if (component == "clip") return {"clip_text", "clip_vision"};
   return {std::string(component)};
 }
 

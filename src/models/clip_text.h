@@ -4,20 +4,13 @@
 
 #include "models/build.h"
 #include "models/builder.h"
+#include "models/clip_layers.h"
 
 namespace halftone::models {
 
-class ConfigReader;
-
-struct ClipTextConfig {
+struct ClipTextConfig : ClipTowerConfig {
   int64_t vocab_size = 49408;
   int64_t max_tokens = 77;
-  int64_t channels = 768;
-  int64_t feed_forward_channels = 3072;
-  int64_t num_layers = 12;
-  int64_t heads = 12;
-  graph::Activation activation = graph::Activation::kQuickGelu;
-  double norm_eps = 1e-5;
   int64_t projection_channels = 0;  // 0: no text_projection (CLIPTextModel)
   int64_t eos_token = 49407;
 };

@@ -197,7 +197,7 @@ TEST(Registry, RefusesUnknownClassesAndComponents) {
   EXPECT_EQ(code_of([] { (void)find_model("unet", "UNet3DConditionModel"); }), Errc::kUnsupported);
   EXPECT_EQ(code_of([] { (void)find_model("safety_checker", "CLIPModel"); }), Errc::kUnsupported);
   EXPECT_EQ(find_model("text_encoder_2", "CLIPTextModelWithProjection").part, "text_encoder");
-  EXPECT_EQ(all_models().size(), 5U);
+  EXPECT_EQ(all_models().size(), 7U);
 }
 
 TEST(Registry, RefusesImpossibleShapes) {

@@ -4,6 +4,8 @@
 //   component              keys (numbers in decimal, booleans "true"/"false")
 //   text_encoder, _2       channels, max_tokens, vocab_size, num_layers, eos_token_id,
 //                          pooled_channels (0 without text_projection)
+//   clip_text              as text_encoder
+//   clip_vision            image_size (pixels), pooled_channels
 //   unet                   latent_channels, sample_size (latent extent of the training),
 //                          context_channels, addition_embed_type ("" or "text_time"),
 //                          pooled_channels, num_time_ids, time_ids_channels (0 without add

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "models/clip_text.h"
+#include "models/clip_vision.h"
 #include "models/denoise_step.h"
 #include "models/vae.h"
 
@@ -36,6 +37,25 @@ const Model clip_model(std::string_view class_name) {
 }
 const Model clip_text_model = clip_model<false>("CLIPTextModel");
 const Model clip_text_model_with_projection = clip_model<true>("CLIPTextModelWithProjection");
+
+// The pair of towers that scores pictures against texts.
+const Model clip_model_text = {
+    "CLIPModel", "clip_text",
+    [](std::string_view, ConfigReader& json, const BuildShape& shape, const BuildOptions& options) {
+      return build_clip_text("clip", clip_model_config(json).text, shape, options);
+    },
+    [](ConfigReader& json) { return clip_text_metadata(clip_model_config(json).text); }};
+
+const Model clip_model_vision = {
+    "CLIPModel", "clip_vision",
+    [](std::string_view, ConfigReader& json, const BuildShape& shape, const BuildOptions& options) {
+      return build_clip_vision("clip", clip_model_config(json).vision, shape, options);
+    },
+    [](ConfigReader& json) {
+      const ClipVisionConfig c = clip_model_config(json).vision;
+      return Metadata{{"image_size", text(c.image_size)},
+                      {"pooled_channels", text(c.projection_channels)}};
+    }};
 
 Metadata unet_metadata(ConfigReader& json) {
   const UNetConfig c = unet_config(json);
@@ -94,7 +114,8 @@ std::string_view part_of(std::string_view component) {
 }
 
 void check_shape(const Model& model, const BuildShape& shape) {
-  const int64_t min_extent = model.part == "text_encoder" ? 0 : 1;
+  const bool has_latents = model.part == "unet" || model.part.starts_with("vae");
+  const int64_t min_extent = has_latents ? 1 : 0;
   const bool fits = shape.batch >= 1 && shape.height >= min_extent && shape.width >= min_extent &&
                     shape.text_tokens >= 1 && shape.batch <= kMaxBatch &&
                     shape.height <= kMaxLatentExtent && shape.width <= kMaxLatentExtent &&

@@ -16,7 +16,8 @@ namespace halftone::models {
 // One line of models.inc.
 struct Model {
   std::string_view class_name;  // as model_index.json has it: "UNet2DConditionModel"
-  std::string_view part;  // "text_encoder" (also _2, _3), "unet", "vae_decoder", "vae_encoder"
+  std::string_view part;  // "text_encoder" (also _2, _3), "unet", "vae_decoder", "vae_encoder",
+                          // and, for scores, "clip_text", "clip_vision"
   graph::Graph (*build)(std::string_view component, ConfigReader& json, const BuildShape& shape,
                         const BuildOptions& options);
   Metadata (*metadata)(ConfigReader& json);
@@ -25,7 +26,7 @@ struct Model {
 [[nodiscard]] std::span<const Model* const> all_models();
 
 // `component` is a plan's name: "text_encoder", "text_encoder_2", "unet", "vae_decoder",
-// "vae_encoder". Throws kUnsupported naming the known classes.
+// "vae_encoder", or a part of "clip". Throws kUnsupported naming the known classes.
 [[nodiscard]] const Model& find_model(std::string_view component, std::string_view class_name);
 
 // The class a config.json says it is of: "_class_name", else the first of "architectures", else "".

@@ -7,10 +7,10 @@
 
 #include "halftone/error.h"
 
-#include "compile/compile.h"
 #include "metrics/signal.h"
 #include "quant/apply.h"
 #include "quant/taps.h"
+#include "workflow/graph_plan.h"
 #include "workflow/layer_table.h"
 #include "workflow/model.h"
 #include "workflow/plans.h"
@@ -234,14 +234,7 @@ class LayerRunner {
 
   [[nodiscard]] std::shared_ptr<const runtime::Plan> compiled(
       Graph graph, const std::set<std::string>& disabled) const {
-    compile::CompileOptions options;
-    options.disabled_passes = disabled;
-    runtime::Plan plan;
-    plan.component = "unet";
-    plan.fingerprint.entries = {{"component", "unet"}, {"precision", "fp32"}};
-    plan.profiles.push_back(compile::compile_profile(std::move(graph), shape_, device_.info(),
-                                                     device_.kernels(), options));
-    return std::make_shared<const runtime::Plan>(std::move(plan));
+    return plan_of_graph(device_, "unet", std::move(graph), shape_, disabled);
   }
 
   // The denoiser shows the inputs of the chunk's layers; other components run as always.

@@ -13,12 +13,12 @@
 #include "base/folder.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "compile/compile.h"
 #include "metrics/image_metrics.h"
 #include "quant/apply.h"
 #include "quant/imports/mixdq.h"
 #include "quant/taps.h"
 #include "workflow/calibrate.h"
+#include "workflow/graph_plan.h"
 #include "workflow/plans.h"
 #include "workflow/request.h"
 #include "workflow/suffix.h"
@@ -259,14 +259,7 @@ class Measurement {
 
   [[nodiscard]] std::shared_ptr<const runtime::Plan> compiled(const std::string& component,
                                                               Graph graph) const {
-    compile::CompileOptions options;
-    options.disabled_passes = {"fold_quantize"};
-    runtime::Plan plan;
-    plan.component = component;
-    plan.fingerprint.entries = {{"component", component}, {"precision", "fp32"}};
-    plan.profiles.push_back(compile::compile_profile(std::move(graph), shape_, device_.info(),
-                                                     device_.kernels(), options));
-    return std::make_shared<const runtime::Plan>(std::move(plan));
+    return plan_of_graph(device_, component, std::move(graph), shape_, {"fold_quantize"});
   }
 
   [[nodiscard]] std::unique_ptr<runtime::Executor> executor(

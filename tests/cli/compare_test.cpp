@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "io/image.h"
+#include "metrics/pattern.h"
 #include "process.h"
 
 namespace halftone::cli_test {
@@ -125,6 +126,63 @@ TEST(Compare, PicturesMadeElsewhereAndGates) {
   EXPECT_EQ(missed.exit_code, 7) << missed.err;
   EXPECT_TRUE(contains(missed.err, "missed")) << missed.err;
   EXPECT_TRUE(contains(slurp(scratch.path("out/report.html")), "missed: mean PSNR"));
+}
+
+// Two prompts and two folders with a picture each, and a CLIP model's folder.
+void write_pictures(const Scratch& scratch) {
+  write_prompts(scratch.path("prompts.txt"), {"a photo of a cat", "snow"});
+  const auto save = [&](const std::string& name, int width, int height, int noise, uint32_t seed) {
+    metrics::Picture picture = metrics::make_pattern(width, height, noise, seed);
+    io::write_png(scratch.path(name), {width, height, std::move(picture.rgb)});
+  };
+  fs::create_directory(scratch.path("one"));
+  fs::create_directory(scratch.path("two"));
+  save("one/0.png", 64, 48, 12, 1);
+  save("one/1.png", 300, 299, 5, 7);
+  save("two/0.png", 64, 48, 60, 2);
+  save("two/1.png", 300, 299, 5, 7);
+}
+
+const Words kFolders = {
+    "compare", "--prompts-file", "prompts.txt", "--a",    "one", "--b",
+    "two",     "--output",       "out",         "--json", "-m",  golden("tiny-sdxl")};
+
+TEST(Compare, ClipScoreOfBothSides) {
+  const Scratch scratch;
+  write_pictures(scratch);
+  fs::create_directory(scratch.path("clip"));
+  for (const char* name : {"config.json", "model.safetensors", "preprocessor_config.json"}) {
+    fs::copy_file(golden("clip-score") + "/" + name, scratch.path("clip") / name);
+  }
+  const Outcome plain = scratch.run(kFolders);
+  ASSERT_EQ(plain.exit_code, 0) << plain.err;
+  EXPECT_FALSE(contains(plain.out, "clip_score"));
+
+  const Outcome bare = scratch.run(kFolders + Words{"--clip-model", "clip"});
+  EXPECT_EQ(bare.exit_code, 3);
+  EXPECT_TRUE(contains(bare.err, "vocab.json")) << bare.err;
+  for (const char* name : {"vocab.json", "merges.txt"}) {
+    fs::copy_file(golden("tokenizer/small") + "/" + name, scratch.path("clip") / name);
+  }
+  const Outcome got = scratch.run(kFolders + Words{"--clip-model", "clip"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  const Json json = parsed(got);
+  const JsonView clip = JsonView(json, "stdout").at("clip_score");
+  // tests/golden/clip-score/golden.json has the scores of the first side's pictures.
+  EXPECT_NEAR(clip.at("a").at("mean").number(), (29.980793 + 36.558792) / 2, 1e-3);
+  const double difference = clip.at("difference").at("mean").number();
+  EXPECT_NEAR(difference, clip.at("b").at("mean").number() - clip.at("a").at("mean").number(),
+              1e-9);
+  EXPECT_NE(difference, 0);
+  const std::vector<JsonView> rows = JsonView(json, "stdout").at("prompts").items();
+  EXPECT_EQ(rows[1].at("clip_score_a").number(), rows[1].at("clip_score_b").number());
+  const std::string html = slurp(scratch.path("out/report.html"));
+  (void)checked_elements(html);
+  EXPECT_TRUE(contains(html, "CLIP score A"));
+  Words table = kFolders;
+  std::erase(table, "--json");
+  const Outcome text = scratch.run(table + Words{"--clip-model", "clip"});
+  EXPECT_TRUE(contains(text.out, "| CLIP, B - A")) << text.out;
 }
 
 TEST(Compare, WhatMeansNothingIsRefused) {

@@ -16,6 +16,7 @@ struct CompareArgs {
   std::string a = "fp32", b, output = "compare-report";
   double min_psnr = 0, min_ssim = 0;
   int max_pictures = 0;
+  std::string clip_model;
 };
 
 constexpr std::string_view kSides =
@@ -40,6 +41,10 @@ void add_options(CLI::App& app, CompareArgs& a) {
                  "Prompts shown with pictures, worst first; 0 = as many as stay readable")
       ->check(CLI::Range(0, 100000))
       ->group(kGroup);
+  app.add_option("--clip-model", a.clip_model,
+                 "Folder of a Hugging Face CLIPModel (config.json, model.safetensors, tokenizer): "
+                 "CLIP score of each picture")
+      ->group(kGroup);
   add_common(app, a.common);
 }
 
@@ -57,6 +62,11 @@ std::string table(const CompareReport& report) {
   if (report.ssim) text += row("SSIM", *report.ssim, 4);
   if (report.ms_ssim) text += row("MS-SSIM", *report.ms_ssim, 4);
   if (report.latent_sqnr) text += row("latent, dB", *report.latent_sqnr, 2);
+  if (const auto& clip = report.clip_score) {
+    text += row("CLIP, A", clip->a, 2);
+    text += row("CLIP, B", clip->b, 2);
+    text += row("CLIP, B - A", clip->difference, 2);
+  }
   text += "\nworst:\n";
   for (const int index : report.worst) {
     const PromptComparison& p = report.prompts[static_cast<size_t>(index)];
@@ -84,6 +94,7 @@ bool compare(const CLI::App& app, const CompareArgs& a) {
   options.b = a.b;
   options.output = a.output;
   options.max_pictures = a.max_pictures;
+  options.clip_model = a.clip_model;
   if (app.count("--min-psnr") > 0) options.min_psnr = a.min_psnr;
   if (app.count("--min-ssim") > 0) options.min_ssim = a.min_ssim;
   const CompareReport report = halftone::compare(options);

@@ -16,6 +16,7 @@
 #include "pipeline/clock.h"
 #include "workflow/compare/latent_traces.h"
 #include "workflow/compare/page.h"
+#include "workflow/compare/scores.h"
 #include "workflow/compare/side.h"
 #include "workflow/layer_sqnr.h"
 
@@ -47,7 +48,8 @@ std::optional<Summary> summarize(const std::vector<PromptComparison>& prompts, G
   return to_public(metrics::summarize(std::move(values)));
 }
 
-PromptComparison compare_pictures(const fs::path& a, const fs::path& b) {
+PromptComparison compare_pictures(const fs::path& a, const fs::path& b, const std::string& prompt,
+                                  Scores& scores) {
   const io::RgbImage x = io::read_png(a).image, y = io::read_png(b).image;
   if (x.width != y.width || x.height != y.height) {
     throw Error(Errc::kInvalidArgument,
@@ -55,23 +57,25 @@ PromptComparison compare_pictures(const fs::path& a, const fs::path& b) {
                             b.string(), y.width, y.height, a.string(), x.width, x.height));
   }
   PromptComparison result;
+  result.prompt = prompt;
   const double psnr = metrics::psnr(view(x), view(y));
   result.identical = std::isinf(psnr);
   result.psnr = std::min(psnr, kIdenticalPsnr);
   result.ssim = metrics::ssim(view(x), view(y));
   result.ms_ssim = metrics::ms_ssim(view(x), view(y));
+  scores.add(view(x), view(y), result);
   result.image_a = a.string();
   result.image_b = b.string();
   return result;
 }
 
 void compare_prompts(const CompareOptions& options, const SideRun& a, const SideRun& b,
-                     const LatentTraces& traces, CompareReport& report) {
+                     const LatentTraces& traces, Scores& scores, CompareReport& report) {
   const SideRun& drawn = a.side.has_run ? a : b;
   for (size_t i = 0; i < options.prompts.size(); ++i) {
-    PromptComparison one = compare_pictures(a.pictures[i], b.pictures[i]);
+    PromptComparison one =
+        compare_pictures(a.pictures[i], b.pictures[i], options.prompts[i], scores);
     one.index = static_cast<int>(i);
-    one.prompt = options.prompts[i];
     if (i < drawn.seeds.size()) one.seed = drawn.seeds[i];
     if (const auto error = traces.last(i)) {
       one.latent_sqnr = error->sqnr();
@@ -89,6 +93,13 @@ void summarize_prompts(const LatentTraces& traces, CompareReport& report) {
   report.latent_sqnr = summarize(prompts, [](const auto& p) {
     return p.latent_sqnr ? std::optional(std::min(*p.latent_sqnr, kIdenticalSqnr)) : std::nullopt;
   });
+  if (prompts.front().clip_a) {
+    report.clip_score = {.a = *summarize(prompts, [](const auto& p) { return p.clip_a; }),
+                         .b = *summarize(prompts, [](const auto& p) { return p.clip_b; }),
+                         .difference = *summarize(prompts, [](const auto& p) {
+                           return std::optional(*p.clip_b - *p.clip_a);
+                         })};
+  }
   for (int step = 0; step < traces.num_steps(); ++step) {
     std::vector<double> values = traces.sqnr_at(step);
     if (values.empty()) continue;
@@ -137,9 +148,11 @@ void check(const CompareOptions& options) {
 
 }  // namespace
 
-CompareReport compare(backend::Device& device, const CompareOptions& options) {
+CompareReport compare(backend::Device& device, backend::Device& host,
+                      const CompareOptions& options) {
   const pipeline::Stopwatch clock;
   check(options);
+  Scores scores(host, options);
   const SideChoice side_a = choose_side(options.a, options);
   const SideChoice side_b = choose_side(options.b, options);
   const fs::path folder = options.output;
@@ -166,7 +179,7 @@ CompareReport compare(backend::Device& device, const CompareOptions& options) {
     first.prompt = options.prompts.front();
     report.layers = layer_sqnr(device, side->session, first);
   }
-  compare_prompts(options, a, b, traces, report);
+  compare_prompts(options, a, b, traces, scores, report);
   summarize_prompts(traces, report);
   merge_modules(a, b, report);
   report.min_psnr = options.min_psnr;

@@ -43,6 +43,7 @@ Json prompt_value(const PromptComparison& p) {
   json.set("ssim", optional_value(p.ssim)).set("ms_ssim", optional_value(p.ms_ssim));
   json.set("latent_sqnr", optional_value(p.latent_sqnr))
       .set("latent_mse", optional_value(p.latent_mse));
+  if (p.clip_a) json.set("clip_score_a", *p.clip_a).set("clip_score_b", *p.clip_b);
   return json.set("image_a", p.image_a).set("image_b", p.image_b);
 }
 
@@ -81,6 +82,11 @@ std::string to_json(const CompareReport& report) {
   json.set("psnr", summary_value(report.psnr)).set("ssim", optional_value(report.ssim));
   json.set("ms_ssim", optional_value(report.ms_ssim))
       .set("latent_sqnr", optional_value(report.latent_sqnr));
+  if (const auto& clip = report.clip_score) {
+    json.set("clip_score", Json::object({{"a", summary_value(clip->a)},
+                                         {"b", summary_value(clip->b)},
+                                         {"difference", summary_value(clip->difference)}}));
+  }
   json.set("min_psnr", optional_value(report.min_psnr))
       .set("min_ssim", optional_value(report.min_ssim));
   json.set("passed", report.passed).set("report", report.report);

@@ -30,6 +30,7 @@ std::string figures(const PromptComparison& p) {
   if (p.latent_sqnr && std::isfinite(*p.latent_sqnr)) {
     text += fmt::format(" · latent SQNR {}", decibels(*p.latent_sqnr));
   }
+  if (p.clip_a) text += fmt::format(" · CLIP score {:.2f} → {:.2f}", *p.clip_a, *p.clip_b);
   return text;
 }
 
@@ -70,6 +71,19 @@ std::string tile(std::string_view name, const Summary& s, bool is_db) {
       name, number(s.mean), is_db ? " dB" : "", number(s.median), number(s.p10), number(s.min));
 }
 
+// Of the scores that need weight files.
+std::string score_tiles(const CompareReport& report) {
+  std::string html;
+  if (const auto& clip = report.clip_score) {
+    html += fmt::format(
+        "<div class=\"tile\"><span>CLIP score, mean</span><b>{:.2f} → {:.2f}</b>"
+        "<span>difference {:+.2f} · median {:+.2f} · worst {:+.2f}</span></div>",
+        clip->a.mean, clip->b.mean, clip->difference.mean, clip->difference.median,
+        clip->difference.min);
+  }
+  return html;
+}
+
 std::string verdict(std::string_view name, double got, const std::optional<double>& gate,
                     std::string_view unit) {
   if (!gate) return {};
@@ -102,6 +116,7 @@ std::string headline(const CompareReport& report) {
   if (report.ssim) html += tile("SSIM", *report.ssim, false);
   if (report.ms_ssim) html += tile("MS-SSIM", *report.ms_ssim, false);
   if (report.latent_sqnr) html += tile("Latent SQNR", *report.latent_sqnr, true);
+  html += score_tiles(report);
   return html + "</div>\n";
 }
 

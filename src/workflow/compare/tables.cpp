@@ -112,6 +112,13 @@ std::string plan_table(const CompareReport& report) {
   return "<h3>Plans that ran</h3>\n" + to_html(table);
 }
 
+// What the scores that need weight files are, or how to get them.
+std::string about_scores(const CompareReport& report) {
+  if (!report.clip_score) return "The CLIP score needs weight files (<code>--clip-model</code>).";
+  return "CLIP score: 100 times the cosine of the picture's and the prompt's CLIP embedding, at "
+         "least 0.";
+}
+
 std::string optional_number(const std::optional<double>& value, int digits) {
   if (!value) return "–";
   return std::isfinite(*value) ? fmt::format("{:.{}f}", *value, digits) : std::string("equal");
@@ -155,18 +162,23 @@ std::string prompt_table(const CompareReport& report) {
                        {"MS-SSIM"},
                        {"latent SQNR, dB"}},
               .rows = {}};
+  if (report.clip_score) {
+    table.head.insert(table.head.end(), {{"CLIP score A"}, {"CLIP score B"}});
+  }
   for (const PromptComparison& p : report.prompts) {
     table.rows.push_back(
         {fmt::format("{}", p.index), escape_html(p.prompt), fmt::format("{}", p.seed),
          p.identical ? "identical" : fmt::format("{:.2f}", p.psnr), optional_number(p.ssim, 4),
          optional_number(p.ms_ssim, 4), optional_number(p.latent_sqnr, 2)});
+    std::vector<std::string>& row = table.rows.back();
+    if (report.clip_score) {
+      row.insert(row.end(), {optional_number(p.clip_a, 2), optional_number(p.clip_b, 2)});
+    }
   }
   return fmt::format(
              "<h2>All prompts</h2>\n<p class=\"soft\">Equal pictures count as {} dB in means. "
-             "SSIM: Gaussian window 11 × 11, sigma 1.5, mean of the channels. LPIPS, CLIP score "
-             "and "
-             "FID need weight files that do not come with Halftone and are not computed.</p>\n",
-             kIdenticalPsnr) +
+             "SSIM: Gaussian window 11 × 11, sigma 1.5, mean of the channels. {}</p>\n",
+             kIdenticalPsnr, about_scores(report)) +
          to_html(table);
 }
 

@@ -1,0 +1,18 @@
+#include "workflow/compare/scores.h"
+
+namespace halftone::workflow {
+
+Scores::Scores(backend::Device& device, const CompareOptions& options) {
+  if (!options.clip_model.empty()) {
+    clip_ = std::make_unique<ClipScorer>(device, options.clip_model, options.session.logger);
+  }
+}
+
+void Scores::add(const metrics::RgbView& a, const metrics::RgbView& b, PromptComparison& to) {
+  if (clip_) {
+    to.clip_a = clip_->score(a, to.prompt);
+    to.clip_b = clip_->score(b, to.prompt);
+  }
+}
+
+}  // namespace halftone::workflow
