@@ -114,9 +114,14 @@ struct PanelPlan {
   }
   // Strips of every line of x, then a position of zeros for what lies above and below.
   [[nodiscard]] int64_t strip_bytes() const { return strip_positions() * position_bytes; }
+  // Whether a line of the kernel may lie above or below x.
+  [[nodiscard]] bool reads_outside() const {
+    const int64_t last = (window.out_height - 1) * window.stride - window.before;
+    return window.before > 0 || last + window.kernel_height > window.height;
+  }
   [[nodiscard]] int64_t num_copies() const { return window.batch * window.height * num_strips; }
   [[nodiscard]] int64_t copy_bytes() const {
-    return num_copies() * strip_bytes() + (window.kernel_height > 1 ? position_bytes : 0);
+    return num_copies() * strip_bytes() + (reads_outside() ? position_bytes : 0);
   }
   [[nodiscard]] int64_t num_chunks() const {
     return divide_up(static_cast<int64_t>(tiles.size()), chunk_tiles);
@@ -206,7 +211,7 @@ class PanelLaunch final : public Launch {
         copy_strip(i);
       }
     });
-    if (plan_.window.kernel_height > 1) {
+    if (plan_.reads_outside()) {
       std::memset(zeros(), 0, static_cast<size_t>(plan_.position_bytes));
     }
     std::vector<Worker> workers(static_cast<size_t>(threads_));
