@@ -163,6 +163,10 @@ inline std::vector<Case> quantized_conv2d_cases() {
     add(DType::kI8, DType::kI8, 8, {2, 16, 16, 128, 40, 1, 1, 0, 0},
         {out, Activation::kNone, true, false});
     add(DType::kI8, DType::kI8, 8, {1, 10, 36, 32, 32, 3, 2, 1, 1}, {out});
+    // Wide enough that tiles of positions lie between the edges.
+    add(DType::kI8, DType::kI8, 8, {2, 5, 66, 64, 40, 3, 1, 1, 1},
+        {out, Activation::kNone, true, true});
+    add(DType::kI8, DType::kI8, 8, {1, 9, 97, 128, 32, 3, 2, 1, 1}, {out});
     add(DType::kI8, DType::kI8, 8, {1, 11, 8, 16, 24, 3, 2, 0, 1}, {out, Activation::kSilu});
     add(DType::kI8, DType::kU8, 4, {1, 6, 17, 66, 40, 3, 1, 1, 1},
         {out, Activation::kNone, true, true});
