@@ -29,6 +29,21 @@ float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands) 
   return nullptr;
 }
 
+GroupNormArgs group_statistics_args(const graph::OpDesc& desc, const Operands& operands) {
+  GroupNormArgs args;
+  args.statistics = group_statistics_of(desc, operands);
+  if (args.statistics == nullptr) return args;
+  const Shape& y = desc.output().shape;
+  args.x = typed(operands.outputs[0]);
+  args.n = y[0];
+  args.rows = y.num_rows() / y[0];
+  args.channels = y.row_size();
+  args.groups = desc.outputs[1].type.shape[1];
+  args.piece_rows = static_cast<int>(graph::kRowsPerPiece);
+  args.pieces = static_cast<int>(args.rows / graph::kRowsPerPiece);
+  return args;
+}
+
 bool is_constant(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
   for (size_t i = 0; i < desc.inputs.size() && i < 32; ++i) {
     if (desc.inputs[i].role == role) return (operands.constants >> i & 1) != 0;

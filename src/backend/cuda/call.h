@@ -16,6 +16,10 @@ namespace halftone::backend::cuda {
                                           graph::Role role);
 // Group statistics of the result, or null where nobody asks for them.
 [[nodiscard]] float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands);
+// Their launch behind what makes the result (launch_group_statistics); no statistics where nobody
+// asks for them.
+[[nodiscard]] GroupNormArgs group_statistics_args(const graph::OpDesc& desc,
+                                                  const Operands& operands);
 [[nodiscard]] inline Typed typed(const TensorView& view) { return {view.data, view.type.dtype}; }
 [[nodiscard]] inline TypedOut typed_out(const TensorView& view) {
   return {view.data, view.type.dtype};

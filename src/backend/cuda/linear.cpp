@@ -94,21 +94,6 @@ RowStatisticsArgs row_statistics_of(const graph::OpDesc& desc, const Operands& o
   return args;
 }
 
-GroupNormArgs group_statistics_args(const graph::OpDesc& desc, const Operands& operands) {
-  GroupNormArgs args;
-  args.statistics = group_statistics_of(desc, operands);
-  if (args.statistics == nullptr) return args;
-  const Shape& y = desc.output().shape;
-  args.x = typed(operands.outputs[0]);
-  args.n = y[0];
-  args.rows = y.num_rows() / y[0];
-  args.channels = y.row_size();
-  args.groups = desc.as<graph::Linear>().statistics_groups;
-  args.piece_rows = static_cast<int>(graph::kRowsPerPiece);
-  args.pieces = static_cast<int>(args.rows / graph::kRowsPerPiece);
-  return args;
-}
-
 // What an op asks to know of its result, as launches behind it.
 class Statistics {
  public:
