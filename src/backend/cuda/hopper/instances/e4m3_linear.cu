@@ -9,7 +9,6 @@ std::vector<GemmKernel> e4m3_linear_kernels() {
   return {
       instance<kE4M3, kF16, kPlain, false, 128, 160, 128, 2, false, 4>(),
       instance<kE4M3, kF16, kPlain, false, 128, 160, 128, 2, true>(),
-      instance<kE4M3, kF16, kPlain, false, 128, 160, 128, 2, false>(),
       instance<kE4M3, kF16, kPlain, false, 128, 256, 128, 1, false>(),
       instance<kE4M3, kF16, kPlain, false, 64, 80, 128, 2, true>(),
       instance<kE4M3, kE4M3, kPlain, false, 128, 160, 128, 2, true>(),
