@@ -77,7 +77,6 @@ constexpr std::string_view kVae = "vae-1024";
 constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
 // Linears around a layer norm, and the halves of it that they may take over.
-constexpr std::string_view kSdxlNorms = "sdxl-1024-b2-norms";
 constexpr std::string_view kTurboNorms = "turbo-512-b1-norms";
 
 constexpr KernelShape kShapes[] = {
@@ -162,13 +161,6 @@ constexpr KernelShape kShapes[] = {
     measured(conv({}, 5, 1, 1024, 128, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 1024, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 512, 256), kVaeMeasured),
-    with_residual(linear(kSdxlNorms, 120, 2048, 1280, 1280)),
-    describing(with_residual(linear(kSdxlNorms, 120, 2048, 1280, 1280))),
-    with_residual(linear(kSdxlNorms, 60, 2048, 1280, 5120)),
-    describing(with_residual(linear(kSdxlNorms, 60, 2048, 1280, 5120))),
-    normalizing(linear(kSdxlNorms, 60, 2048, 1280, 1280)),
-    normalizing(linear(kSdxlNorms, 60, 2048, 3840, 1280)),
-    normalizing(linear(kSdxlNorms, 60, 2048, 10240, 1280, Kind::kGeglu)),
     with_residual(linear(kTurboNorms, 120, 256, 1280, 1280)),
     describing(with_residual(linear(kTurboNorms, 120, 256, 1280, 1280))),
     with_residual(linear(kTurboNorms, 60, 256, 1280, 5120)),
@@ -176,10 +168,10 @@ constexpr KernelShape kShapes[] = {
     normalizing(linear(kTurboNorms, 60, 256, 1280, 1280)),
     normalizing(linear(kTurboNorms, 60, 256, 3840, 1280)),
     normalizing(linear(kTurboNorms, 60, 256, 10240, 1280, Kind::kGeglu)),
-    with_residual(linear(kSdxlNorms, 20, 8192, 640, 640)),
-    describing(with_residual(linear(kSdxlNorms, 20, 8192, 640, 640))),
-    normalizing(linear(kSdxlNorms, 10, 8192, 1920, 640)),
-    normalizing(linear(kSdxlNorms, 10, 8192, 5120, 640, Kind::kGeglu)),
+    with_residual(linear(kTurboNorms, 20, 1024, 640, 640)),
+    describing(with_residual(linear(kTurboNorms, 20, 1024, 640, 640))),
+    normalizing(linear(kTurboNorms, 10, 1024, 1920, 640)),
+    normalizing(linear(kTurboNorms, 10, 1024, 5120, 640, Kind::kGeglu)),
 };
 
 }  // namespace
