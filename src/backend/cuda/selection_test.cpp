@@ -133,6 +133,27 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
   }
 }
 
+TEST(Selection, LargeConvolutionsAreMeasured) {
+  Op large = conv(DType::kF16);
+  large.in[0].type.shape = {1, 256, 256, 1280};
+  EXPECT_EQ(chosen(large, device("sm_90")), "cuda.conv2d.hopper_or_cudnn");
+  EXPECT_EQ(chosen(large, device("sm_80")), "cuda.conv2d.cudnn");
+  large.in[1].type.shape = {640, 3, 3, 1280};
+  EXPECT_EQ(chosen(large, device("sm_90")), "cuda.conv2d.hopper");
+}
+
+TEST(Selection, SmallGroupNormsMayBeOneLaunch) {
+  const auto norm = [](int64_t size) {
+    return Op{graph::GroupNorm{32, 1e-5, graph::Activation::kSilu},
+              {{Role::kX, {DType::kF16, {2, size, size, 320}}},
+               {Role::kGamma, {DType::kF32, {320}}},
+               {Role::kBeta, {DType::kF32, {320}}}}};
+  };
+  EXPECT_EQ(chosen(norm(128), device("sm_90")), "cuda.group_norm.hopper_or_plain");
+  EXPECT_EQ(chosen(norm(256), device("sm_90")), "cuda.group_norm.plain");
+  EXPECT_EQ(chosen(norm(128), device("sm_100")), "cuda.group_norm.plain");
+}
+
 // The statistics of a result come from a Hopper kernel's epilogue; elsewhere the norm takes them.
 TEST(Selection, ResultsAreMeasuredOnHopperOnly) {
   const auto measured = [](Op op, int64_t groups) {
