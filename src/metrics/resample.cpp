@@ -33,8 +33,8 @@ std::vector<Taps> taps_of(int from, int to) {
   std::vector<double> exact;
   for (int i = 0; i < to; ++i) {
     const double center = (i + 0.5) * scale;
-    const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int last = std::min(static_cast<int>(center + support + 0.5), from);
+    const int first = std::max(static_cast<int>(std::floor(center - support + 0.5)), 0);
+    const int last = std::min(static_cast<int>(std::floor(center + support + 0.5)), from);
     exact.clear();
     double sum = 0;
     for (int x = first; x < last; ++x) {
@@ -45,7 +45,7 @@ std::vector<Taps> taps_of(int from, int to) {
     for (double weight : exact) {
       if (sum != 0.0) weight /= sum;
       const double fixed = weight * (1 << kPrecisionBits);
-      taps.weights.push_back(static_cast<int>(weight < 0 ? -0.5 + fixed : 0.5 + fixed));
+      taps.weights.push_back(static_cast<int>(std::trunc(weight < 0 ? -0.5 + fixed : 0.5 + fixed)));
     }
     all.push_back(std::move(taps));
   }
