@@ -249,18 +249,15 @@ std::unique_ptr<Launch> prepare_narrow_mma(const graph::OpDesc& desc, const Devi
 std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
                                       Config /*config*/, const Operands& operands) {
   const Problem problem(desc, operands);
-  const GroupNormArgs measured = group_statistics_args(desc, operands);
   std::shared_ptr<const CudnnGraph> graph = try_fused(problem);
-  const bool is_fused = graph != nullptr;
-  EpilogueArgs epilogue;
-  if (!is_fused) {
-    graph = make_graph(problem, false);
-    epilogue = epilogue_of(desc, operands, typed(problem.y));
+  if (graph != nullptr) {
+    return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
   }
-  return make_launch([graph, is_fused, epilogue, measured](cudaStream_t stream) {
+  graph = make_graph(problem, false);
+  const EpilogueArgs epilogue = epilogue_of(desc, operands, typed(problem.y));
+  return make_launch([graph, epilogue](cudaStream_t stream) {
     graph->enqueue(stream);
-    if (!is_fused) launch_epilogue(epilogue, stream);
-    if (measured.statistics != nullptr) launch_group_statistics(measured, stream);
+    launch_epilogue(epilogue, stream);
   });
 }
 

@@ -133,15 +133,6 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
   }
 }
 
-TEST(Selection, LargeConvolutionsAreMeasured) {
-  Op large = conv(DType::kF16);
-  large.in[0].type.shape = {1, 256, 256, 1280};
-  EXPECT_EQ(chosen(large, device("sm_90")), "cuda.conv2d.hopper_or_cudnn");
-  EXPECT_EQ(chosen(large, device("sm_80")), "cuda.conv2d.cudnn");
-  large.in[1].type.shape = {640, 3, 3, 1280};
-  EXPECT_EQ(chosen(large, device("sm_90")), "cuda.conv2d.hopper");
-}
-
 TEST(Selection, SmallGroupNormsMayBeOneLaunch) {
   const auto norm = [](int64_t size) {
     return Op{graph::GroupNorm{32, 1e-5, graph::Activation::kSilu},

@@ -26,7 +26,6 @@ constexpr size_t kMeasured = 6;  // the estimate's favourites that are timed
 // SM.
 constexpr double kOverlapMs = 0.001;
 constexpr int64_t kTextRows = 200;
-constexpr int64_t kLargeImage = 65536;  // pixels
 constexpr int64_t kFewRows = 512;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
@@ -288,36 +287,6 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
       shape.m > kTextRows ? kOverlapMs : 0);
 }
 
-// --- Convolutions of large images: the family or cuDNN, whichever is faster here
-
-// The library's workspace must not come on top of a network's largest tensors, which are where
-// channels become fewer.
-Support supports_conv_either(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (Support own = supports_hopper(desc, info); !own.ok) return own;
-  if (Support library = conv2d_cudnn.supports(desc, info); !library.ok) return library;
-  if (rows_per_image(desc) < kLargeImage) return Support::no("own ones win in small images");
-  const Shape& weight = desc.input(Role::kWeight)->shape;
-  if (weight[0] < weight[3]) return Support::no("no room for a library's workspace");
-  const int64_t groups = desc.as<graph::Conv2d>().statistics_groups;
-  if (groups > kMostGroups || (groups > 0 && weight[0] > kMostGroupedChannels)) {
-    return Support::no("statistics of at most 64 groups and 4096 channels");
-  }
-  return Support::yes();
-}
-
-size_t workspace_conv_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
-  return conv2d_cudnn.workspace_bytes(desc, info, config);
-}
-
-std::unique_ptr<Launch> prepare_conv_either(const graph::OpDesc& desc, const DeviceInfo& info,
-                                            Config config, const Operands& operands) {
-  const GemmShape shape = shape_of(desc);
-  return faster(
-      "either/" + key_of(shape, hopper_epilogue(desc, operands, shape)),
-      [&] { return prepare_hopper(desc, info, config, operands); },
-      [&] { return conv2d_cudnn.prepare(desc, info, config, operands); });
-}
-
 }  // namespace
 
 const Kernel linear_hopper = with_statistics(
@@ -325,9 +294,6 @@ const Kernel linear_hopper = with_statistics(
 const Kernel linear_either =
     with_statistics(plain_kernel("cuda.linear.hopper_or_cublaslt", graph::OpKind::kLinear,
                                  supports_either, prepare_either, workspace_either));
-const Kernel conv2d_either =
-    with_statistics(plain_kernel("cuda.conv2d.hopper_or_cudnn", graph::OpKind::kConv2d,
-                                 supports_conv_either, prepare_conv_either, workspace_conv_either));
 const Kernel conv2d_hopper = with_statistics(
     plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper));
 
