@@ -24,11 +24,9 @@ struct GroupTeams {
 
 // Tiles that can: the columns' place in shared memory takes what threads pass on.
 template <class T>
-inline constexpr bool kMeasuresGroups =
-    bytes_of(T::kOut) == 2 && T::kForm
-                                  == Form::kPlain&& T::kPanels
-                                         <= GroupTeams<T>::kTeams&& GroupTeams<T>::kScratchFloats
-                                         <= T::kColumnFloats;
+inline constexpr bool kMeasuresGroups = (bytes_of(T::kOut) == 2) && (T::kForm == Form::kPlain) &&
+                                        (T::kPanels <= GroupTeams<T>::kTeams) &&
+                                        (GroupTeams<T>::kScratchFloats <= T::kColumnFloats);
 
 template <class T>
 __device__ __forceinline__ float staged_value(uint32_t block, int row, int column) {

@@ -12,9 +12,9 @@ namespace halftone::backend::cuda::hopper {
 
 // Tiles that can: of whole slots, so that a slot is one tile's.
 template <class T>
-inline constexpr bool kMeasuresRows = bytes_of(T::kOut) == 2 && !T::kConv
-                                      && T::kForm == Form::kPlain
-                                      && T::kOutN % kStatisticsColumns == 0;
+inline constexpr bool kMeasuresRows = (bytes_of(T::kOut) == 2) && !T::kConv &&
+                                      (T::kForm == Form::kPlain) &&
+                                      (T::kOutN % kStatisticsColumns == 0);
 
 // c += a * b of 16 x 16 and 16 x 8 elements.
 template <Element kElement>
