@@ -194,7 +194,8 @@ stage() {
     # What each fusion gains: all of them, then all but one.
     fusions)
       for precision in $half int8; do
-        for pass in none fuse_norm_activation fuse_epilogue merge_qkv fold_layer_norm group_norm_statistics store_interleaved; do
+        for pass in none fuse_norm_activation fuse_epilogue merge_qkv merge_text_kv fold_layer_norm \
+          group_norm_statistics store_interleaved; do
           bench "$rows" "without_${pass}_$precision" "$precision" --size $large --steps 4 --cfg-scale 5 --warmup 2 \
             --iterations 3 --no-profile --precision "$precision" $([ $pass = none ] || echo --disable-pass $pass)
         done
