@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/cuda/call.h"
 
 namespace halftone::backend::cuda {
 
@@ -18,5 +18,26 @@ namespace halftone::backend::cuda {
 [[nodiscard]] std::unique_ptr<Launch> faster(
     const std::string& key, const std::function<std::unique_ptr<Launch>()>& own,
     const std::function<std::unique_ptr<Launch>()>& library, double head_start_ms = 0);
+
+// A kernel that is the faster of two where both serve an op. kKey(desc, operands) tells one case
+// from another in the tuning cache; the own kernel needs no workspace.
+template <const Kernel& kOwn, const Kernel& kLibrary, auto kKey>
+[[nodiscard]] constexpr Kernel faster_kernel(std::string_view name, graph::OpKind op) {
+  return plain_kernel(
+      name, op,
+      [](const graph::OpDesc& desc, const DeviceInfo& info) {
+        if (Support own = kOwn.supports(desc, info); !own.ok) return own;
+        return kLibrary.supports(desc, info);
+      },
+      [](const graph::OpDesc& desc, const DeviceInfo& info, Config config,
+         const Operands& operands) {
+        return faster(
+            kKey(desc, operands), [&] { return kOwn.prepare(desc, info, config, operands); },
+            [&] { return kLibrary.prepare(desc, info, config, operands); });
+      },
+      [](const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+        return kLibrary.workspace_bytes(desc, info, config);
+      });
+}
 
 }  // namespace halftone::backend::cuda

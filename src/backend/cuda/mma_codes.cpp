@@ -28,30 +28,14 @@ std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo&
   });
 }
 
-// --- or the library, whichever is faster here
-
-Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (Support own = supports_mma(desc, info); !own.ok) return own;
-  return linear_codes_cublaslt.supports(desc, info);
-}
-
-size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
-  return linear_codes_cublaslt.workspace_bytes(desc, info, config);
-}
-
-std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
-                                       Config config, const Operands& operands) {
-  return faster(
-      "codes/" + shape_key(desc, matrix_args(desc, operands)),
-      [&] { return prepare_mma(desc, info, config, operands); },
-      [&] { return linear_codes_cublaslt.prepare(desc, info, config, operands); });
+std::string key_of(const graph::OpDesc& desc, const Operands& operands) {
+  return "codes/" + shape_key(desc, matrix_args(desc, operands));
 }
 
 }  // namespace
 
-const Kernel linear_codes_either =
-    plain_kernel("cuda.linear.codes.mma_or_cublaslt", graph::OpKind::kLinear, supports_either,
-                 prepare_either, workspace_either);
+const Kernel linear_codes_either = faster_kernel<linear_codes_mma, linear_codes_cublaslt, key_of>(
+    "cuda.linear.codes.mma_or_cublaslt", graph::OpKind::kLinear);
 const Kernel linear_codes_mma =
     plain_kernel("cuda.linear.codes_mma.plain", graph::OpKind::kLinear, supports_mma, prepare_mma);
 const Kernel conv2d_codes_mma =

@@ -22,21 +22,8 @@ std::unique_ptr<Launch> prepare_mma(const graph::OpDesc& desc, const DeviceInfo&
                          cudaStream_t stream) { launch_weight_only(args, stream); });
 }
 
-Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (Support own = supports_mma(desc, info); !own.ok) return own;
-  return linear_weight_only.supports(desc, info);
-}
-
-size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
-  return linear_weight_only.workspace_bytes(desc, info, config);
-}
-
-std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
-                                       Config config, const Operands& operands) {
-  return faster(
-      "weight_only/" + shape_key(desc, matrix_args(desc, operands)),
-      [&] { return prepare_mma(desc, info, config, operands); },
-      [&] { return linear_weight_only.prepare(desc, info, config, operands); });
+std::string key_of(const graph::OpDesc& desc, const Operands& operands) {
+  return "weight_only/" + shape_key(desc, matrix_args(desc, operands));
 }
 
 }  // namespace
@@ -44,7 +31,7 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
 const Kernel linear_weight_only_mma = plain_kernel(
     "cuda.linear.weight_only_mma.plain", graph::OpKind::kLinear, supports_mma, prepare_mma);
 const Kernel linear_weight_only_either =
-    plain_kernel("cuda.linear.weight_only.mma_or_cublaslt", graph::OpKind::kLinear, supports_either,
-                 prepare_either, workspace_either);
+    faster_kernel<linear_weight_only_mma, linear_weight_only, key_of>(
+        "cuda.linear.weight_only.mma_or_cublaslt", graph::OpKind::kLinear);
 
 }  // namespace halftone::backend::cuda
