@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/call.h"
+#include "backend/cuda/context.h"
 #include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
@@ -83,26 +84,12 @@ std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const Devic
   return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
 }
 
-// --- this or cuDNN's, whichever is faster here
-
-Support supports_either(const graph::OpDesc& desc, const DeviceInfo& info) {
-  if (Support own = supports_attention(desc, info); !own.ok) return own;
-  return attention_cudnn.supports(desc, info);
-}
-
-size_t workspace_either(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
-  return attention_cudnn.workspace_bytes(desc, info, config);
-}
-
-std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
-                                       Config config, const Operands& operands) {
+// Of one case of this or cuDNN's, whichever is faster here.
+std::string key_of(const graph::OpDesc& desc, const Operands& operands) {
   const hopper::AttentionProblem p = problem_of(desc, operands);
-  const std::string key = fmt::format(
-      "either2/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(desc.output().dtype), p.batch,
-      p.heads, p.queries, p.keys, p.q_pitch, p.k_pitch, p.v_pitch, p.y_pitch, info.num_units);
-  return faster(
-      key, [&] { return prepare_attention(desc, info, config, operands); },
-      [&] { return attention_cudnn.prepare(desc, info, config, operands); });
+  return fmt::format("either2/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}",
+                     to_string(desc.output().dtype), p.batch, p.heads, p.queries, p.keys, p.q_pitch,
+                     p.k_pitch, p.v_pitch, p.y_pitch, context().num_sms);
 }
 
 // --- few keys
@@ -160,9 +147,8 @@ std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInf
 
 const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
                                              supports_attention, prepare_attention);
-const Kernel attention_either =
-    plain_kernel("cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention, supports_either,
-                 prepare_either, workspace_either);
+const Kernel attention_either = faster_kernel<attention_hopper, attention_cudnn, key_of>(
+    "cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention);
 const Kernel attention_few_keys_hopper =
     plain_kernel("cuda.attention.few_keys.hopper", graph::OpKind::kAttention, supports_few_keys,
                  prepare_few_keys);
