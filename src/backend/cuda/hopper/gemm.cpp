@@ -24,15 +24,20 @@ Form form_of(const GemmShape& shape) {
   return shape.activated ? Form::kActivated : Form::kPlain;
 }
 
+int64_t chunk_elements(const GemmKernel& kernel) { return kernel.row_bytes / bytes_of(kernel.in); }
+
+// K steps of a tile.
+int64_t steps_of(const GemmShape& s, const GemmKernel& kernel) {
+  return divide_up(s.channels, chunk_elements(kernel)) * s.kernel_h * s.kernel_w;
+}
+
 bool serves(const GemmShape& shape, const GemmKernel& kernel) {
   return kernel.in == shape.in && kernel.out == shape.out && kernel.conv == shape.conv &&
-         kernel.form == form_of(shape) &&
+         kernel.form == form_of(shape) && steps_of(shape, kernel) >= kernel.split &&
          (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0) &&
          (shape.group_columns == 0 ||
           (kernel.measures_groups && kernel.out_n % shape.group_columns == 0));
 }
-
-int64_t chunk_elements(const GemmKernel& kernel) { return kernel.row_bytes / bytes_of(kernel.in); }
 
 CUtensorMap a_map(const GemmShape& s, const GemmKernel& kernel, const void* x) {
   const auto channels = static_cast<uint32_t>(chunk_elements(kernel));
@@ -73,7 +78,8 @@ CUtensorMap y_map(const GemmShape& s, const GemmKernel& kernel, const void* y, i
   const std::array<uint64_t, 2> sizes = {static_cast<uint64_t>(s.n), static_cast<uint64_t>(s.m)};
   const std::array<uint64_t, 1> pitches = {static_cast<uint64_t>(pitch)};
   const std::array<uint32_t, 2> box = {
-      static_cast<uint32_t>(kernel.panel_bytes / bytes_of(kernel.out)), 64};
+      static_cast<uint32_t>(kernel.panel_bytes / bytes_of(kernel.out)),
+      static_cast<uint32_t>(64 / kernel.split)};
   const int swizzle = kernel.panel_bytes % 32 == 0 && kernel.panel_bytes <= 128 &&
                               (kernel.panel_bytes & (kernel.panel_bytes - 1)) == 0
                           ? kernel.panel_bytes
@@ -86,8 +92,9 @@ bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kCopyAl
 }  // namespace
 
 std::string GemmKernel::name() const {
-  return fmt::format("{}x{}x{} c{} {}", bm, bn, row_bytes, cluster,
-                     ping_pong ? "ping-pong" : "cooperative");
+  return fmt::format("{}x{}x{} c{} {}{}", bm, bn, row_bytes, cluster,
+                     ping_pong ? "ping-pong" : "cooperative",
+                     split > 1 ? fmt::format(" k{}", split) : "");
 }
 
 std::span<const GemmKernel> gemm_kernels() {
@@ -142,18 +149,26 @@ std::string unsupported_reason(const GemmShape& s) {
 double estimate_clocks(const GemmShape& s, const GemmKernel& kernel, int num_sms) {
   const double rows = static_cast<double>(divide_up(s.m, int64_t{kernel.bm} * kernel.cluster));
   const double columns = static_cast<double>(divide_up(s.n, kernel.out_n));
-  const double tiles = rows * columns * kernel.cluster;
-  const int usable_sms = num_sms / kernel.cluster * kernel.cluster;  // whole clusters
-  const double waves = std::ceil(tiles / usable_sms);
-  const double steps =
-      static_cast<double>(divide_up(s.channels, chunk_elements(kernel)) * s.kernel_h * s.kernel_w);
-  // 32 bytes of K of a 64 x n block take n / 2 clocks.
-  const double tensor = steps * kernel.row_bytes / 32.0 * kernel.bm / 64.0 * kernel.bn / 2.0;
-  constexpr double kL2BytesPerClock = 47.0;
+  const double blocks = rows * columns * kernel.cluster_blocks();
+  const int usable_sms = num_sms / kernel.cluster_blocks() * kernel.cluster_blocks();
+  const double waves = std::ceil(blocks / usable_sms);
+  const auto steps = static_cast<double>(divide_up(steps_of(s, kernel), kernel.split));
+  const double blocks_of_rows = kernel.bm / 64.0;
+  // 32 bytes of K of a 64 x n block take the tensor cores n / 2 clocks; both operands are written
+  // to shared memory once and read again for each of these products.
+  const double tensor = kernel.row_bytes / 32.0 * blocks_of_rows * kernel.bn / 2.0;
+  const double shared =
+      kernel.row_bytes * (blocks_of_rows * (64 + kernel.bn) + kernel.bm + kernel.bn) / 128.0;
+  constexpr double kL2BytesPerClock = 50.0;
   const double loaded =
-      steps * kernel.row_bytes * (kernel.bm + static_cast<double>(kernel.bn) / kernel.cluster);
-  const double main_loop = std::max(tensor / 0.9, loaded / kL2BytesPerClock);
-  const double epilogue = kernel.bm * kernel.bn / 20.0;
+      kernel.row_bytes * (kernel.bm + static_cast<double>(kernel.bn) / kernel.cluster);
+  constexpr double kLeastStep = 250.0;
+  const double main_loop =
+      steps * std::max({tensor / 0.9, shared, loaded / kL2BytesPerClock, kLeastStep});
+  // The consumers share the work of a tile's end, or one has it all.
+  double epilogue = kernel.bm * kernel.bn / (kernel.ping_pong ? 12.0 : 24.0);
+  // Half of the sums leave the block while as many come.
+  if (kernel.split > 1) epilogue += 600.0 + kernel.bm * kernel.bn / 2.0 * 4.0 / 20.0;
   constexpr double kFixed = 2500.0;
   if (kernel.ping_pong && waves >= 2) {
     return waves * std::max(main_loop, (main_loop + epilogue) / 2) + epilogue + kFixed;
@@ -204,8 +219,9 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
   }
   const int64_t clusters =
       divide_up(shape.m, int64_t{kernel.bm} * kernel.cluster) * divide_up(shape.n, kernel.out_n);
+  const int cluster_blocks = kernel.cluster_blocks();
   blocks_ =
-      static_cast<unsigned>(std::min<int64_t>(clusters, num_sms / kernel.cluster) * kernel.cluster);
+      static_cast<unsigned>(std::min<int64_t>(clusters, num_sms / cluster_blocks) * cluster_blocks);
   check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              kernel.shared_bytes),
         "raising a kernel's shared memory");
@@ -214,7 +230,7 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
 void Gemm::launch(cudaStream_t stream, bool overlap) const {
   std::array<cudaLaunchAttribute, 2> attributes{};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel_->cluster);
+  attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel_->cluster_blocks());
   attributes[0].val.clusterDim.y = 1;
   attributes[0].val.clusterDim.z = 1;
   attributes[1] = overlap_attribute();

@@ -61,6 +61,7 @@ struct GemmKernel {
   int bn;
   int row_bytes;
   int cluster;
+  int split;
   bool ping_pong;
   int out_n;
   int panel_bytes;
@@ -68,15 +69,16 @@ struct GemmKernel {
   const void* function;
   bool measures_groups;
 
-  // "128x160x128 c2 ping-pong".
+  [[nodiscard]] int cluster_blocks() const { return cluster * split; }
+  // "128x160x128 c2 ping-pong"; " k2" behind it: two blocks divide the terms.
   [[nodiscard]] std::string name() const;
 };
 
 template <class T>
 [[nodiscard]] constexpr GemmKernel describe(const void* function, bool measures_groups) {
-  return {T::kIn,         T::kOut,         T::kForm,    T::kConv,       T::kBm,
-          T::kBn,         T::kRowBytes,    T::kCluster, T::kPingPong,   T::kOutN,
-          T::kPanelBytes, T::kSharedBytes, function,    measures_groups};
+  return {T::kIn,   T::kOut,        T::kForm,        T::kConv,  T::kBm,
+          T::kBn,   T::kRowBytes,   T::kCluster,     T::kSplit, T::kPingPong,
+          T::kOutN, T::kPanelBytes, T::kSharedBytes, function,  measures_groups};
 }
 
 // All kernels, in a fixed order.

@@ -7,9 +7,10 @@
 namespace halftone::backend::cuda::hopper {
 
 template <Element kIn, Element kOut, Form kForm, bool kConv, int kBm, int kBn, int kRowBytes,
-          int kCluster, bool kPingPong, int kPromote = 0>
+          int kCluster, bool kPingPong, int kPromote = 0, int kSplit = 1>
 [[nodiscard]] GemmKernel instance() {
-  using T = Tile<kIn, kOut, kForm, kConv, kBm, kBn, kRowBytes, kCluster, kPingPong, kPromote>;
+  using T =
+      Tile<kIn, kOut, kForm, kConv, kBm, kBn, kRowBytes, kCluster, kPingPong, kPromote, kSplit>;
   return describe<T>(reinterpret_cast<const void*>(&gemm_kernel<T>), kMeasuresGroups<T>);
 }
 

@@ -1,6 +1,7 @@
 // The kernel: y = epilogue(a * b^T), linear or implicit-GEMM convolution, sm_90a. One producer warp
 // feeds a ring of shared-memory stages through the copy engine, two consumer warpgroups run wgmma
-// and the epilogue. Persistent: each cluster takes every n-th tile.
+// and the epilogue. Persistent: each cluster takes every n-th tile. Where a tile's terms are shared
+// out (T::kSplit), the two blocks of a cluster exchange sums: each ends half of the tile's rows.
 #pragma once
 
 #include "backend/cuda/hopper/epilogue/epilogue.cuh"
@@ -48,6 +49,57 @@ struct Ring {
   [[nodiscard]] __device__ uint32_t residual(int consumer) const {
     return barriers + T::kStages * 16 + consumer * 8;
   }
+  // Sums of the other block have come; and, at their sender, they have been read there.
+  [[nodiscard]] __device__ uint32_t partial_full(int consumer) const {
+    return residual(2 + consumer);
+  }
+  [[nodiscard]] __device__ uint32_t partial_empty(int consumer) const {
+    return residual(4 + consumer);
+  }
+};
+
+// A block of a cluster: which row tile it has, or which part of the terms.
+template <class T>
+struct BlockPlace {
+  int rank = 0;
+  int part = 0;
+
+  __device__ explicit BlockPlace(int block) {
+    if constexpr (T::kCluster > 1) rank = block;
+    if constexpr (T::kSplit > 1) part = block;
+  }
+};
+
+// A block's K steps of a tile, one chunk of a tap each.
+template <class T>
+struct Steps {
+  int first = 0;
+  int count;
+
+  __device__ __forceinline__ Steps(const KernelArgs& args, int part)
+      : count(args.chunks * args.taps) {
+    if constexpr (T::kSplit > 1) {
+      const int all = count;
+      first = all * part / T::kSplit;
+      count = all * (part + 1) / T::kSplit - first;
+    }
+  }
+};
+
+// Position of a K step.
+struct Chunk {
+  int tap;
+  int chunk;
+
+  __device__ __forceinline__ Chunk(const KernelArgs& args, int step)
+      : tap(step / args.chunks), chunk(step - tap * args.chunks) {}
+  // Returns whether another tap begins.
+  __device__ __forceinline__ bool next(const KernelArgs& args) {
+    if (++chunk != args.chunks) return false;
+    chunk = 0;
+    ++tap;
+    return true;
+  }
 };
 
 struct RingPosition {
@@ -87,31 +139,31 @@ __device__ __forceinline__ void load_weights(const KernelArgs& args, const Ring<
 // writes is read. Returns for how many stages.
 template <class T>
 __device__ __forceinline__ int load_weights_ahead(const KernelArgs& args, const Ring<T>& ring,
-                                                  const Raster<T>& raster, int first, int rank) {
+                                                  const Raster<T>& raster, int first,
+                                                  BlockPlace<T> block) {
   if (!args.constant_weights || first >= raster.tiles()) return 0;
-  const TilePosition position = raster.at(first, rank);
-  const int stages = min(T::kStages, args.taps * args.chunks);
-  int tap = 0;
-  int chunk = 0;
+  const TilePosition position = raster.at(first, block.rank);
+  const Steps<T> steps(args, block.part);
+  const int stages = min(T::kStages, steps.count);
+  Chunk of(args, steps.first);
   for (int stage = 0; stage < stages; ++stage) {
     barrier_expect(ring.full(stage), T::kStageBytes);
-    load_weights(args, ring, stage, rank, position.n, chunk * T::kK, tap);
-    if (++chunk == args.chunks) {
-      chunk = 0;
-      ++tap;
-    }
+    load_weights(args, ring, stage, block.rank, position.n, of.chunk * T::kK, of.tap);
+    of.next(args);
   }
   return stages;
 }
 
 template <class T>
 __device__ __forceinline__ void produce(const KernelArgs& args, const Ring<T>& ring,
-                                        const Raster<T>& raster, int first, int step, int rank) {
-  int ahead = load_weights_ahead(args, ring, raster, first, rank);
+                                        const Raster<T>& raster, int first, int step,
+                                        BlockPlace<T> block) {
+  int ahead = load_weights_ahead(args, ring, raster, first, block);
   wait_for_previous_kernel();
+  const Steps<T> steps(args, block.part);
   RingPosition at;
   for (int tile = first; tile < raster.tiles(); tile += step) {
-    const TilePosition position = raster.at(tile, rank);
+    const TilePosition position = raster.at(tile, block.rank);
     int image = 0;
     int w = 0;
     int h = 0;
@@ -122,29 +174,28 @@ __device__ __forceinline__ void produce(const KernelArgs& args, const Ring<T>& r
       w = (pixel - h * args.conv.out_w) * args.conv.stride - args.conv.pad;
       h = h * args.conv.stride - args.conv.pad;
     }
-    uint16_t tap_w = 0;
-    uint16_t tap_h = 0;
-    for (int tap = 0; tap < args.taps; ++tap) {
-      for (int chunk = 0; chunk < args.chunks; ++chunk) {
-        const bool weights_come = ahead > 0;
-        if (weights_come) {
-          --ahead;
-        } else {
-          barrier_wait(ring.empty(at.stage), at.phase ^ 1);
-          barrier_expect(ring.full(at.stage), T::kStageBytes);
-        }
-        if constexpr (T::kConv) {
-          load_im2col(ring.a(at.stage), &args.a, ring.full(at.stage), chunk * T::kK, w, h, image,
-                      tap_w, tap_h);
-        } else {
-          load_2d(ring.a(at.stage), &args.a, ring.full(at.stage), chunk * T::kK, position.m);
-        }
-        if (!weights_come) {
-          load_weights(args, ring, at.stage, rank, position.n, chunk * T::kK, tap);
-        }
-        at.next<T>();
+    Chunk of(args, steps.first);
+    auto tap_h = static_cast<uint16_t>(of.tap / args.conv.kernel_w);
+    auto tap_w = static_cast<uint16_t>(of.tap - tap_h * args.conv.kernel_w);
+    for (int i = 0; i < steps.count; ++i) {
+      const bool weights_come = ahead > 0;
+      if (weights_come) {
+        --ahead;
+      } else {
+        barrier_wait(ring.empty(at.stage), at.phase ^ 1);
+        barrier_expect(ring.full(at.stage), T::kStageBytes);
       }
-      if (++tap_w == args.conv.kernel_w) {
+      if constexpr (T::kConv) {
+        load_im2col(ring.a(at.stage), &args.a, ring.full(at.stage), of.chunk * T::kK, w, h, image,
+                    tap_w, tap_h);
+      } else {
+        load_2d(ring.a(at.stage), &args.a, ring.full(at.stage), of.chunk * T::kK, position.m);
+      }
+      if (!weights_come) {
+        load_weights(args, ring, at.stage, block.rank, position.n, of.chunk * T::kK, of.tap);
+      }
+      at.next<T>();
+      if (of.next(args) && ++tap_w == args.conv.kernel_w) {
         tap_w = 0;
         ++tap_h;
       }
@@ -215,6 +266,24 @@ __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosit
   }
 }
 
+// Makes what the tensor cores' registers hold an ordinary value. Without it, and without sums that
+// begin as zero, ptxas waits for each product of a kernel that exchanges sums (C7514, C7517).
+__device__ __forceinline__ void hold(float& v) { asm volatile("" : "+f"(v)); }
+__device__ __forceinline__ void hold(int& v) { asm volatile("" : "+r"(v)); }
+
+__device__ __forceinline__ uint32_t to_bits(float v) { return __float_as_uint(v); }
+__device__ __forceinline__ uint32_t to_bits(int v) { return static_cast<uint32_t>(v); }
+template <class Acc>
+__device__ __forceinline__ Acc from_bits(uint32_t bits);
+template <>
+__device__ __forceinline__ float from_bits<float>(uint32_t bits) {
+  return __uint_as_float(bits);
+}
+template <>
+__device__ __forceinline__ int from_bits<int>(uint32_t bits) {
+  return static_cast<int>(bits);
+}
+
 // One consumer warpgroup.
 template <class T>
 struct Consumer {
@@ -222,10 +291,13 @@ struct Consumer {
   const KernelArgs& args;
   const Ring<T>& ring;
   uint32_t staging;  // of this consumer
+  uint32_t partial;
   float* columns;
+  BlockPlace<T> block;
   int index;
   int thread;
   uint32_t residual_phase = 0;
+  uint32_t partial_phase = 0;
 
   // Named barriers: 1 + index: this warpgroup; 3 + index: its turn at the tensor cores.
   __device__ __forceinline__ void sync() const { named_sync(1 + index, 128); }
@@ -233,30 +305,40 @@ struct Consumer {
   __device__ __forceinline__ void begin_tile(TilePosition at) const {
     if (thread != 0) return;
     wait_stores_read();
+    if constexpr (T::kSplit > 1) barrier_expect(ring.partial_full(index), T::kPartialBytes);
     if (!args.epilogue.residual) return;
-    barrier_expect(ring.residual(index), T::kStagingBytes);
+    barrier_expect(ring.residual(index), T::kStagingBytes / T::kSplit);
 #pragma unroll
-    for (int block = 0; block < T::kBlocks; ++block) {
+    for (int i = 0; i < T::kBlocks; ++i) {
       for (int panel = 0; panel < T::kPanels; ++panel) {
-        load_2d(staging + (block * T::kPanels + panel) * 64 * T::kPanelBytes, &args.residual,
-                ring.residual(index), at.n + panel * T::kPanelColumns, at.m + block * 64);
+        load_2d(staged_panel(i, panel), &args.residual, ring.residual(index),
+                at.n + panel * T::kPanelColumns, at.m + i * 64 + first_row());
       }
     }
+  }
+
+  // Of a 64-row block: the first row that this block of the cluster ends.
+  [[nodiscard]] __device__ __forceinline__ int first_row() const {
+    return T::kSplit > 1 ? block.part * T::kEndedRows : 0;
+  }
+  // Where those rows of a panel lie.
+  [[nodiscard]] __device__ __forceinline__ uint32_t staged_panel(int i, int panel) const {
+    return staging + ((i * T::kPanels + panel) * 64 + first_row()) * T::kPanelBytes;
   }
 
   __device__ __forceinline__ void store(TilePosition at) const {
     if constexpr (T::kConv) {
       if (args.conv.interleave.y != nullptr) {
-        store_interleaved<T>(args, staging, at, thread);
+        store_interleaved<T>(args, staging, at, first_row(), thread);
         return;
       }
     }
     if (thread != 0) return;
 #pragma unroll
-    for (int block = 0; block < T::kBlocks; ++block) {
+    for (int i = 0; i < T::kBlocks; ++i) {
       for (int panel = 0; panel < T::kPanels; ++panel) {
-        store_2d(&args.y, staging + (block * T::kPanels + panel) * 64 * T::kPanelBytes,
-                 at.n + panel * T::kPanelColumns, at.m + block * 64);
+        store_2d(&args.y, staged_panel(i, panel), at.n + panel * T::kPanelColumns,
+                 at.m + i * 64 + first_row());
       }
     }
     commit_stores();
@@ -275,8 +357,52 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ void run(const Raster<T>& raster, int first, int step, int rank) {
-    const int steps = args.chunks * args.taps;
+  // Warps of rows that the other block ends send their sums, the others add what comes: thread by
+  // thread, in the order in which the threads hold them. The consumers share one place for it.
+  [[nodiscard]] __device__ __forceinline__ bool ends_rows() const {
+    return T::kSplit == 1 || thread / 64 == block.part;
+  }
+  __device__ __forceinline__ void exchange(Acc (&acc)[T::kBlocks][T::kBn / 2]) {
+#pragma unroll
+    for (int i = 0; i < T::kBn / 2; ++i) hold(acc[0][i]);
+    const uint32_t mine = partial + thread % 64 * 16;
+    constexpr uint32_t kStep = 64 * 16;
+    if (ends_rows()) {
+      barrier_wait_cluster(ring.partial_full(index), partial_phase);
+#pragma unroll
+      for (int i = 0; i < T::kBn / 2; i += 4) {
+        uint32_t words[4];
+        load_shared(mine + i / 4 * kStep, words);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) acc[0][i + k] += from_bits<Acc>(words[k]);
+      }
+    } else {
+      // The tile before was the other consumer's: its sums have been read.
+      barrier_wait(ring.partial_empty(1 - index), partial_phase ^ static_cast<uint32_t>(1 - index));
+      const int other = 1 - block.part;
+      const uint32_t to = address_in_block(mine, other);
+      const uint32_t barrier = address_in_block(ring.partial_full(index), other);
+#pragma unroll
+      for (int i = 0; i < T::kBn / 2; i += 4) {
+        const uint32_t words[4] = {to_bits(acc[0][i]), to_bits(acc[0][i + 1]),
+                                   to_bits(acc[0][i + 2]), to_bits(acc[0][i + 3])};
+        store_remote(to + i / 4 * kStep, barrier, words);
+      }
+    }
+    partial_phase ^= 1;
+  }
+
+  // What the first tile's columns need is fetched into the second level cache while the kernel
+  // before this one still runs; a fetch reads nothing too early.
+  __device__ __forceinline__ void fetch_columns(const Raster<T>& raster, int first,
+                                                int step) const {
+    const int tile = first + (T::kPingPong ? index * step : 0);
+    if (tile >= raster.tiles()) return;
+    prefetch_columns<T>(args, raster.at(tile, block.rank), thread);
+  }
+
+  __device__ __forceinline__ void run(const Raster<T>& raster, int first, int step) {
+    const int steps = Steps<T>(args, block.part).count;
     const int lane = thread % 32;
     const int row = T::kPingPong ? 0 : index * T::kBlocks * 64;
     float inverse_y = 1.0f;
@@ -291,7 +417,7 @@ struct Consumer {
       }
     }
     for (int tile = first; tile < raster.tiles(); tile += step) {
-      TilePosition position = raster.at(tile, rank);
+      TilePosition position = raster.at(tile, block.rank);
       position.m += row;
       begin_tile(position);
       TileColumns<T> tile_columns;
@@ -299,6 +425,10 @@ struct Consumer {
       tile_columns.read(args, position, thread);
       if constexpr (T::kRowsFirst) rows.read(args, position, thread);
       Acc acc[T::kBlocks][T::kBn / 2];
+      if constexpr (T::kSplit > 1) {
+#pragma unroll
+        for (int i = 0; i < T::kBn / 2; ++i) acc[0][i] = 0;
+      }
       if constexpr (T::kPingPong) {
         // Waits for the loads here, in the other consumer's time, to keep registers free.
         tile_columns.publish(columns, thread);
@@ -306,6 +436,7 @@ struct Consumer {
       }
       if constexpr (T::kPromote > 0) {
         multiply_promoted<T>(ring, at, steps, row, lane, acc);
+        if constexpr (T::kPingPong) named_arrive(4 - index, 256);
       } else {
         multiply<T, Acc>(ring, at, steps, row, lane, acc, [this] {
           if constexpr (T::kPingPong) named_arrive(4 - index, 256);
@@ -317,7 +448,11 @@ struct Consumer {
       } else {
         tile_columns.publish(columns, thread);
       }
+      if constexpr (T::kSplit > 1) exchange(acc);
       sync();
+      if constexpr (T::kSplit > 1) {
+        if (thread == 0) barrier_arrive_remote(ring.partial_empty(index), 1 - block.part);
+      }
       if (args.epilogue.residual) {
         barrier_wait(ring.residual(index), residual_phase);
         residual_phase ^= 1;
@@ -325,9 +460,11 @@ struct Consumer {
       // Addresses of the staging area are made here, not kept through the main loop.
       int of_warpgroup = thread;
       asm volatile("" : "+r"(of_warpgroup));
-      TileEpilogue<T, Acc>{
-          args, position, rows, columns, staging, inverse_y, of_warpgroup % 32, of_warpgroup / 32}
-          .write(acc);
+      if (ends_rows()) {
+        TileEpilogue<T, Acc>{
+            args, position, rows, columns, staging, inverse_y, of_warpgroup % 32, of_warpgroup / 32}
+            .write(acc);
+      }
       fence_async_shared();
       sync();
       store(position);
@@ -345,6 +482,12 @@ __device__ __forceinline__ void prepare_barriers(const Ring<T>& ring) {
   }
   barrier_init(ring.residual(0), 1);
   barrier_init(ring.residual(1), 1);
+  if constexpr (T::kSplit > 1) {
+    for (int consumer = 0; consumer < 2; ++consumer) {
+      barrier_init(ring.partial_full(consumer), 1);
+      barrier_init(ring.partial_empty(consumer), 1);
+    }
+  }
   fence_barrier_init();
 }
 
@@ -361,34 +504,36 @@ __global__ void __launch_bounds__(kThreads, 1)
     prefetch_map(&args.y);
     prepare_barriers(ring);
   }
-  const int rank = T::kCluster == 1 ? 0 : static_cast<int>(cluster_rank());
-  if constexpr (T::kCluster == 1) {
+  const BlockPlace<T> block(T::kClusterBlocks == 1 ? 0 : static_cast<int>(cluster_rank()));
+  if constexpr (T::kClusterBlocks == 1) {
     __syncthreads();
   } else {
     cluster_sync();
   }
   let_next_kernel_start();
   const Raster<T> raster(args);
-  const int first = static_cast<int>(blockIdx.x) / T::kCluster;
-  const int step = static_cast<int>(gridDim.x) / T::kCluster;
+  const int first = static_cast<int>(blockIdx.x) / T::kClusterBlocks;
+  const int step = static_cast<int>(gridDim.x) / T::kClusterBlocks;
   if (warpgroup == 0) {
     give_registers<40>();
-    if (threadIdx.x == 0) produce(args, ring, raster, first, step, rank);
+    if (threadIdx.x == 0) produce(args, ring, raster, first, step, block);
   } else {
     take_registers<232>();
-    wait_for_previous_kernel();
     const int index = warpgroup - 1;
-    constexpr int kColumns = T::kStages * T::kStageBytes + 2 * T::kStagingBytes;
     Consumer<T> consumer{args,
                          ring,
                          base + T::kStages * T::kStageBytes + index * T::kStagingBytes,
-                         reinterpret_cast<float*>(shared + kColumns) + index * T::kColumnFloats,
+                         base + T::kPartial,
+                         reinterpret_cast<float*>(shared + T::kColumns) + index * T::kColumnFloats,
+                         block,
                          index,
                          static_cast<int>(threadIdx.x) % 128};
-    consumer.run(raster, first, step, rank);
+    consumer.fetch_columns(raster, first, step);
+    wait_for_previous_kernel();
+    consumer.run(raster, first, step);
   }
   // A block must not leave while the other may still arrive at its barriers or write its stages.
-  if constexpr (T::kCluster == 2) cluster_sync();
+  if constexpr (T::kClusterBlocks > 1) cluster_sync();
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -76,6 +76,33 @@ TEST(HopperKernels, EstimatePrefersTilesThatFillTheDevice) {
   EXPECT_EQ(best(conv(2, 32, 1280, 1280)).bn, 160);
 }
 
+// Few rows leave most of the device empty: the terms are shared out, where there are any to share.
+TEST(HopperKernels, FewRowsAndManyTermsAreSharedOut) {
+  const auto best = [](const GemmShape& shape) {
+    return gemm_kernels()[candidates(shape, kSms).front()];
+  };
+  for (const Element in : {Element::kS8, Element::kE4M3, Element::kF16}) {
+    EXPECT_EQ(best(linear(256, 1280, 5120, in)).split, 2);
+    EXPECT_EQ(best(linear(2048, 1280, 5120, in)).split, 1);
+    EXPECT_EQ(best(linear(256, 3840, 1280, in)).bn, 128);
+    GemmShape image = conv(1, 16, 1280, 1280);
+    image.in = in;
+    EXPECT_EQ(best(image).split, 2);
+    for (const uint16_t i : candidates(linear(256, 1280, 128 / bytes_of(in), in), kSms)) {
+      EXPECT_EQ(gemm_kernels()[i].split, 1);
+    }
+  }
+}
+
+TEST(HopperKernels, SharingOutHasPairsOfBlocksAndSaysSo) {
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    EXPECT_EQ(kernel.cluster_blocks(), kernel.cluster * kernel.split);
+    EXPECT_LE(kernel.cluster_blocks(), 2);
+    EXPECT_EQ(kernel.name().ends_with(" k2"), kernel.split == 2);
+    EXPECT_FALSE(kernel.split == 2 && kernel.measures_groups);
+  }
+}
+
 TEST(HopperKernels, EstimateGrowsWithTheWork) {
   const GemmKernel& kernel = gemm_kernels()[candidates(linear(2048, 1280, 1280), kSms).front()];
   EXPECT_LT(estimate_clocks(linear(2048, 1280, 1280), kernel, kSms),

@@ -9,13 +9,21 @@ namespace halftone::backend::cuda::hopper {
 // the two halves of a tile are rows n.. and N + n.. of the weight, the output has half the columns.
 inline constexpr int kThreads = 384;  // of a block: one producer and two consumer warpgroups
 
+// More make room for a longer way from the second level cache.
+#ifdef HALFTONE_HOPPER_STAGES  // laboratory builds
+inline constexpr int kMostStages = HALFTONE_HOPPER_STAGES;
+#else
+inline constexpr int kMostStages = 12;
+#endif
+
 enum class Form : uint8_t { kPlain, kActivated, kGeglu };
 
 // kPingPong: the two consumer warpgroups take tiles in turn, the epilogue of one hides behind the
 // main loop of the other. Else they share a tile. kPromote: K steps between additions of an fp8
-// accumulator to the fp32 sum (0: never; the sum doubles the registers).
+// accumulator to the fp32 sum (0: never; the sum doubles the registers). kSplit: blocks of a
+// cluster that divide the terms of one tile; each ends half of its rows.
 template <Element kInT, Element kOutT, Form kFormT, bool kConvT, int kBmT, int kBnT, int kRowBytesT,
-          int kClusterT, bool kPingPongT, int kPromoteT>
+          int kClusterT, bool kPingPongT, int kPromoteT, int kSplitT = 1>
 struct Tile {
   static constexpr Element kIn = kInT;
   static constexpr Element kOut = kOutT;
@@ -27,6 +35,8 @@ struct Tile {
   static constexpr int kCluster = kClusterT;    // row tiles that share a weight tile
   static constexpr bool kPingPong = kPingPongT;
   static constexpr int kPromote = kPromoteT;
+  static constexpr int kSplit = kSplitT;
+  static constexpr int kClusterBlocks = kCluster * kSplit;
   static constexpr bool kRowAdd = kConv;               // who can take a time embedding
   static constexpr bool kScaled = bytes_of(kIn) == 1;  // has row and column scales
   static constexpr bool kRequantize = bytes_of(kOut) == 1;
@@ -47,20 +57,30 @@ struct Tile {
   static constexpr int kPanels = kOutRowBytes / kPanelBytes;
   static constexpr int kPanelColumns = kPanelBytes / bytes_of(kOut);
 
+  // Rows of a 64-row block that one block of the cluster ends.
+  static constexpr int kEndedRows = 64 / kSplit;
+
   static constexpr int kStageBytes = (kBm + kBn) * kRowBytes;
   static constexpr int kStagingBytes = kBlocks * 64 * kOutRowBytes;          // of one consumer
   static constexpr int kColumnFloats = kBn * (2 + (kRowAdd ? kBlocks : 0));  // of one consumer
-  static constexpr int kStaging = 2 * kStagingBytes + 2 * kColumnFloats * 4;
+  // Sums of the other block for the rows that this one ends.
+  static constexpr int kPartialBytes = kSplit > 1 ? kBm / kSplit* kBn * 4 : 0;
+  static constexpr int kStaging = 2 * kStagingBytes + kPartialBytes + 2 * kColumnFloats * 4;
   static constexpr int kMaxShared = 227 * 1024;
   static constexpr int kFit = (kMaxShared - kStaging - 256) / kStageBytes;
-  static constexpr int kStages = kFit > 8 ? 8 : kFit;
-  static constexpr int kBarriers = kStages * kStageBytes + kStaging;  // their offset
+  static constexpr int kStages = kFit > kMostStages ? kMostStages : kFit;
+  // Offsets behind the stages and the staging areas.
+  static constexpr int kPartial = kStages * kStageBytes + 2 * kStagingBytes;
+  static constexpr int kColumns = kPartial + kPartialBytes;
+  static constexpr int kBarriers = kStages * kStageBytes + kStaging;
   static constexpr int kSharedBytes = kBarriers + 256;
 
   static_assert(kPingPong ? kBm % 64 == 0 : kBm % 128 == 0);
   static_assert(kBn % 16 == 0 && (kBn / 2) % 8 == 0);
   static_assert(kStages >= 2);
-  static_assert(!kPingPong || kPromote == 0);  // no registers for a second set of sums
+  static_assert(kPromote == 0 || !kPingPong || kBn / 2 * kBlocks <= 80);  // registers
+  static_assert(kSplit == 1 || (kSplit == 2 && kCluster == 1 && kPingPong && kBm == 64));
+  static_assert(kStages * 16 + 48 <= 256);
   static_assert(kStageBytes % 1024 == 0 && kStagingBytes % 1024 == 0);
 };
 

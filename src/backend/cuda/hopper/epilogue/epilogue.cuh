@@ -74,6 +74,24 @@ struct TileColumns {
   }
 };
 
+// Fetches scales and biases of a tile's columns into the second level cache, 32 bytes a thread.
+template <class T>
+__device__ __forceinline__ void prefetch_columns(const KernelArgs& args, TilePosition at,
+                                                 int thread) {
+  const int c = thread * 8;
+  const bool gate = T::kForm == Form::kGeglu && c >= T::kBn / 2;
+  int column = at.n + c - (gate ? T::kBn / 2 : 0);
+  if (c >= T::kBn || column >= args.n) return;
+  column += gate ? args.n : 0;
+  const EpilogueArgs& e = args.epilogue;
+  const float* scale = T::kNormalizes ? e.column_sum : e.column_scale;
+  if (scale != nullptr) asm volatile("prefetch.global.L2 [%0];" ::"l"(scale + column));
+  if (e.bias == nullptr) return;
+  const auto* bias =
+      static_cast<const uint8_t*>(e.bias) + int64_t{column} * bytes_of(e.bias_element);
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(bias));
+}
+
 // Scales of the rows that a thread holds: r and r + 8 of each block; with them what is added to
 // products for each unit of the column's sum, where rows are normalized.
 template <class T>

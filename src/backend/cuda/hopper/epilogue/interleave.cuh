@@ -7,19 +7,19 @@
 namespace halftone::backend::cuda::hopper {
 
 // By all threads of a consumer warpgroup, behind a barrier that follows the last write of the
-// staging area.
+// staging area: T::kEndedRows rows of each block, from `first_row` on.
 template <class T>
 __device__ __forceinline__ void store_interleaved(const KernelArgs& args, uint32_t staging,
-                                                  TilePosition at, int thread) {
+                                                  TilePosition at, int first_row, int thread) {
   constexpr int kChunks = T::kOutRowBytes / 16;
   constexpr int kElements = 16 / bytes_of(T::kOut);
   static_assert(T::kOutRowBytes % 16 == 0);
   const InterleaveArgs& to = args.conv.interleave;
 #pragma unroll
   for (int block = 0; block < T::kBlocks; ++block) {
-    for (int i = thread; i < 64 * kChunks; i += 128) {
-      const int row = i / kChunks;
-      const int chunk = i - row * kChunks;
+    for (int i = thread; i < T::kEndedRows * kChunks; i += 128) {
+      const int row = first_row + i / kChunks;
+      const int chunk = i % kChunks;
       const int m = at.m + block * 64 + row;
       const int column = at.n + chunk * kElements;
       if (m >= args.m || column >= args.n) continue;

@@ -9,6 +9,7 @@ std::vector<GemmKernel> e4m3_conv_kernels() {
   return {
       instance<kE4M3, kF16, kPlain, true, 128, 160, 128, 2, false, 4>(),
       instance<kE4M3, kF16, kPlain, true, 128, 160, 64, 2, false, 8>(),
+      instance<kE4M3, kF16, kPlain, true, 64, 80, 128, 1, true, 4, 2>(),
   };
 }
 

@@ -11,6 +11,8 @@ std::vector<GemmKernel> e4m3_linear_kernels() {
       instance<kE4M3, kF16, kPlain, false, 128, 160, 128, 2, true>(),
       instance<kE4M3, kF16, kPlain, false, 128, 256, 128, 1, false>(),
       instance<kE4M3, kF16, kPlain, false, 64, 80, 128, 2, true>(),
+      instance<kE4M3, kF16, kPlain, false, 64, 80, 128, 1, true, 0, 2>(),
+      instance<kE4M3, kF16, kPlain, false, 64, 128, 128, 2, true>(),
       instance<kE4M3, kE4M3, kPlain, false, 128, 160, 128, 2, true>(),
       instance<kE4M3, kE4M3, kPlain, false, 64, 80, 128, 2, true>(),
       instance<kE4M3, kE4M3, kGeglu, false, 128, 160, 128, 2, true>(),

@@ -9,8 +9,10 @@ std::vector<GemmKernel> s8_geglu_kernels() {
   return {
       instance<kS8, kS8, kGeglu, false, 128, 160, 128, 1, true>(),
       instance<kS8, kS8, kGeglu, false, 128, 160, 128, 2, true>(),
+      instance<kS8, kS8, kGeglu, false, 128, 160, 128, 2, false>(),
       instance<kS8, kF16, kGeglu, false, 128, 160, 128, 1, true>(),
       instance<kS8, kF16, kGeglu, false, 128, 160, 128, 2, true>(),
+      instance<kS8, kF16, kGeglu, false, 128, 160, 128, 2, false>(),
   };
 }
 

@@ -1,0 +1,310 @@
+// Every tile of the Hopper family with 16-bit results, also those that no measurement would choose,
+// beside double: ragged shapes, an odd number of steps, more tiles than the device holds at once;
+// the same bytes in many runs. Skipped without such a GPU.
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include <cuda_runtime.h>
+#include <gtest/gtest.h>
+
+#include "backend/cuda/hopper/gemm.h"
+#include "tensor/tensor.h"
+
+namespace halftone::conformance {
+namespace {
+
+using backend::cuda::hopper::Element;
+using backend::cuda::hopper::EpilogueArgs;
+using backend::cuda::hopper::Gemm;
+using backend::cuda::hopper::GemmKernel;
+using backend::cuda::hopper::GemmShape;
+
+constexpr int kRuns = 100;
+
+DType dtype_of(Element element) {
+  switch (element) {
+    case Element::kS8:
+      return DType::kI8;
+    case Element::kE4M3:
+      return DType::kF8E4M3;
+    case Element::kF16:
+      return DType::kF16;
+    case Element::kBF16:
+      return DType::kBF16;
+    default:
+      return DType::kF32;
+  }
+}
+
+// Of a GPU that runs the family; 0: there is none.
+int num_sms() {
+  int count = 0;
+  int major = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) return 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0);
+  return major == 9 ? count : 0;
+}
+
+class DeviceTensor {
+ public:
+  explicit DeviceTensor(const Tensor& t) : bytes_(t.type().num_bytes()) {
+    EXPECT_EQ(cudaMalloc(&data_, bytes_), cudaSuccess);
+    EXPECT_EQ(cudaMemcpy(data_, t.data(), bytes_, cudaMemcpyHostToDevice), cudaSuccess);
+  }
+  ~DeviceTensor() { cudaFree(data_); }
+  DeviceTensor(const DeviceTensor&) = delete;
+  DeviceTensor& operator=(const DeviceTensor&) = delete;
+  [[nodiscard]] void* data() const { return data_; }
+  template <class T>
+  [[nodiscard]] const T* as() const {
+    return static_cast<const T*>(data_);
+  }
+  // Bytes that no result has.
+  void spoil() { EXPECT_EQ(cudaMemset(data_, 0xFF, bytes_), cudaSuccess); }
+  void read(Tensor& t) const {
+    EXPECT_EQ(cudaMemcpy(t.data(), data_, bytes_, cudaMemcpyDeviceToHost), cudaSuccess);
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_;
+};
+
+struct Problem {
+  const char* name;
+  GemmShape shape;
+  bool row_add = false;
+};
+
+Problem linear(const char* name, Element in, Element out, int64_t m, int64_t n, int64_t k,
+               bool residual, bool geglu = false) {
+  Problem p{name, {}};
+  GemmShape& s = p.shape;
+  s.in = in;
+  s.out = out;
+  s.m = m;
+  s.n = n;
+  s.channels = k;
+  s.residual = residual;
+  s.geglu = geglu;
+  s.x_pitch = k * bytes_of(in);
+  s.y_pitch = s.residual_pitch = n * bytes_of(out);
+  return p;
+}
+
+Problem image(const char* name, Element in, Element out, const std::vector<int64_t>& nhwc,
+              int64_t n, int64_t stride, bool residual, bool row_add) {
+  Problem p = linear(name, in, out, 0, n, nhwc[3], residual);
+  GemmShape& s = p.shape;
+  s.conv = true;
+  s.images = nhwc[0];
+  s.in_h = nhwc[1];
+  s.in_w = nhwc[2];
+  s.kernel_h = s.kernel_w = 3;
+  s.stride = stride;
+  s.pad = 1;
+  s.out_h = (s.in_h - 1) / stride + 1;
+  s.out_w = (s.in_w - 1) / stride + 1;
+  s.m = s.images * s.out_h * s.out_w;
+  p.row_add = row_add;
+  return p;
+}
+
+std::vector<Problem> problems(Element in, Element out) {
+  return {
+      linear("ragged", in, out, 200, 328, 400, true),
+      linear("one column tile, one and a half steps", in, out, 77, 80, 192 / bytes_of(in), false),
+      linear("one step", in, out, 33, 40, 128 / bytes_of(in), true),
+      linear("many tiles", in, out, 1500, 1280, 336, true),
+      linear("gated", in, out, 200, 328, 336, false, true),
+      image("row add", in, out, {2, 16, 16, 48}, 328, 1, true, true),
+      image("odd steps", in, out, {3, 9, 11, 80}, 88, 1, false, false),
+      image("stride", in, out, {2, 31, 30, 32}, 320, 2, true, false),
+      image("many tiles", in, out, {4, 24, 24, 32}, 640, 1, false, true),
+  };
+}
+
+Tensor random_tensor(DType dtype, int64_t count, std::mt19937& random, float size) {
+  std::vector<float> values(static_cast<size_t>(count));
+  std::uniform_real_distribution<float> uniform(-size, size);
+  for (float& v : values) v = uniform(random);
+  return Tensor::from({count}, values).to(dtype);
+}
+
+std::vector<float> floats(const Tensor& t) {
+  const Tensor f = t.to(DType::kF32);
+  return {f.values<float>().begin(), f.values<float>().end()};
+}
+
+struct Data {
+  Tensor x, weight, residual, bias, row_add, row_scale, column_scale;
+
+  explicit Data(const Problem& p) {
+    std::mt19937 random(11);
+    const GemmShape& s = p.shape;
+    const int64_t rows = s.conv ? s.images * s.in_h * s.in_w : s.m;
+    const int64_t columns = s.geglu ? 2 * s.n : s.n;
+    const DType in = dtype_of(s.in);
+    const float size = s.in == Element::kS8 ? 127.0F : 1.0F;
+    x = codes(in, rows * s.channels, random, size);
+    weight = codes(in, columns * s.channels * s.kernel_h * s.kernel_w, random, size);
+    residual = random_tensor(dtype_of(s.out), s.m * s.n, random, 1.0F);
+    bias = random_tensor(DType::kF32, columns, random, 1.0F);
+    row_add = random_tensor(DType::kF32, s.images * s.n, random, 1.0F);
+    row_scale = random_tensor(DType::kF32, s.m, random, 0.01F);
+    column_scale = random_tensor(DType::kF32, columns, random, 0.01F);
+  }
+
+  static Tensor codes(DType dtype, int64_t count, std::mt19937& random, float size) {
+    if (dtype != DType::kI8) return random_tensor(dtype, count, random, size);
+    Tensor t(TensorType{dtype, {count}});
+    for (int8_t& v : t.values<int8_t>()) v = static_cast<int8_t>(random() & 0xFFU);
+    return t;
+  }
+};
+
+// Products in double, what follows as the kernels round it.
+class Expected {
+ public:
+  Expected(const Problem& p, const Data& d)
+      : s_(p.shape), x_(values(d.x)), w_(values(d.weight)), y_(static_cast<size_t>(s_.m * s_.n)) {
+    const std::vector<float> residual = floats(d.residual);
+    for (int64_t m = 0; m < s_.m; ++m) {
+      for (int64_t n = 0; n < s_.n; ++n) {
+        float v = column(d, m, n);
+        if (s_.geglu) {
+          const double gate = column(d, m, s_.n + n);
+          const double value = column(d, m, n);
+          v = static_cast<float>(value * gate * 0.5 * (1.0 + std::erf(gate / std::sqrt(2.0))));
+        }
+        const auto at = static_cast<size_t>(m * s_.n + n);
+        if (p.row_add) {
+          v += d.row_add.values<float>()[static_cast<size_t>(m / (s_.out_h * s_.out_w) * s_.n + n)];
+        }
+        if (s_.residual) v += residual[at];
+        y_[at] = v;
+        largest_ = std::max(largest_, std::fabs(v));
+      }
+    }
+  }
+
+  [[nodiscard]] const std::vector<float>& y() const { return y_; }
+  [[nodiscard]] float largest() const { return largest_; }
+
+ private:
+  static std::vector<float> values(const Tensor& t) {
+    if (t.type().dtype != DType::kI8) return floats(t);
+    return {t.values<int8_t>().begin(), t.values<int8_t>().end()};
+  }
+
+  [[nodiscard]] double dot(const float* x, const float* w) const {
+    double sum = 0;
+    for (int64_t c = 0; c < s_.channels; ++c)
+      sum += static_cast<double>(x[c]) * static_cast<double>(w[c]);
+    return sum;
+  }
+
+  [[nodiscard]] double product(int64_t m, int64_t n) const {
+    if (!s_.conv) return dot(&x_[index(m)], &w_[index(n)]);
+    const int64_t image = m / (s_.out_h * s_.out_w);
+    const int64_t pixel = m % (s_.out_h * s_.out_w);
+    double sum = 0;
+    for (int64_t i = 0; i < s_.kernel_h; ++i) {
+      for (int64_t j = 0; j < s_.kernel_w; ++j) {
+        const int64_t h = pixel / s_.out_w * s_.stride - s_.pad + i;
+        const int64_t w = pixel % s_.out_w * s_.stride - s_.pad + j;
+        if (h < 0 || h >= s_.in_h || w < 0 || w >= s_.in_w) continue;
+        sum += dot(&x_[index((image * s_.in_h + h) * s_.in_w + w)],
+                   &w_[index((n * s_.kernel_h + i) * s_.kernel_w + j)]);
+      }
+    }
+    return sum;
+  }
+
+  [[nodiscard]] size_t index(int64_t row) const { return static_cast<size_t>(row * s_.channels); }
+
+  [[nodiscard]] float column(const Data& d, int64_t m, int64_t n) const {
+    auto v = static_cast<float>(product(m, n));
+    if (bytes_of(s_.in) == 1) {
+      v *= d.row_scale.values<float>()[static_cast<size_t>(m)] *
+           d.column_scale.values<float>()[static_cast<size_t>(n)];
+    }
+    return v + d.bias.values<float>()[static_cast<size_t>(n)];
+  }
+
+  const GemmShape& s_;
+  std::vector<float> x_;
+  std::vector<float> w_;
+  std::vector<float> y_;
+  float largest_ = 0;
+};
+
+void expect_tiles(const Problem& p, int sms) {
+  const GemmShape& s = p.shape;
+  const Data data(p);
+  const Expected expected(p, data);
+  const DeviceTensor x(data.x), weight(data.weight), residual(data.residual), bias(data.bias),
+      row_add(data.row_add), row_scale(data.row_scale), column_scale(data.column_scale);
+  Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
+  Tensor again = y.clone();
+  DeviceTensor result(y);
+  EpilogueArgs e;
+  e.bias = bias.data();
+  if (bytes_of(s.in) == 1) {
+    e.row_scale = row_scale.as<float>();
+    e.row_scale_step = 1;
+    e.column_scale = column_scale.as<float>();
+  }
+  if (p.row_add) {
+    e.row_add = row_add.data();
+    e.rows_per_image = static_cast<int>(s.out_h * s.out_w);
+  }
+  // 13-bit sums of e4m3; one rounding of the result.
+  const float rounding = s.out == Element::kBF16 ? 0x1p-8F : 0x1p-11F;
+  const float slack = s.in == Element::kE4M3 ? 2e-3F : s.geglu ? 1e-4F : 1e-5F;
+  for (const uint16_t i : candidates(s, sms)) {
+    const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
+    SCOPED_TRACE(kernel.name());
+    const Gemm gemm(
+        s, kernel,
+        {x.data(), weight.data(), result.data(), s.residual ? residual.data() : nullptr, true}, e,
+        sms);
+    result.spoil();
+    gemm.launch(nullptr);
+    result.read(y);
+    const std::vector<float> got = floats(y);
+    size_t wrong = 0;
+    float worst = 0;
+    for (size_t j = 0; j < got.size(); ++j) {
+      const float error = std::fabs(got[j] - expected.y()[j]);
+      // Not a number is wrong too.
+      if (!(error <= rounding * std::fabs(expected.y()[j]) + slack * expected.largest())) ++wrong;
+      worst = std::max(worst, error);
+    }
+    EXPECT_EQ(wrong, 0U) << worst << " of " << expected.largest();
+    for (int run = 0; run < kRuns; ++run) gemm.launch(nullptr, true);
+    result.read(again);
+    EXPECT_EQ(std::memcmp(y.data(), again.data(), y.type().num_bytes()), 0) << "another result";
+  }
+}
+
+TEST(HopperTiles, EachEqualsDoubleAndItself) {
+  const int sms = num_sms();
+  if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  for (const auto& [in, out] :
+       {std::pair{Element::kS8, Element::kF16}, std::pair{Element::kS8, Element::kBF16},
+        std::pair{Element::kE4M3, Element::kF16}, std::pair{Element::kF16, Element::kF16},
+        std::pair{Element::kBF16, Element::kBF16}}) {
+    for (const Problem& p : problems(in, out)) {
+      SCOPED_TRACE(p.name);
+      SCOPED_TRACE(static_cast<int>(in));
+      if (unsupported_reason(p.shape).empty()) expect_tiles(p, sms);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halftone::conformance
