@@ -180,13 +180,22 @@ class Shots {
          {Role::kV, {1, keys, heads * width}}},
         4.0 * static_cast<double>(heads * queries * keys * width));
   }
+  // In int8: of bf16 values, to codes.
   void group_norm(int count, int64_t size, int64_t channels) {
-    const graph::GroupNorm op{32, 1e-5, Activation::kSilu};
-    add(count, "group_norm " + shape_name({size, size, channels}), op,
-        {{Role::kX, {1, size, size, channels}},
-         {Role::kGamma, {channels}},
-         {Role::kBeta, {channels}}},
-        10.0 * static_cast<double>(size * size * channels));
+    graph::GroupNorm op{32, 1e-5, Activation::kSilu};
+    const bool codes = dtype_ == DType::kI8;
+    const DType type = codes ? DType::kBF16 : dtype_;
+    if (codes) op.out = DType::kI8;
+    Shot shot{model_,
+              "group_norm " + shape_name({size, size, channels}),
+              op,
+              {{Role::kX, {type, {1, size, size, channels}}},
+               {Role::kGamma, {type, {channels}}},
+               {Role::kBeta, {type, {channels}}}},
+              count,
+              10.0 * static_cast<double>(size * size * channels)};
+    if (codes) shot.inputs.push_back({Role::kYScale, {DType::kF32, {1}}});
+    shots_.push_back(std::move(shot));
   }
   void layer_norm(int count, int64_t rows, int64_t channels) {
     add(count, "layer_norm " + shape_name({rows, channels}), graph::LayerNorm{},
@@ -250,19 +259,20 @@ std::vector<Shot> turbo(DType dtype) {
   s.conv(7, 128, 512, 512);
   s.conv(5, 256, 256, 256);
   s.conv(5, 512, 128, 128);
+  s.group_norm(14, 64, 320);
+  s.group_norm(12, 32, 640);
+  s.group_norm(20, 16, 1280);
+  s.group_norm(6, 256, 256);
+  s.group_norm(6, 512, 128);
   if (dtype == DType::kI8) return s.take();
   s.attention(10, 10, 1024, 1024, 64);
   s.attention(60, 20, 256, 256, 64);
   s.attention(10, 10, 1024, 77, 64);
   s.attention(60, 20, 256, 77, 64);
   s.attention(1, 1, 4096, 4096, 512);
-  s.group_norm(14, 64, 320);
-  s.group_norm(12, 32, 640);
-  s.group_norm(20, 16, 1280);
   s.layer_norm(180, 256, 1280);
   s.layer_norm(30, 1024, 640);
   s.elementwise(3, 4096, 320);
-  s.group_norm(5, 512, 128);
   return s.take();
 }
 

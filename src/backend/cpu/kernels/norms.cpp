@@ -111,13 +111,12 @@ class GroupNormLaunch final : public Launch {
   [[nodiscard]] float* lane(int thread, int i) const {
     return scratch_.lanes + (thread * 3 + i) * plan_.channels;
   }
-  // f(row) for the rows of x in a piece.
-  template <class F>
-  void for_rows(int64_t task, F f) const {
+  // The first row of x in a piece, and the one after its last.
+  [[nodiscard]] std::pair<int64_t, int64_t> rows_of(int64_t task) const {
     const int64_t first = task % plan_.pieces * plan_.rows_per_piece;
     const int64_t last = std::min(plan_.positions, first + plan_.rows_per_piece);
     const int64_t base = task / plan_.pieces * plan_.positions;
-    for (int64_t row = first; row < last; ++row) f(base + row);
+    return {base + first, base + last};
   }
   // Moments of the piece's groups, from deviations of each channel from its first value.
   void measure(int64_t task, int thread) const {
@@ -167,27 +166,43 @@ class GroupNormLaunch final : public Launch {
     }
   }
 
-  // The normalised row, and i8 times `inverse`.
-  void normalize_row(int64_t row, int64_t n, DType to, float inverse, void* y) const {
-    ops_.normalize_columns(x_.dtype, x_.at(row), scratch_.mean + n * plan_.channels,
-                           scratch_.scale + n * plan_.channels, scratch_.beta, activation_, to,
-                           inverse, static_cast<std::byte*>(y), plan_.channels);
+  // `rows` normalised rows, and i8 times `inverse`.
+  void normalize_rows(int64_t row, int64_t rows, int64_t n, DType to, float inverse, void* y,
+                      int64_t y_pitch) const {
+    ops_.normalize_columns({.from = x_.dtype,
+                            .to = to,
+                            .activation = activation_,
+                            .mean = scratch_.mean + n * plan_.channels,
+                            .scale = scratch_.scale + n * plan_.channels,
+                            .shift = scratch_.beta,
+                            .inverse = inverse,
+                            .x = x_.at(row),
+                            .x_pitch = x_.pitch_bytes,
+                            .y = static_cast<std::byte*>(y),
+                            .y_pitch = y_pitch,
+                            .rows = rows,
+                            .n = plan_.channels});
   }
   // The rows of a piece, to where they belong.
   void normalize(int64_t task) const {
-    for_rows(task, [&](int64_t row) {
+    const auto [first, last] = rows_of(task);
+    const int64_t step = quantized_ ? quantized_.rows_per_scale() : x_.count;
+    for (int64_t row = first, end = 0; row < last; row = end) {
+      end = std::min(last, (row / step + 1) * step);
       const float inverse = quantized_ ? quantized_.static_inverse(row) : 1.0F;
-      normalize_row(row, task / plan_.pieces, y_.dtype, inverse, y_.at(row));
-    });
+      normalize_rows(row, end - row, task / plan_.pieces, y_.dtype, inverse, y_.at(row),
+                     y_.pitch_bytes);
+    }
   }
   // take(values, row) for the finished rows of a piece.
   template <class F>
   void normalize(int64_t task, int thread, F take) const {
     float* result = lane(thread, 0);
-    for_rows(task, [&](int64_t row) {
-      normalize_row(row, task / plan_.pieces, DType::kF32, 1.0F, result);
+    const auto [first, last] = rows_of(task);
+    for (int64_t row = first; row < last; ++row) {
+      normalize_rows(row, 1, task / plan_.pieces, DType::kF32, 1.0F, result, 0);
       take(result, row);
-    });
+    }
   }
 
   GroupNormPlan plan_;

@@ -54,13 +54,15 @@ struct Vec {
   static Vec round(Vec a) {
     return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
-  // 2^x = 2^n p(x - n), of a polynomial on [0, 1], for x in the range of normal numbers.
-  template <class Polynomial>
-  static Vec exp2(Vec x, Polynomial p) {
+  // 2^x = 2^n p(x - n), n whole, of a polynomial on [0, 1]: x - n, and what p of it makes. x is
+  // brought into the range of normal numbers.
+  static Vec exp2_rest(Vec& x) {
     x = min(fill(127.0F), max(fill(-126.0F), x));
-    const Vec whole = {_mm256_floor_ps(x.v)};
-    const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(whole.v), 23);
-    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p(x - whole).v), power))};
+    return x - Vec{_mm256_floor_ps(x.v)};
+  }
+  static Vec exp2_whole(Vec p, Vec x) {
+    const __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(x.v)), 23);
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), power))};
   }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.

@@ -49,12 +49,11 @@ struct Vec {
   static Vec round(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
-  // 2^x = 2^n p(x - n), of a polynomial on [0, 1].
-  template <class Polynomial>
-  static Vec exp2(Vec x, Polynomial p) {
-    const Vec rest = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
-    return {_mm512_scalef_ps(p(rest).v, x.v)};  // which takes the whole part
+  // 2^x = 2^n p(x - n), n whole, of a polynomial on [0, 1]: x - n, and what p of it makes.
+  static Vec exp2_rest(Vec& x) {
+    return {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
   }
+  static Vec exp2_whole(Vec p, Vec x) { return {_mm512_scalef_ps(p.v, x.v)}; }
   // a * 2^n where the integer n stands in the lowest bits of `n`; the result must be a normal
   // number.
   static Vec add_to_exponent(Vec a, Vec n) {

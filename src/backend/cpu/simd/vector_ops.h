@@ -50,6 +50,20 @@ struct PanelFinish {
   int64_t y_pitch = 0;
 };
 
+// Rows of y = activation((x - mean[c]) * scale[c] + shift[c]), as f32, f16, bf16 or i8, i8 times
+// `inverse`. Pitches are in bytes.
+struct ColumnNorm {
+  DType from = DType::kF32, to = DType::kF32;
+  graph::Activation activation = graph::Activation::kNone;
+  const float *mean = nullptr, *scale = nullptr, *shift = nullptr;
+  float inverse = 1.0F;
+  const std::byte* x = nullptr;
+  int64_t x_pitch = 0;
+  std::byte* y = nullptr;
+  int64_t y_pitch = 0;
+  int64_t rows = 0, n = 0;
+};
+
 struct VectorOps {
   // f32, f16, bf16, and f8e4m3 and i8 as their plain values; store rounds to nearest even and takes
   // f32, f16 and bf16.
@@ -74,10 +88,7 @@ struct VectorOps {
   // d^2, d = x - shift[c]. Every sum is over rows in order.
   void (*column_moments)(DType from, const std::byte* x, int64_t pitch, int64_t rows, int64_t n,
                          const float* shift, float* sums, float* squares);
-  // y = activation((x - mean[c]) * scale[c] + shift[c]) as f32, f16, bf16 or i8, i8 times `inverse`
-  void (*normalize_columns)(DType from, const std::byte* x, const float* mean, const float* scale,
-                            const float* shift, graph::Activation activation, DType to,
-                            float inverse, std::byte* y, int64_t n);
+  void (*normalize_columns)(const ColumnNorm& norm);
   // y = (x - mean) * inverse * gamma[c] + beta[c]
   void (*normalize_row)(const float* x, float mean, float inverse, const float* gamma,
                         const float* beta, float* y, int64_t n);
