@@ -121,6 +121,8 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
                     hopper ? "cuda.conv2d.hopper"
                     : f8   ? "cuda.conv2d.codes_mma.plain"
                            : "cuda.conv2d.quantized.plain"});
+    rows.push_back({arch, conv(DType::kF16, 16),
+                    hopper ? "cuda.conv2d.hopper_or_cudnn" : "cuda.conv2d.cudnn"});
     rows.push_back({arch, conv(DType::kI8, 16),
                     hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.codes_mma.plain"});
     // Few rows; a number that the library does not take.

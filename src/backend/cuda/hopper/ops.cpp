@@ -126,7 +126,13 @@ Support supports_types(const graph::OpDesc& desc) {
   return Support::yes();
 }
 
-Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
+// Tiles of 128 x 160, in waves of the device.
+double waves_of(const GemmShape& shape, const DeviceInfo& info) {
+  return static_cast<double>(shape.m) / 128.0 * static_cast<double>(shape.n) /
+         (shape.geglu ? 80.0 : 160.0) / info.num_units;
+}
+
+Support supports_family(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
   if (Support types = supports_types(desc); !types.ok) return types;
   if (Support rows = supports_row_statistics(desc, info); !rows.ok) return rows;
@@ -138,10 +144,14 @@ Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (const std::string reason = hopper::unsupported_reason(shape); !reason.empty()) {
     return Support::no(reason);
   }
-  if (!is_quantized(shape.in)) {
-    const double waves = static_cast<double>(shape.m) / 128.0 * static_cast<double>(shape.n) /
-                         (shape.geglu ? 80.0 : 160.0) / info.num_units;
-    if (waves < kSmallestShare) return Support::no("too small: the library splits K");
+  return Support::yes();
+}
+
+Support supports_hopper(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support family = supports_family(desc, info); !family.ok) return family;
+  const GemmShape shape = shape_of(desc);
+  if (!is_quantized(shape.in) && waves_of(shape, info) < kSmallestShare) {
+    return Support::no("so small that the library may be faster");
   }
   return Support::yes();
 }
@@ -287,6 +297,28 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
       shape.m > kTextRows ? kOverlapMs : 0);
 }
 
+// --- Small convolutions in 16 bits: the same
+
+Support supports_either_conv(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (Support library = conv2d_cudnn.supports(desc, info); !library.ok) return library;
+  if (Support family = supports_family(desc, info); !family.ok) return family;
+  if (waves_of(shape_of(desc), info) >= kSmallestShare) return Support::no("wants few tiles");
+  return Support::yes();
+}
+
+size_t workspace_either_conv(const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
+  return conv2d_cudnn.workspace_bytes(desc, info, config);
+}
+
+std::unique_ptr<Launch> prepare_either_conv(const graph::OpDesc& desc, const DeviceInfo& info,
+                                            Config config, const Operands& operands) {
+  const GemmShape shape = shape_of(desc);
+  return faster(
+      "either/" + key_of(shape, hopper_epilogue(desc, operands, shape)),
+      [&] { return prepare_hopper(desc, info, config, operands); },
+      [&] { return conv2d_cudnn.prepare(desc, info, config, operands); }, kOverlapMs);
+}
+
 }  // namespace
 
 const Kernel linear_hopper = with_statistics(
@@ -296,5 +328,8 @@ const Kernel linear_either =
                                  supports_either, prepare_either, workspace_either));
 const Kernel conv2d_hopper = with_statistics(
     plain_kernel("cuda.conv2d.hopper", graph::OpKind::kConv2d, supports_hopper, prepare_hopper));
+const Kernel conv2d_either =
+    plain_kernel("cuda.conv2d.hopper_or_cudnn", graph::OpKind::kConv2d, supports_either_conv,
+                 prepare_either_conv, workspace_either_conv);
 
 }  // namespace halftone::backend::cuda
