@@ -423,7 +423,7 @@ struct Consumer {
       TileColumns<T> tile_columns;
       TileRows<T> rows;
       tile_columns.read(args, position, thread);
-      if constexpr (T::kRowsFirst) rows.read(args, position, thread);
+      rows.read(args, position, thread);
       Acc acc[T::kBlocks][T::kBn / 2];
       if constexpr (T::kSplit > 1) {
 #pragma unroll
@@ -444,7 +444,6 @@ struct Consumer {
       }
       if constexpr (T::kPingPong) {
         at.skip<T>(steps);
-        if constexpr (!T::kRowsFirst) rows.read(args, position, thread);
       } else {
         tile_columns.publish(columns, thread);
       }
@@ -497,7 +496,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t base = shared_address(shared);
   const Ring<T> ring{base, base + T::kBarriers};
-  const int warpgroup = threadIdx.x / 128;
+  // The same in a warp, which the compiler sees in this form only: operands' addresses then stay in
+  // uniform registers, where the tensor cores want them.
+  const int warpgroup = __shfl_sync(0xFFFFFFFFU, static_cast<int>(threadIdx.x) / 128, 0);
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
     prefetch_map(&args.b);

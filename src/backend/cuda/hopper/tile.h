@@ -42,8 +42,6 @@ struct Tile {
   static constexpr bool kRequantize = bytes_of(kOut) == 1;
   // Can stand for a layer norm and a linear; its columns' sums take the place of column scales.
   static constexpr bool kNormalizes = !kConv && !kScaled;
-  // Scales of rows are read before the main loop: merging statistics takes long.
-  static constexpr bool kRowsFirst = !kPingPong || kNormalizes;
 
   static constexpr int kK = kRowBytes / bytes_of(kIn);
   static constexpr int kBlocks = kPingPong ? kBm / 64 : kBm / 128;  // 64-row blocks of a consumer

@@ -236,6 +236,9 @@ struct TileEpilogue {
     return q;
   }
 
+  // Two forms: the products of statistics, passed over by predicates, would wait for the tensor
+  // cores all the same.
+  template <bool kStatistics>
   __device__ __forceinline__ void write_block16(const Acc (&acc)[T::kBn / 2], int block) const {
     const uint32_t base = staging + block * 64 * T::kOutRowBytes;
     const int row = warp * 16 + lane % 16;
@@ -258,8 +261,7 @@ struct TileEpilogue {
         words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
       }
       store_matrices(address, words);
-      if constexpr (kMeasuresRows<T>) {
-        if (args.epilogue.y_statistics == nullptr) continue;
+      if constexpr (kStatistics) {
         constexpr int kSlotChunks = kStatisticsColumns / 8;
         slot.add(words);
         if ((chunk + 2) % kSlotChunks != 0) continue;
@@ -295,7 +297,13 @@ struct TileEpilogue {
       if constexpr (T::kRequantize) {
         write_block8(acc[block], block);
       } else {
-        write_block16(acc[block], block);
+        if constexpr (kMeasuresRows<T>) {
+          if (args.epilogue.y_statistics != nullptr) {
+            write_block16<true>(acc[block], block);
+            continue;
+          }
+        }
+        write_block16<false>(acc[block], block);
       }
     }
   }

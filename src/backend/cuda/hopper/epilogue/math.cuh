@@ -37,13 +37,13 @@ inline constexpr float kLog2E = 1.44269504f;
 
 // x * Phi(x), with erfc after Abramowitz and Stegun 7.1.26: |error of Phi| < 1e-7.
 __device__ __forceinline__ float gelu(float x) {
-  const float z = fabsf(x) * 0.70710678f;
-  const float t = reciprocal(fmaf(0.3275911f, z, 1.0f));
+  constexpr float kSlope = 0.3275911f * 0.70710678f;
+  const float t = reciprocal(fmaf(kSlope, fabsf(x), 1.0f));
   float p = fmaf(0.5307027145f, t, -0.7265760135f);
   p = fmaf(p, t, 0.7107068705f);
   p = fmaf(p, t, -0.142248368f);
   p = fmaf(p, t, 0.127414796f);
-  const float tail = p * t * power_of_two(z * z * -kLog2E);  // Phi(-|x|)
+  const float tail = p * t * power_of_two(x * x * (-0.5f * kLog2E));  // Phi(-|x|)
   return fmaf(-fabsf(x), tail, fmaxf(x, 0.0f));
 }
 

@@ -12,7 +12,7 @@ namespace halftone::backend::cuda::hopper {
 
 // Tiles that can: of whole slots, so that a slot is one tile's.
 template <class T>
-inline constexpr bool kMeasuresRows = (bytes_of(T::kOut) == 2) && !T::kConv &&
+inline constexpr bool kMeasuresRows = (bytes_of(T::kOut) == 2) && !T::kScaled && !T::kConv &&
                                       (T::kForm == Form::kPlain) &&
                                       (T::kOutN % kStatisticsColumns == 0);
 
