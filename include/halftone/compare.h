@@ -22,6 +22,9 @@ struct CompareOptions {
   std::string a, b;
   // Folder of a Hugging Face CLIPModel that scores each picture against its prompt; empty: none.
   std::string clip_model;
+  // Files or folders with the weights of LPIPS: torchvision's AlexNet or VGG16 and lpips' linear
+  // layers, .pth or .safetensors; empty: none.
+  std::vector<std::string> lpips{};
   std::string output;  // folder for report.html and the pictures; made when missing
   std::optional<double> min_psnr, min_ssim;  // of the means
   int max_pictures = 0;  // prompts shown with pictures, worst first; 0 = as many as stay readable
@@ -45,6 +48,7 @@ struct PromptComparison {
   std::optional<double> latent_mse;
   // CLIP score of each side's picture, max(100 cos, 0) as torchmetrics has it; with clip_model.
   std::optional<double> clip_a, clip_b;
+  std::optional<double> lpips;   // 0 when equal; absent for pictures too small for the network
   std::string image_a, image_b;  // files
 };
 
@@ -89,7 +93,9 @@ struct CompareReport {
   Summary psnr;
   std::optional<Summary> ssim, ms_ssim, latent_sqnr;
   std::optional<ClipScores> clip_score;
-  std::vector<int> worst;  // indices of prompts, worst PSNR first, at most ten
+  std::optional<Summary> lpips;  // larger is worse: `max` is the worst prompt's
+  std::string lpips_network;     // "alex" or "vgg"; empty when it was not asked for
+  std::vector<int> worst;        // indices of prompts, worst PSNR first, at most ten
   // Median and p10 over the prompts of the latent's SQNR after each step; empty without latents.
   std::vector<double> step_sqnr, step_sqnr_p10;
   std::vector<ModuleLatency> modules;

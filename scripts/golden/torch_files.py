@@ -4,11 +4,14 @@ ckpt.pth      {"<layer>.weight_quantizer": [OrderedDict(delta_list, zero_point_l
               OrderedDict()], "<layer>.act_quantizer": ..., "..act_quantizer_q": ...}, float32
 new_ckpt.pth  the same without the lists, [3, channels] and [3], float16
 act_sensitive.pt  a list of layers
+stream.pt     values.pt as torch before 1.6 wrote it
 values.pt     plain values, a transposed tensor, a view, a Parameter, a tensor of each type
 
 The seed is fixed; torch writes the same bytes for the same version.
 """
 import collections
+import io
+import pickle
 
 import torch
 
@@ -38,6 +41,45 @@ def buffers(delta, zero):
     return [named, collections.OrderedDict()]
 
 
+SIZES = {"Float": 4, "Double": 8, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1,
+         "Bool": 1}
+
+
+class Storages(pickle.Unpickler):
+    """Reads past a pickle; notes the storages that it names."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.found = {}
+
+    def find_class(self, module, name):
+        return name.removesuffix("Storage") if name.endswith("Storage") else lambda *_: {}
+
+    def persistent_load(self, name):
+        _, kind, key, _, count, _ = name
+        self.found.setdefault(key, 8 + count * SIZES[kind])
+
+
+def write_stream(values, path):
+    """As torch before 1.6; storages, which torch names and sorts by address, by first use instead."""
+    stream = io.BytesIO()
+    torch.save(values, stream, _use_new_zipfile_serialization=False)
+    stream.seek(0)
+    for _ in range(3):
+        pickle.Unpickler(stream).load()
+    storages = Storages(stream)
+    storages.load()
+    head = stream.getvalue()[:stream.tell()]
+    data = {key: None for key in pickle.Unpickler(stream).load()}
+    for key in data:
+        data[key] = stream.read(storages.found[key])
+    names = {key: str(i).zfill(len(key)) for i, key in enumerate(storages.found)}
+    for key, name in names.items():
+        head = head.replace(key.encode(), name.encode())
+    tail = pickle.dumps(list(names.values()), protocol=2)
+    path.write_bytes(head + tail + b"".join(data[key] for key in names))
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
@@ -60,14 +102,16 @@ def main():
     torch.save(small, FOLDER / "new_ckpt.pth")
     torch.save(["model.conv_in", "down_blocks.0.resnets.0.conv2"], FOLDER / "act_sensitive.pt")
     base = torch.arange(12, dtype=torch.float32).reshape(3, 4)
-    torch.save({
+    values = {
         "none": None, "true": True, "int": -5, "large": 2**40, "float": 0.25, "text": "é",
         "tuple": (1, (2, 3)), "size": base.size(), "transposed": base.t(), "view": base[1:, 1:3],
         "parameter": torch.nn.Parameter(torch.ones(2)),
         **{str(t): torch.tensor([0, 1, 3], dtype=t) for t in (
             torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
             torch.uint8, torch.bool)},
-    }, FOLDER / "values.pt")
+    }
+    torch.save(values, FOLDER / "values.pt")
+    write_stream(values, FOLDER / "stream.pt")
     common.update_manifest("torch", "torch_files.py")
 
 

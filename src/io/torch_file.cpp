@@ -74,17 +74,32 @@ int64_t TorchTensor::num_elements() const {
 }
 
 TorchFile::TorchFile(const std::filesystem::path& path) : file_(path) {
-  const std::string where = path.string();
-  const auto fail = [&](const std::string& what) {
-    throw Error(Errc::kCorruptFile, fmt::format("{}: {}", where, what));
-  };
   std::array<std::byte, 2> magic{};
   if (file_.size() >= magic.size()) file_.read(0, magic);
-  if (magic[0] != std::byte{'P'} || magic[1] != std::byte{'K'}) {
+  if (magic[0] == std::byte{'P'} && magic[1] == std::byte{'K'}) {
+    read_archive();
+  } else if (magic[0] == std::byte{0x80}) {
+    read_stream();
+  } else {
     fail(
-        "is no zip archive; files of torch before 1.6 are not read: load it there and save it "
-        "again");
+        "is neither a zip archive nor a pickle; not made by torch.save, or by torch before 0.1.10");
   }
+  for (const TorchTensor& tensor : pickle_.tensors) {
+    const auto found = members_.find(prefix_ + "/data/" + tensor.storage);
+    if (found == members_.end()) fail(fmt::format("storage '{}' is missing", tensor.storage));
+    const uint64_t wanted = static_cast<uint64_t>(tensor.storage_size) * size_of(tensor.type);
+    if (found->second.size != wanted) {
+      fail(fmt::format("storage '{}' has {} bytes, wanted {}", tensor.storage, found->second.size,
+                       wanted));
+    }
+  }
+}
+
+void TorchFile::fail(std::string_view what) const {
+  throw Error(Errc::kCorruptFile, fmt::format("{}: {}", file_.path().string(), what));
+}
+
+void TorchFile::read_archive() {
   members_ = read_zip_directory(file_);
   constexpr std::string_view kPickle = "/data.pkl";
   const ZipMember* pickle = nullptr;
@@ -107,16 +122,81 @@ TorchFile::TorchFile(const std::filesystem::path& path) : file_(path) {
   }
   std::vector<std::byte> bytes(pickle->size);
   file_.read(pickle->offset, bytes);
-  pickle_ = parse_pickle(bytes, where);
-  for (const TorchTensor& tensor : pickle_.tensors) {
-    const auto found = members_.find(prefix_ + "/data/" + tensor.storage);
-    if (found == members_.end()) fail(fmt::format("storage '{}' is missing", tensor.storage));
-    const uint64_t wanted = static_cast<uint64_t>(tensor.storage_size) * size_of(tensor.type);
-    if (found->second.size != wanted) {
-      fail(fmt::format("storage '{}' has {} bytes, wanted {}", tensor.storage, found->second.size,
-                       wanted));
+  pickle_ = parse_pickle(bytes, file_.path().string());
+}
+
+// The pickle at `at`, which then lies behind it.
+Pickle TorchFile::next_pickle(uint64_t& at) const {
+  // Most pickles are short, and what follows may be gigabytes.
+  uint64_t window = uint64_t{1} << 20;
+  const uint64_t most = std::min<uint64_t>(file_.size() - at, kMaxPickleBytes);
+  while (true) {
+    std::vector<std::byte> bytes(std::min(window, most));
+    file_.read(at, bytes);
+    try {
+      size_t rest = 0;
+      Pickle pickle = parse_pickle(bytes, file_.path().string(), &rest);
+      at += bytes.size() - rest;
+      return pickle;
+    } catch (const Error&) {
+      if (bytes.size() == most) throw;
+      window *= 16;
     }
   }
+}
+
+// Five pickles (a magic number, the version 1001, facts of the machine, the object, the keys of its
+// storages), then the storages.
+void TorchFile::read_stream() {
+  constexpr std::array<uint8_t, 13> kMagic = {0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9,
+                                              0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
+  std::array<std::byte, kMagic.size() + 2> head{};
+  if (file_.size() >= head.size()) file_.read(0, head);
+  const bool is_stream = std::equal(kMagic.begin(), kMagic.end(), head.begin() + 2,
+                                    [](uint8_t a, std::byte b) { return std::byte{a} == b; });
+  if (!is_stream) fail("is a pickle, but none of torch.save's");
+  uint64_t at = head.size();
+  const Pickle version = next_pickle(at);
+  if (version.at(version.root).integer != 1001) fail("its stream has another version than 1001");
+  const Pickle machine = next_pickle(at);
+  const PickleValue* little = machine.find(machine.at(machine.root), "little_endian");
+  if (little == nullptr || little->integer != 1) fail("its byte order is not little");
+  pickle_ = next_pickle(at);
+  const Pickle keys = next_pickle(at);
+  if (keys.at(keys.root).kind != PickleValue::Kind::kList) fail("has no list of storages");
+  find_storages(keys, at);
+}
+
+// Each storage in the order of the keys: its number of elements (8 bytes), then they.
+void TorchFile::find_storages(const Pickle& keys, uint64_t at) {
+  std::map<std::string, size_t> item_size;
+  for (const TorchTensor& tensor : pickle_.tensors) {
+    item_size.emplace(tensor.storage, size_of(tensor.type));
+  }
+  prefix_ = "stream";
+  for (const uint32_t index : keys.at(keys.root).items) {
+    const PickleValue& key = keys.at(index);
+    const auto known = item_size.find(key.text);
+    if (key.kind != PickleValue::Kind::kString || known == item_size.end()) {
+      fail("its list of storages names one that no tensor has");
+    }
+    std::array<std::byte, 8> count{};
+    if (file_.size() - at < count.size()) fail("is cut short");
+    file_.read(at, count);
+    at += count.size();
+    const auto elements = element<uint64_t>(count.data());
+    if (elements > (file_.size() - at) / known->second) {
+      fail(fmt::format("storage '{}' leaves the file", key.text));
+    }
+    const ZipMember member{.offset = at, .size = elements * known->second};
+    at += member.size;
+    if (!members_.emplace(prefix_ + "/data/" + key.text, member).second) {
+      fail(fmt::format("storage '{}' comes twice", key.text));
+    }
+  }
+  if (at == file_.size()) return;
+  pickle_.warnings.push_back(fmt::format("{}: {} bytes follow the storages and are ignored",
+                                         file_.path().string(), file_.size() - at));
 }
 
 const TorchTensor& TorchFile::tensor(const PickleValue& value, std::string_view what) const {

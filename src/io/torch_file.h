@@ -1,5 +1,6 @@
-// What torch.save writes, read without running any of it: a stored zip with a pickle that may build
-// tensors, dicts, lists, tuples and plain values, and nothing else.
+// What torch.save writes, read without running any of it: a stored zip, or (torch before 1.6) a
+// stream, with a pickle that may build tensors, dicts, lists, tuples and plain values, and nothing
+// else.
 #pragma once
 
 #include <cstddef>
@@ -61,7 +62,8 @@ struct PickleValue {
     kDict,
     kGlobal,
     kStorage,
-    kTensor
+    kTensor,
+    kParameter  // of torch before 0.4, whose tensor never came
   };
   Kind kind = Kind::kNone;
   bool ordered = false;  // a dict made as OrderedDict
@@ -83,16 +85,18 @@ struct Pickle {
 };
 
 // Interprets protocols 2 to 5, and of them what a state dict needs. Globals that may be named:
-// collections.OrderedDict, torch._utils._rebuild_tensor_v2 and _rebuild_parameter, torch.Size and
-// torch's ten plain storages; they are words of this reader, nothing is looked up or called.
-// Containers neither hold themselves nor nest deeper than kMaxPickleDepth. Throws kCorruptFile
-// naming `where`, the byte and the opcode or the global; kUnsupported for other protocols.
-[[nodiscard]] Pickle parse_pickle(std::span<const std::byte> bytes, std::string_view where);
+// collections.OrderedDict, torch._utils._rebuild_tensor, _rebuild_tensor_v2 and _rebuild_parameter,
+// torch.nn.parameter.Parameter, torch.Size and torch's ten plain storages; they are words of this
+// reader, nothing is looked up or called. Containers neither hold themselves nor nest deeper than
+// kMaxPickleDepth. Throws kCorruptFile naming `where`, the byte and the opcode or the global;
+// kUnsupported for other protocols. Bytes behind the pickle are counted in `rest`, or warned of.
+[[nodiscard]] Pickle parse_pickle(std::span<const std::byte> bytes, std::string_view where,
+                                  size_t* rest = nullptr);
 
 class TorchFile {
  public:
   // Throws as read_zip_directory and parse_pickle; also for tensors that leave their storage,
-  // storages whose bytes are not what was declared, and files of torch before 1.6.
+  // storages whose bytes are not what was declared, and the tar archives of torch before 0.1.10.
   explicit TorchFile(const std::filesystem::path& path);
 
   [[nodiscard]] const Pickle& pickle() const { return pickle_; }
@@ -103,6 +107,12 @@ class TorchFile {
   [[nodiscard]] const TorchTensor& tensor(const PickleValue& value, std::string_view what) const;
 
  private:
+  void read_archive();
+  void read_stream();
+  [[nodiscard]] Pickle next_pickle(uint64_t& at) const;
+  void find_storages(const Pickle& keys, uint64_t at);
+  [[noreturn]] void fail(std::string_view what) const;
+
   File file_;
   std::string prefix_;
   std::map<std::string, ZipMember> members_;

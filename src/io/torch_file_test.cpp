@@ -1,6 +1,7 @@
 // Files that torch.save wrote, and every way in which such a file may lie.
 #include "io/torch_file.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -88,7 +89,14 @@ TEST(Pickle, EveryLieIsNamed) {
       {"unknown opcode", "\xff", "refused opcode 0xff"},
       {"inst", "(ios\nsystem\n", "INST"},
       {"obj", "(o", "OBJ"},
-      {"newobj", ")\x81", "NEWOBJ"},
+      {"newobj of a class", "ctorch\nSize\n)\x81", "NEWOBJ"},
+      {"newobj of a number", one + ")\x81", "NEWOBJ"},
+      {"newobj without a tuple", "ctorch.nn.parameter\nParameter\n" + one + "\x81", "no tuple"},
+      {"newobj with arguments", "ctorch.nn.parameter\nParameter\n" + one + "\x85\x81", "NEWOBJ"},
+      {"reduce of a parameter", "ctorch.nn.parameter\nParameter\n)R", "REDUCE of torch.nn"},
+      {"parameter without a tensor", "ctorch.nn.parameter\nParameter\n)\x81" + one + "\x85" + "b",
+       "begin with a tensor"},
+      {"parameter of nothing", "ctorch.nn.parameter\nParameter\n)\x81)b", "begin with a tensor"},
       {"newobj_ex", ")}\x92", "NEWOBJ_EX"},
       {"ext", "\x82\1", "EXT"},
       {"persid", "Pa\n", "PERSID"},
@@ -124,6 +132,16 @@ TEST(Pickle, EveryLieIsNamed) {
       {"reduce without a tuple", "ctorch\nSize\n" + one + "R", "is no tuple"},
       {"reduce of a storage type", "ctorch\nFloatStorage\n)R", "REDUCE of torch.FloatStorage"},
       {"ordered dict with arguments", "ccollections\nOrderedDict\n(" + one + "tR", "OrderedDict"},
+      {"ordered dict of numbers", "ccollections\nOrderedDict\n(](" + one + "etR", "pairs"},
+      {"ordered dict of threes",
+       "ccollections\nOrderedDict\n(](" + one + one + one + "\x87" + "etR", "pairs"},
+      {"old tensor arity",
+       "ctorch._utils\n_rebuild_tensor\n(" + four + "K\0"s + one + "\x85" + "tR",
+       "wants a storage"},
+      {"view of a storage",
+       "(" + text("storage") + "ctorch\nFloatStorage\n" + text("0") + text("cpu") + "K\4" + "K\1" +
+           "tQ",
+       "persistent id"},
       {"append to a dict", "}" + one + "a", "no list"},
       {"appends to a tuple", ")(" + one + "e", "no list"},
       {"setitem on a list", "]" + one + one + "s", "no dict"},
@@ -200,6 +218,30 @@ TEST(Pickle, ProtocolsAndRests) {
   EXPECT_EQ(twice.find(twice.at(twice.root), "a")->integer, 2);
 }
 
+// What Python 2 and torch before 0.4 wrote.
+TEST(Pickle, OldStateDicts) {
+  const std::string old_tensor = "ctorch._utils\n_rebuild_tensor\n(" +
+                                 storage("FloatStorage", "7", 4) + "K\0"s + "K\4\x85" + "K\1\x85" +
+                                 "tR";
+  const Pickle pickle = parse(
+      "\x80\2"
+      "ccollections\nOrderedDict\n(](](U\1a"s +
+      old_tensor + "e](T\1\0\0\0b"s + "ctorch.nn.parameter\nParameter\n)\x81q\1(" + old_tensor +
+      "\x89Ntb" + "eetR}U\1c]sb.");
+  const PickleValue& root = pickle.at(pickle.root);
+  ASSERT_EQ(root.items.size(), 4U);
+  for (const char* name : {"a", "b"}) {
+    const PickleValue* value = pickle.find(root, name);
+    ASSERT_NE(value, nullptr) << name;
+    ASSERT_EQ(value->kind, Kind::kTensor) << name;
+    EXPECT_EQ(pickle.tensors[static_cast<size_t>(value->integer)].shape, std::vector<int64_t>{4});
+  }
+  size_t rest = 0;
+  EXPECT_TRUE(
+      parse_pickle(std::as_bytes(std::span("\x80\2N.abc", 7)), "p", &rest).warnings.empty());
+  EXPECT_EQ(rest, 3U);
+}
+
 // --- the archive
 
 class TorchArchive : public ::testing::Test {
@@ -252,8 +294,9 @@ TEST_F(TorchArchive, EveryLieIsNamed) {
   const size_t end = bytes_.rfind("PK\5\6");
   const std::string folder = "act_sensitive/";
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"", "no zip archive"},
-      {"\x80\2N.", "no zip archive"},
+      {"", "neither a zip archive nor a pickle"},
+      {"././@PaxHeader", "before 0.1.10"},
+      {"\x80\2N.", "none of torch.save's"},
       {bytes_.substr(0, 10), "too short"},
       {bytes_.substr(0, bytes_.size() - 1), "no end of a central directory"},
       {bytes_ + "x", "no end of a central directory"},
@@ -297,6 +340,54 @@ TEST_F(TorchArchive, StoragesHaveTheDeclaredBytes) {
             std::string::npos);
   EXPECT_NE(refusal(replaced("values/data/0", "values/data/z")).find("storage '0' is missing"),
             std::string::npos);
+}
+
+// The stream of torch before 1.6, with the values of the archive.
+class TorchStream : public TorchArchive {
+ protected:
+  TorchStream() {
+    std::ifstream in(kFolder / "stream.pt", std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(in), {});
+  }
+};
+
+TEST_F(TorchStream, HoldsWhatTheArchiveHolds) {
+  const TorchFile stream(kFolder / "stream.pt"), archive(kFolder / "values.pt");
+  EXPECT_TRUE(stream.pickle().warnings.empty());
+  int tensors = 0;
+  for (const char* key :
+       {"transposed", "view", "parameter", "torch.float64", "torch.float16", "torch.bfloat16",
+        "torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8", "torch.bool"}) {
+    const PickleValue* a = stream.pickle().find(stream.root(), key);
+    const PickleValue* b = archive.pickle().find(archive.root(), key);
+    ASSERT_TRUE(a != nullptr && b != nullptr) << key;
+    const Tensor x = stream.read(stream.tensor(*a, key)), y = archive.read(archive.tensor(*b, key));
+    EXPECT_EQ(x.shape(), y.shape()) << key;
+    EXPECT_TRUE(std::ranges::equal(x.values<float>(), y.values<float>())) << key;
+    ++tensors;
+  }
+  EXPECT_EQ(tensors, 12);
+  EXPECT_EQ(stream.pickle().find(stream.root(), "int")->integer, -5);
+}
+
+TEST_F(TorchStream, EveryLieIsNamed) {
+  ASSERT_EQ(refusal(bytes_), "accepted");
+  const size_t version = 15, count = bytes_.size() - 3 - 8;  // the last storage has three bytes
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {bytes_.substr(0, 10), "none of torch.save's"},
+      {bytes_.substr(0, 16), "not a pickle"},
+      {bytes_.substr(0, 200), "cut short"},
+      {bytes_.substr(0, bytes_.size() - 1), "leaves the file"},
+      {bytes_.substr(0, bytes_.size() - 7), "cut short"},
+      {bytes_ + "x", "accepted"},
+      {patched(version + 3, "\1"), "another version"},
+      {replaced("little_endian", "little_indian"), "byte order"},
+      {patched(count, "\2"), "has 2 bytes, wanted 3"},
+      {patched(count, "\xff\xff\xff\xff\xff\xff\xff\xff"), "leaves the file"},
+  };
+  for (const auto& [bytes, message] : cases) {
+    EXPECT_NE(refusal(bytes).find(message), std::string::npos) << message << ": " << refusal(bytes);
+  }
 }
 
 }  // namespace

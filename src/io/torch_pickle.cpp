@@ -32,9 +32,12 @@ constexpr std::array kGlobals{Global{"torch", "FloatStorage"},
                               Global{"collections", "OrderedDict"},
                               Global{"torch._utils", "_rebuild_tensor_v2"},
                               Global{"torch._utils", "_rebuild_parameter"},
-                              Global{"torch", "Size"}};
+                              Global{"torch", "Size"},
+                              Global{"torch._utils", "_rebuild_tensor"},
+                              Global{"torch.nn.parameter", "Parameter"}};
 constexpr int64_t kNumStorages = 10;
-constexpr int64_t kOrderedDict = 10, kRebuildTensor = 11, kRebuildParameter = 12, kSize = 13;
+constexpr int64_t kOrderedDict = 10, kRebuildTensor = 11, kRebuildParameter = 12, kSize = 13,
+                  kRebuildOldTensor = 14, kParameter = 15;
 
 constexpr uint8_t op(char c) { return static_cast<uint8_t>(c); }
 
@@ -53,8 +56,6 @@ std::string_view refused_name(uint8_t code) {
       return "POP_MARK";
     case op('2'):
       return "DUP";
-    case 0x81:
-      return "NEWOBJ";
     case 0x92:
       return "NEWOBJ_EX";
     case 0x82:
@@ -100,7 +101,8 @@ class Interpreter {
   Interpreter(std::span<const std::byte> bytes, std::string_view where)
       : bytes_(bytes), where_(where) {}
 
-  Pickle run() {
+  // `rest`: where the bytes that follow are counted, or null to warn of them.
+  Pickle run(size_t* rest) {
     if (bytes_.size() < 2 || u8() != 0x80) fail("does not begin with PROTO; not a pickle");
     const uint8_t protocol = u8();
     if (protocol < 2 || protocol > 5) {
@@ -110,7 +112,9 @@ class Interpreter {
                       where_, protocol));
     }
     while (!stopped_) step();
-    if (at_ != bytes_.size()) {
+    if (rest != nullptr) {
+      *rest = bytes_.size() - at_;
+    } else if (at_ != bytes_.size()) {
       out_.warnings.push_back(fmt::format("{}: {} bytes follow the pickle and are ignored", where_,
                                           bytes_.size() - at_));
     }
@@ -253,9 +257,11 @@ class Interpreter {
     push_global(module_text, name_text);
   }
 
-  // ('storage', type, key, location, number of elements)
+  // ('storage', type, key, location, number of elements); in a stream also None, where a view of
+  // another storage would be named.
   void persistent_id() {
-    const std::vector<uint32_t> id = tuple_items(pop(), "a persistent id");
+    std::vector<uint32_t> id = tuple_items(pop(), "a persistent id");
+    if (id.size() == 6 && value(id[5]).kind == Kind::kNone) id.pop_back();
     const bool fits = id.size() == 5 && value(id[0]).kind == Kind::kString &&
                       value(id[0]).text == "storage" && value(id[1]).kind == Kind::kGlobal &&
                       value(id[1]).integer < kNumStorages && value(id[2]).kind == Kind::kString &&
@@ -305,16 +311,12 @@ class Interpreter {
     const PickleValue callee = value(pop());
     if (callee.kind != Kind::kGlobal) fail("REDUCE of something that is no global");
     switch (callee.integer) {
-      case kOrderedDict: {
-        if (!arguments.empty()) fail("OrderedDict with arguments");
-        PickleValue dict;
-        dict.kind = Kind::kDict;
-        dict.ordered = true;
-        push(std::move(dict));
+      case kOrderedDict:
+        ordered_dict(arguments);
         return;
-      }
       case kRebuildTensor:
-        rebuild_tensor(arguments);
+      case kRebuildOldTensor:
+        rebuild_tensor(arguments, callee.integer == kRebuildOldTensor);
         return;
       case kRebuildParameter:
         if (arguments.size() != 3 || value(arguments[0]).kind != Kind::kTensor) {
@@ -333,12 +335,43 @@ class Interpreter {
     }
   }
 
-  // (storage, offset, size, stride, requires_grad, hooks[, metadata])
-  void rebuild_tensor(const std::vector<uint32_t>& arguments) {
-    const bool fits = (arguments.size() == 6 || arguments.size() == 7) &&
-                      value(arguments[0]).kind == Kind::kStorage &&
+  // Empty, or of pairs, as Python 2 writes it.
+  void ordered_dict(const std::vector<uint32_t>& arguments) {
+    PickleValue dict;
+    dict.kind = Kind::kDict;
+    dict.ordered = true;
+    const bool has_pairs = arguments.size() == 1 && value(arguments[0]).kind == Kind::kList;
+    if (!arguments.empty() && !has_pairs) fail("OrderedDict with other arguments than one list");
+    if (has_pairs) {
+      for (const uint32_t pair : value(arguments[0]).items) {
+        const PickleValue& items = value(pair);
+        const bool fits =
+            (items.kind == Kind::kList || items.kind == Kind::kTuple) && items.items.size() == 2;
+        if (!fits) fail("OrderedDict of something else than pairs");
+        dict.items.insert(dict.items.end(), items.items.begin(), items.items.end());
+      }
+    }
+    push(std::move(dict));
+  }
+
+  // An empty Parameter of torch before 0.4; BUILD gives it its tensor.
+  void new_object() {
+    const std::vector<uint32_t> arguments = tuple_items(pop(), "the arguments of NEWOBJ");
+    const PickleValue& type = value(pop());
+    if (type.kind != Kind::kGlobal || type.integer != kParameter || !arguments.empty()) {
+      fail("NEWOBJ of something else than an empty torch.nn.parameter.Parameter");
+    }
+    push(Kind::kParameter);
+  }
+
+  // (storage, offset, size, stride, requires_grad, hooks[, metadata]); before torch 0.4 the first
+  // four.
+  void rebuild_tensor(const std::vector<uint32_t>& arguments, bool is_old) {
+    const bool has_count =
+        is_old ? arguments.size() == 4 : arguments.size() == 6 || arguments.size() == 7;
+    const bool fits = has_count && value(arguments[0]).kind == Kind::kStorage &&
                       value(arguments[1]).kind == Kind::kInteger;
-    if (!fits) fail("_rebuild_tensor_v2 wants a storage, an offset, sizes and strides");
+    if (!fits) fail("_rebuild_tensor wants a storage, an offset, sizes and strides");
     TorchTensor tensor = out_.tensors[static_cast<size_t>(value(arguments[0]).integer)];
     tensor.offset = value(arguments[1]).integer;
     tensor.shape = integers(arguments[2], "a size");
@@ -384,7 +417,16 @@ class Interpreter {
 
   void build() {
     const uint32_t state = pop();
-    const PickleValue& target = value(top());
+    PickleValue& target = value(top());
+    if (target.kind == Kind::kParameter) {
+      const std::vector<uint32_t> parts = tuple_items(state, "the state of a Parameter");
+      if (parts.empty() || value(parts[0]).kind != Kind::kTensor) {
+        fail("the state of a Parameter does not begin with a tensor");
+      }
+      target.kind = Kind::kTensor;
+      target.integer = value(parts[0]).integer;
+      return;
+    }
     if (target.kind != Kind::kDict || !target.ordered || value(state).kind != Kind::kDict) {
       fail("BUILD of something else than an OrderedDict with a dict");
     }
@@ -461,6 +503,9 @@ class Interpreter {
       case op('b'):
         build();
         return;
+      case 0x81:
+        new_object();
+        return;
       default:
         fail(fmt::format("refused opcode 0x{:02x} ({})", code, refused_name(code)));
     }
@@ -491,6 +536,7 @@ class Interpreter {
         bin_float();
         return true;
       case op('X'):
+      case op('T'):  // BINSTRING
         push_text(take(number(4)));
         return true;
       case 0x8c:     // SHORT_BINUNICODE
@@ -601,12 +647,12 @@ const PickleValue* Pickle::find(const PickleValue& dict, std::string_view key) c
   return dict.kind == Kind::kDict ? found : nullptr;
 }
 
-Pickle parse_pickle(std::span<const std::byte> bytes, std::string_view where) {
+Pickle parse_pickle(std::span<const std::byte> bytes, std::string_view where, size_t* rest) {
   if (bytes.size() > kMaxPickleBytes) {
     throw Error(Errc::kCorruptFile, fmt::format("{}: a pickle of {} bytes, wanted at most {}",
                                                 where, bytes.size(), kMaxPickleBytes));
   }
-  return Interpreter(bytes, where).run();
+  return Interpreter(bytes, where).run(rest);
 }
 
 }  // namespace halftone::io

@@ -150,6 +150,18 @@ TEST(Reference, NearestUpsamplingRoundsDown) {
                  -0.611857891, -0.611857891, -0.977530122});
 }
 
+TEST(Reference, MaxPoolTakesTheLargestOfEachWindow) {
+  expect_values(run(graph::MaxPool{2, 2}, list(operand(Role::kX, waves(1, {1, 3, 5, 2})))),
+                {0.989358246, 0.991664827, -0.35822928, 0.327474445});
+  expect_values(run(graph::MaxPool{3, 1}, list(operand(Role::kX, waves(1, {1, 4, 3, 1})))),
+                {0.991664827, 0.989358246});
+  const float nan = std::nanf("");
+  const Tensor y = run(graph::MaxPool{2, 1},
+                       list(operand(Role::kX, Tensor::from({1, 2, 3, 1}, {{1, nan, 2, 3, 4, 5}}))));
+  EXPECT_TRUE(std::isnan(y.values<float>()[0]) && std::isnan(y.values<float>()[1]));
+  EXPECT_THROW(run(graph::MaxPool{3, 2}, list(operand(Role::kX, waves(1, {1, 2, 3, 1})))), Error);
+}
+
 TEST(Reference, RoundsOnce) {
   // 1 + 2^-8 lies between two bf16; the sum is just above it, which f32 would round away first.
   const Tensor a = Tensor::from({1, 2}, {{1.0F + 0x1p-8F, 0x1p-30F}});

@@ -185,6 +185,34 @@ TEST(Compare, ClipScoreOfBothSides) {
   EXPECT_TRUE(contains(text.out, "| CLIP, B - A")) << text.out;
 }
 
+TEST(Compare, LpipsOfTheTwoSides) {
+  const Scratch scratch;
+  write_pictures(scratch);
+  const Words network = {"--lpips", golden("lpips") + "/alexnet.pth"};
+  const Outcome bare = scratch.run(kFolders + network);
+  EXPECT_EQ(bare.exit_code, 3);
+  EXPECT_TRUE(contains(bare.err, "lin0.model.1.weight")) << bare.err;
+  const Words both = network + Words{"--lpips", golden("lpips") + "/alex.pth"};
+  const Outcome got = scratch.run(kFolders + both);
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  const Json json = parsed(got);
+  const JsonView view(json, "stdout");
+  EXPECT_EQ(view.at("lpips_network").string(), "alex");
+  const std::vector<JsonView> rows = view.at("prompts").items();
+  EXPECT_GT(rows[0].at("lpips").number(), 0);
+  EXPECT_EQ(rows[1].at("lpips").number(), 0);  // equal pictures
+  EXPECT_NEAR(view.at("lpips").at("mean").number(), rows[0].at("lpips").number() / 2, 1e-9);
+  const std::string html = slurp(scratch.path("out/report.html"));
+  (void)checked_elements(html);
+  EXPECT_TRUE(contains(html, "<th>LPIPS</th>"));
+  EXPECT_TRUE(contains(html, "LPIPS (alex), mean"));
+  Words table = kFolders;
+  std::erase(table, "--json");
+  const Outcome text = scratch.run(table + Words{"--lpips", golden("lpips") + "/vgg.safetensors"});
+  EXPECT_TRUE(contains(text.out, "| LPIPS ")) << text.out << text.err;
+  EXPECT_TRUE(contains(text.out, "dB  LPIPS ")) << text.out;
+}
+
 TEST(Compare, WhatMeansNothingIsRefused) {
   const Scratch scratch;
   write_prompts(scratch.path("prompts.txt"), {"a cat"});

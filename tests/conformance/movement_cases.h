@@ -37,6 +37,8 @@ inline std::vector<Case> movement_cases() {
     cases.push_back({type + " kept", graph::Transpose{{0, 2, 1, 3}}, {x({2, 5, 6, 7})}});
     cases.push_back({type + " twice", graph::Upsample{10, 14}, {x({2, 5, 7, 9})}});
     cases.push_back({type + " odd", graph::Upsample{7, 9}, {x({1, 4, 5, 33})}});
+    cases.push_back({type + " of two", graph::MaxPool{2, 2}, {x({2, 5, 6, 33})}});
+    cases.push_back({type + " of three", graph::MaxPool{3, 2}, {x({2, 7, 4, 8})}});
     cases.push_back({type + " of one", graph::SubpixelMerge{}, {x({2, 2, 2, 8})}});
     cases.push_back({type, graph::SubpixelMerge{}, {x({2, 6, 5, 36})}});
     cases.push_back({type,

@@ -17,6 +17,7 @@ struct CompareArgs {
   double min_psnr = 0, min_ssim = 0;
   int max_pictures = 0;
   std::string clip_model;
+  std::vector<std::string> lpips;
 };
 
 constexpr std::string_view kSides =
@@ -45,6 +46,11 @@ void add_options(CLI::App& app, CompareArgs& a) {
                  "Folder of a Hugging Face CLIPModel (config.json, model.safetensors, tokenizer): "
                  "CLIP score of each picture")
       ->group(kGroup);
+  app.add_option("--lpips", a.lpips,
+                 "LPIPS: file or folder of torchvision's AlexNet or VGG16 and of lpips' linear "
+                 "layers (.pth, .safetensors); may be given twice")
+      ->allow_extra_args(false)
+      ->group(kGroup);
   add_common(app, a.common);
 }
 
@@ -67,10 +73,15 @@ std::string table(const CompareReport& report) {
     text += row("CLIP, B", clip->b, 2);
     text += row("CLIP, B - A", clip->difference, 2);
   }
+  if (const auto& lpips = report.lpips) {  // the largest is the worst
+    text += fmt::format("| {:<12} | {:>9.4f} | {:>9.4f} | {:>9} | {:>9.4f} |\n", "LPIPS",
+                        lpips->mean, lpips->median, "", lpips->max);
+  }
   text += "\nworst:\n";
   for (const int index : report.worst) {
     const PromptComparison& p = report.prompts[static_cast<size_t>(index)];
-    text += fmt::format("  {:>3} {:>7.2f} dB  {}\n", p.index, p.psnr, p.prompt);
+    const std::string lpips = p.lpips ? fmt::format("  LPIPS {:.4f}", *p.lpips) : std::string();
+    text += fmt::format("  {:>3} {:>7.2f} dB{}  {}\n", p.index, p.psnr, lpips, p.prompt);
   }
   if (report.a.pipeline_ms > 0 && report.b.pipeline_ms > 0) {
     text +=
@@ -95,6 +106,7 @@ bool compare(const CLI::App& app, const CompareArgs& a) {
   options.output = a.output;
   options.max_pictures = a.max_pictures;
   options.clip_model = a.clip_model;
+  options.lpips = a.lpips;
   if (app.count("--min-psnr") > 0) options.min_psnr = a.min_psnr;
   if (app.count("--min-ssim") > 0) options.min_ssim = a.min_ssim;
   const CompareReport report = halftone::compare(options);

@@ -17,6 +17,7 @@
 #include "graph/ops/layer_norm.h"
 #include "graph/ops/linear.h"
 #include "graph/ops/linear_update.h"
+#include "graph/ops/max_pool.h"
 #include "graph/ops/norm_weight.h"
 #include "graph/ops/quantize.h"
 #include "graph/ops/reduce.h"

@@ -100,6 +100,7 @@ void summarize_prompts(const LatentTraces& traces, CompareReport& report) {
                            return std::optional(*p.clip_b - *p.clip_a);
                          })};
   }
+  report.lpips = summarize(prompts, [](const auto& p) { return p.lpips; });
   for (int step = 0; step < traces.num_steps(); ++step) {
     std::vector<double> values = traces.sqnr_at(step);
     if (values.empty()) continue;
@@ -170,6 +171,7 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   const SideRun b = run_side(device, options.b, side_b, options, folder / "b", measure);
 
   CompareReport report;
+  report.lpips_network = scores.lpips_network();
   report.request = a.side.has_run ? a.request : b.request;
   report.a = a.side;
   report.b = b.side;

@@ -44,6 +44,7 @@ Json prompt_value(const PromptComparison& p) {
   json.set("latent_sqnr", optional_value(p.latent_sqnr))
       .set("latent_mse", optional_value(p.latent_mse));
   if (p.clip_a) json.set("clip_score_a", *p.clip_a).set("clip_score_b", *p.clip_b);
+  if (p.lpips) json.set("lpips", *p.lpips);
   return json.set("image_a", p.image_a).set("image_b", p.image_b);
 }
 
@@ -86,6 +87,9 @@ std::string to_json(const CompareReport& report) {
     json.set("clip_score", Json::object({{"a", summary_value(clip->a)},
                                          {"b", summary_value(clip->b)},
                                          {"difference", summary_value(clip->difference)}}));
+  }
+  if (!report.lpips_network.empty()) {
+    json.set("lpips", optional_value(report.lpips)).set("lpips_network", report.lpips_network);
   }
   json.set("min_psnr", optional_value(report.min_psnr))
       .set("min_ssim", optional_value(report.min_ssim));

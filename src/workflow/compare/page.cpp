@@ -31,6 +31,7 @@ std::string figures(const PromptComparison& p) {
     text += fmt::format(" · latent SQNR {}", decibels(*p.latent_sqnr));
   }
   if (p.clip_a) text += fmt::format(" · CLIP score {:.2f} → {:.2f}", *p.clip_a, *p.clip_b);
+  if (p.lpips) text += fmt::format(" · LPIPS {:.4f}", *p.lpips);
   return text;
 }
 
@@ -80,6 +81,12 @@ std::string score_tiles(const CompareReport& report) {
         "<span>difference {:+.2f} · median {:+.2f} · worst {:+.2f}</span></div>",
         clip->a.mean, clip->b.mean, clip->difference.mean, clip->difference.median,
         clip->difference.min);
+  }
+  if (const auto& lpips = report.lpips) {
+    html += fmt::format(
+        "<div class=\"tile\"><span>LPIPS ({}), mean</span><b>{:.4f}</b>"
+        "<span>median {:.4f} · worst {:.4f}</span></div>",
+        report.lpips_network, lpips->mean, lpips->median, lpips->max);
   }
   return html;
 }

@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "metrics/image_metrics.h"
 #include "workflow/compare/clip_score.h"
+#include "workflow/compare/lpips.h"
 
 namespace halftone::workflow {
 
@@ -18,9 +19,12 @@ class Scores {
 
   // Adds what was asked for to `to`, whose prompt is there.
   void add(const metrics::RgbView& a, const metrics::RgbView& b, PromptComparison& to);
+  // Of LPIPS; empty without it.
+  [[nodiscard]] std::string lpips_network() const;
 
  private:
   std::unique_ptr<ClipScorer> clip_;
+  std::unique_ptr<LpipsScorer> lpips_;
 };
 
 }  // namespace halftone::workflow

@@ -114,9 +114,22 @@ std::string plan_table(const CompareReport& report) {
 
 // What the scores that need weight files are, or how to get them.
 std::string about_scores(const CompareReport& report) {
-  if (!report.clip_score) return "The CLIP score needs weight files (<code>--clip-model</code>).";
-  return "CLIP score: 100 times the cosine of the picture's and the prompt's CLIP embedding, at "
-         "least 0.";
+  std::string text;
+  if (!report.clip_score || report.lpips_network.empty()) {
+    text =
+        "The CLIP score and LPIPS need weight files (<code>--clip-model</code>, "
+        "<code>--lpips</code>).";
+  }
+  if (report.clip_score) {
+    text +=
+        " CLIP score: 100 times the cosine of the picture's and the prompt's CLIP embedding, at "
+        "least 0.";
+  }
+  if (!report.lpips_network.empty()) {
+    text +=
+        fmt::format(" LPIPS: version 0.1, network {}, 0 for equal pictures.", report.lpips_network);
+  }
+  return text;
 }
 
 std::string optional_number(const std::optional<double>& value, int digits) {
@@ -165,6 +178,7 @@ std::string prompt_table(const CompareReport& report) {
   if (report.clip_score) {
     table.head.insert(table.head.end(), {{"CLIP score A"}, {"CLIP score B"}});
   }
+  if (!report.lpips_network.empty()) table.head.push_back({"LPIPS"});
   for (const PromptComparison& p : report.prompts) {
     table.rows.push_back(
         {fmt::format("{}", p.index), escape_html(p.prompt), fmt::format("{}", p.seed),
@@ -174,6 +188,7 @@ std::string prompt_table(const CompareReport& report) {
     if (report.clip_score) {
       row.insert(row.end(), {optional_number(p.clip_a, 2), optional_number(p.clip_b, 2)});
     }
+    if (!report.lpips_network.empty()) row.push_back(optional_number(p.lpips, 4));
   }
   return fmt::format(
              "<h2>All prompts</h2>\n<p class=\"soft\">Equal pictures count as {} dB in means. "
