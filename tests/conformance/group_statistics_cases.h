@@ -72,7 +72,7 @@ inline Case norm_of_measured_case(DType x, DType y, Shape shape, int64_t groups,
   return c;
 }
 
-// For CUDA, whose kernels alone make statistics. Groups of 4 to 80 channels, several images, last
+// Groups of 4 to 80 channels, several images, last
 // columns of every tile; 16-bit convolutions as large as the Hopper kernel wants them.
 inline std::vector<Case> group_statistics_cases() {
   std::vector<Case> cases;
@@ -111,6 +111,16 @@ inline std::vector<Case> group_statistics_cases() {
                                      {1, 20, 16, 64, 96, 0, 12, false},
                                      {2, 16, 8, 96, 400, 0, 10, true}}) {
       cases.push_back(measured_case(t, DType::kF16, s));
+    }
+  }
+  // What the CPU makes: lines of whole pieces, groups that divide a panel.
+  for (const DType y : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const MeasuredProduct& s : {MeasuredProduct{2, 3, 64, 64, 64, 3, 16, true},
+                                     {1, 5, 128, 80, 80, 3, 10, false},
+                                     {2, 2, 64, 32, 512, 3, 32, true},
+                                     {2, 4, 32, 64, 96, 1, 96, true},
+                                     {2, 16, 12, 64, 48, 0, 3, true}}) {
+      cases.push_back(measured_case(DType::kI8, y, s));
     }
   }
   return cases;

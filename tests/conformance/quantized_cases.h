@@ -176,6 +176,12 @@ inline std::vector<Case> quantized_conv2d_cases() {
   }
   // What tensor cores take: rows of 16 bytes, images of a multiple of 64 pixels where a row is
   // added.
+  // Whole panels of every parity, and tiles between the edges.
+  for (const DType out : {DType::kF32, DType::kBF16}) {
+    add(DType::kI8, DType::kI8, 8, {2, 3, 50, 64, 256, 2, 1, 1, 1}, {out});
+    cases.back().name += " interleaved panels";
+    std::get<graph::Conv2d>(cases.back().attrs).interleaved = true;
+  }
   for (const DType x : {DType::kI8, DType::kF8E4M3}) {
     for (const bool more : {false, true}) {
       const QuantizedEnd end{DType::kF16, Activation::kNone, more, more};

@@ -30,7 +30,7 @@ struct Moments {
 
 // Group normalisation cuts the positions of a batch row into pieces that stay in the second level
 // cache. Moments of pieces are combined in order, so the result does not depend on the number of
-// threads. A second pass normalises.
+// threads. A second pass normalises; where somebody measured x, there is no first one.
 struct GroupNormPlan {
   int64_t batch = 0, positions = 0, channels = 0, groups = 0;
   int64_t rows_per_piece = 1, pieces = 0;
@@ -78,6 +78,7 @@ class GroupNormLaunch final : public Launch {
         x_(find_rows(desc, operands, graph::Role::kX)),
         gamma_(find_rows(desc, operands, graph::Role::kGamma)),
         beta_(find_rows(desc, operands, graph::Role::kBeta)),
+        statistics_(find_rows(desc, operands, graph::Role::kGroupStatistics)),
         y_(operands.outputs[0]),
         quantized_(desc, operands, ops_, desc.as<graph::GroupNorm>().out,
                    desc.as<graph::GroupNorm>().granularity, desc.as<graph::GroupNorm>().dynamic) {}
@@ -86,8 +87,14 @@ class GroupNormLaunch final : public Launch {
     ops_.load(gamma_.dtype, gamma_.data, scratch_.gamma, plan_.channels);
     ops_.load(beta_.dtype, beta_.data, scratch_.beta, plan_.channels);
     const int64_t tasks = plan_.batch * plan_.pieces;
-    parallel_for(threads_, tasks, [this](int64_t task, int thread) { measure(task, thread); });
-    for (int64_t n = 0; n < plan_.batch; ++n) combine(n);
+    if (statistics_) {
+      parallel_for(threads_, plan_.batch * plan_.groups, [this](int64_t group, int) {
+        set_scale(group / plan_.groups, group % plan_.groups, merged_statistics(group));
+      });
+    } else {
+      parallel_for(threads_, tasks, [this](int64_t task, int thread) { measure(task, thread); });
+      for (int64_t n = 0; n < plan_.batch; ++n) combine(n);
+    }
     if (quantized_ && quantized_.wants_tensor_maximum()) {
       std::fill_n(scratch_.maxima, threads_, 0.0F);
       parallel_for(threads_, tasks, [this](int64_t task, int thread) {
@@ -151,18 +158,37 @@ class GroupNormLaunch final : public Launch {
   }
 
   void combine(int64_t n) const {
-    const int64_t width = plan_.channels / plan_.groups;
     for (int64_t g = 0; g < plan_.groups; ++g) {
       Moments all;
       for (int64_t piece = 0; piece < plan_.pieces; ++piece) {
         all.add(scratch_.moments[(n * plan_.pieces + piece) * plan_.groups + g]);
       }
-      const double inverse = 1.0 / std::sqrt(all.squares / std::max(all.count, 1.0) + eps_);
-      for (int64_t c = g * width; c < (g + 1) * width; ++c) {
-        scratch_.mean[n * plan_.channels + c] = static_cast<float>(all.mean);
-        scratch_.scale[n * plan_.channels + c] =
-            static_cast<float>(inverse * static_cast<double>(scratch_.gamma[c]));
-      }
+      set_scale(n, g, all);
+    }
+  }
+  // Of pieces of equal size that somebody else measured, about their common mean.
+  [[nodiscard]] Moments merged_statistics(int64_t group) const {
+    const int64_t pieces = plan_.positions / graph::kRowsPerPiece;
+    const auto pair = [&](int64_t piece) {
+      return reinterpret_cast<const float*>(statistics_.at(group * pieces + piece));
+    };
+    const auto size = static_cast<double>(graph::kRowsPerPiece * (plan_.channels / plan_.groups));
+    Moments all{size * static_cast<double>(pieces), 0.0, 0.0};
+    for (int64_t i = 0; i < pieces; ++i) all.mean += static_cast<double>(pair(i)[0]);
+    all.mean /= static_cast<double>(pieces);
+    for (int64_t i = 0; i < pieces; ++i) {
+      const double distance = static_cast<double>(pair(i)[0]) - all.mean;
+      all.squares += static_cast<double>(pair(i)[1]) + size * distance * distance;
+    }
+    return all;
+  }
+  void set_scale(int64_t n, int64_t g, const Moments& all) const {
+    const int64_t width = plan_.channels / plan_.groups;
+    const double inverse = 1.0 / std::sqrt(all.squares / std::max(all.count, 1.0) + eps_);
+    for (int64_t c = g * width; c < (g + 1) * width; ++c) {
+      scratch_.mean[n * plan_.channels + c] = static_cast<float>(all.mean);
+      scratch_.scale[n * plan_.channels + c] =
+          static_cast<float>(inverse * static_cast<double>(scratch_.gamma[c]));
     }
   }
 
@@ -211,7 +237,7 @@ class GroupNormLaunch final : public Launch {
   int threads_;
   double eps_;
   graph::Activation activation_;
-  Rows x_, gamma_, beta_, y_;
+  Rows x_, gamma_, beta_, statistics_, y_;
   QuantizedRows quantized_;
 };
 

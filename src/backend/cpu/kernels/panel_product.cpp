@@ -7,6 +7,10 @@
 // while the tiles of the next block multiply. Left rows are read where they lie when they fill
 // whole tiles and steps; for the others, those at the edges of a convolution too, strips are copied
 // once a call, with zeros for the padding.
+//
+// Group statistics of the results are summed while they are stored: a piece of 64 rows is four
+// tiles that a worker finishes one after the other, and its groups lie in one panel. Interleaved
+// results (graph/ops/subpixel.h) go where they belong at once: a panel's columns are of one parity.
 #include <algorithm>
 #include <cstring>
 #include <iterator>
@@ -30,6 +34,8 @@ constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
 constexpr int64_t kPieceRows[] = {4, 8};
 constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kMostLines = 16;  // read ahead at a step
+constexpr int64_t kTilesPerPiece = graph::kRowsPerPiece / kPanelRows;
+static_assert(kMomentCols == kPanelCols);
 
 struct RowTile {
   int64_t line;   // of the output, of all batch rows
@@ -58,8 +64,9 @@ struct Window {
     batch = x[0];
     height = x[1];
     width = x[2];
-    out_height = y[1];
-    out_width = y[2];
+    const bool interleaved = graph::is_interleaved(desc);
+    out_height = interleaved ? y[1] / 2 + 1 : y[1];
+    out_width = interleaved ? y[2] / 2 + 1 : y[2];
     kernel_height = weight[1];
     kernel_width = weight[2];
     stride = op.stride;
@@ -138,7 +145,8 @@ struct PanelPlan {
   void cut_tasks(int threads) {
     const int64_t tile_bytes = kPanelRows * window.stride * window.stride * position_bytes;
     chunk_tiles = kChunkBytes / std::max<int64_t>(tile_bytes, 1) / 2 * 2;
-    chunk_tiles = std::clamp(chunk_tiles, kLeastChunkTiles, kMostChunkTiles);
+    chunk_tiles = std::clamp(chunk_tiles / kTilesPerPiece * kTilesPerPiece, kLeastChunkTiles,
+                             kMostChunkTiles);
     if (weight.is_expanded()) chunk_tiles = kMostChunkTiles;  // pays for expanding a panel
     const int64_t tasks = divide_up(kTasksPerThread * threads, std::max<int64_t>(num_chunks(), 1));
     panels_per_task = std::max<int64_t>(weight.panels / tasks, 1);
@@ -146,8 +154,10 @@ struct PanelPlan {
 };
 
 struct PanelScratch {
+  static constexpr int64_t kMoments = 3 * kMomentCols;  // of a thread
+
   std::byte *strips, *expanded;
-  float *bias, *w_scale, *row_add, *sums;
+  float *bias, *w_scale, *row_add, *sums, *moments;
   size_t bytes;
 
   PanelScratch(const PanelPlan& plan, bool has_row_add, int threads, void* workspace) {
@@ -157,6 +167,7 @@ struct PanelScratch {
     w_scale = scratch.take<float>(plan.padded_cols());
     row_add = scratch.take<float>(has_row_add ? plan.window.batch * plan.padded_cols() : 0);
     sums = scratch.take<float>(int64_t{2} * threads * plan.weight.groups * kPanelSums);
+    moments = scratch.take<float>(threads * kMoments);
     expanded = scratch.take<std::byte>(
         plan.weight.is_expanded() ? threads * plan.weight.groups * plan.weight.panel_bytes() : 0);
     bytes = scratch.used_bytes();
@@ -181,6 +192,12 @@ class PanelLaunch final : public Launch {
         w_scale_(find_rows(desc, operands, Role::kWScale)),
         y_scale_(find_rows(desc, operands, Role::kYScale)),
         y_(operands.outputs[0]) {
+    if (graph::makes_statistics(desc)) {
+      statistics_ = Rows(operands.outputs[1]);
+      images_ = operands.outputs[1].type.shape[0];
+      groups_ = operands.outputs[1].type.shape[1];
+    }
+    if (graph::is_interleaved(desc)) parity_channels_ = y_.size;
     finish_.integer = plan_.weight.left == DType::kI8;
     finish_.geglu = plan_.weight.groups == 2;
     finish_.activation = graph::kind_of(desc.attrs) == graph::OpKind::kLinear
@@ -191,7 +208,7 @@ class PanelLaunch final : public Launch {
     finish_.out = y_.dtype;
     finish_.x_scale_step = x_scale_ && x_scale_.size > 1 ? 1 : 0;
     finish_.residual_pitch = residual_.pitch_bytes;
-    finish_.y_pitch = y_.pitch_bytes;
+    finish_.y_pitch = parity_channels_ > 0 ? 2 * y_.pitch_bytes : y_.pitch_bytes;
     choose_passing(desc, info);
   }
 
@@ -233,12 +250,14 @@ class PanelLaunch final : public Launch {
     const RowTile* tiles = nullptr;
     int64_t col = 0;
     int64_t piece = 0, pieces = 0;
+    float* moments = nullptr;
     PanelFinish finish;  // of the tile that `piece` lies in
   };
 
   void prepare_worker(int thread, Worker& worker) const {
     const PanelWeight& weight = plan_.weight;
     worker.launch = this;
+    if (statistics_) worker.moments = scratch_.moments + thread * PanelScratch::kMoments;
     for (std::vector<LeftTap>& taps : worker.taps) taps.resize(static_cast<size_t>(weight.taps));
     worker.expanded = scratch_.expanded + thread * weight.groups * weight.panel_bytes();
     for (int64_t i = 0; i < 2 * weight.groups; ++i) {
@@ -414,9 +433,75 @@ class PanelLaunch final : public Launch {
       if (residual_) f.residual += piece_rows_ * f.residual_pitch;
       f.y += piece_rows_ * f.y_pitch;
     }
+    if (parity_channels_ > 0) return finish_interleaved(f, tile, row, worker.col);
     const int64_t rows = std::min(piece_rows_, tile.count - row);
     if (rows > 0) {
       ops_.finish_panel(f, rows, std::min(kPanelCols, plan_.weight.cols - worker.col));
+    }
+    if (!statistics_) return;
+    f.moments_begin = false;
+    const bool ends = tile.first / kPanelRows % kTilesPerPiece == kTilesPerPiece - 1;
+    if (ends && row + piece_rows_ == kPanelRows) store_statistics(tile, worker);
+  }
+
+  // Rows of a tile from `row` on, without those that no result is made of.
+  void finish_interleaved(const PanelFinish& from, const RowTile& tile, int64_t row,
+                          int64_t col) const {
+    const Window& w = plan_.window;
+    const int64_t parity = col / parity_channels_;
+    const int64_t line = tile.line % w.out_height;
+    if (line == (parity / 2 == 0 ? w.out_height - 1 : 0)) return;
+    const int64_t begin = std::max(row, parity % 2 - tile.first);
+    const int64_t end =
+        std::min({row + piece_rows_, tile.count, w.out_width - 1 + parity % 2 - tile.first});
+    if (begin >= end) return;
+    PanelFinish f = from;
+    const int64_t skipped = begin - row;
+    f.sums[0] = static_cast<const float*>(f.sums[0]) + skipped * kPanelCols;
+    if (x_scale_) f.x_scale += skipped * f.x_scale_step;
+    f.y += skipped * f.y_pitch;
+    ops_.finish_panel(f, end - begin, kPanelCols);
+  }
+  // Where a result of position (line, position) of all images' convolution lies: outside where
+  // none is made of it.
+  [[nodiscard]] std::byte* interleaved_at(int64_t line, int64_t position, int64_t col) const {
+    const Window& w = plan_.window;
+    const int64_t parity = col / parity_channels_;
+    const int64_t image = line / w.out_height * 2 * (w.out_height - 1);
+    const int64_t row = image + 2 * (line % w.out_height) - parity / 2;
+    return y_.data + (row * 2 * (w.out_width - 1) + 2 * position - parity % 2) * y_.pitch_bytes +
+           col % parity_channels_ * static_cast<int64_t>(size_of(y_.dtype));
+  }
+
+  // Of the piece that ends with this tile, the groups of the worker's panel.
+  void store_statistics(const RowTile& tile, const Worker& worker) const {
+    constexpr auto kRows = static_cast<double>(graph::kRowsPerPiece);
+    const int64_t width = plan_.weight.cols / groups_;
+    const int64_t pieces = statistics_.count / (groups_ * images_);
+    const int64_t piece = (tile.line * plan_.window.out_width + tile.first) / graph::kRowsPerPiece;
+    const int64_t cols = std::min(kPanelCols, plan_.weight.cols - worker.col);
+    const float* value = worker.moments;
+    const float* sum = value + kMomentCols;
+    const float* squares = sum + kMomentCols;
+    double means[kPanelCols];
+    for (int64_t c = 0; c < cols; ++c) {
+      means[c] = static_cast<double>(value[c]) + static_cast<double>(sum[c]) / kRows;
+    }
+    for (int64_t first = 0; first < cols; first += width) {
+      double mean = 0.0;
+      for (int64_t c = first; c < first + width; ++c) mean += means[c];
+      mean /= static_cast<double>(width);
+      double deviations = 0.0;
+      for (int64_t c = first; c < first + width; ++c) {
+        const auto off = static_cast<double>(sum[c]);
+        const double distance = means[c] - mean;
+        deviations +=
+            static_cast<double>(squares[c]) - off * off / kRows + kRows * distance * distance;
+      }
+      const int64_t group = piece / pieces * groups_ + (worker.col + first) / width;
+      auto* to = reinterpret_cast<float*>(statistics_.at(group * pieces + piece % pieces));
+      to[0] = static_cast<float>(mean);
+      to[1] = static_cast<float>(std::max(deviations, 0.0));
     }
   }
 
@@ -439,7 +524,9 @@ class PanelLaunch final : public Launch {
     }
     if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
     if (residual_) f.residual = residual_.at(row, col);
-    f.y = y_.at(row, col);
+    f.y = parity_channels_ > 0 ? interleaved_at(t.line, t.first, col) : y_.at(row, col);
+    f.moments = worker.moments;
+    f.moments_begin = t.first / kPanelRows % kTilesPerPiece == 0;
   }
 
   PanelPlan plan_;
@@ -451,6 +538,9 @@ class PanelLaunch final : public Launch {
   int threads_;
   const std::byte* panels_;
   Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
+  Rows statistics_;
+  int64_t groups_ = 0, images_ = 0;  // of statistics
+  int64_t parity_channels_ = 0;      // of y, where it is interleaved
   PanelFinish finish_;
 };
 
@@ -461,7 +551,6 @@ bool is_scale(Role role) {
 // What both element types want: floating values around the products, and something to do.
 Support supports_around(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
-  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   if (graph::has_row_statistics(desc)) return Support::no("no row statistics");
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("empty operand");
@@ -475,13 +564,32 @@ Support supports_around(const graph::OpDesc& desc, const DeviceInfo& info) {
   return Support::yes();
 }
 
+// Where a panel holds whole groups and four tiles of a line are a piece.
+Support supports_statistics(const graph::OpDesc& desc) {
+  const auto at =
+      std::ranges::find(desc.outputs, Role::kGroupStatistics, &graph::TypedOperand::role);
+  if (at == desc.outputs.end()) return Support::no("makes group statistics only");
+  const int64_t width = desc.output().shape[-1] / at->type.shape[1];
+  const bool fits = width <= kPanelCols && kPanelCols % width == 0 &&
+                    Window(desc).out_width % graph::kRowsPerPiece == 0;
+  if (!fits || panel_weight(desc).groups > 1) return Support::no("groups beyond a panel");
+  return Support::yes();
+}
+
 Support supports_i8(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (desc.input(Role::kX)->dtype != DType::kI8) return Support::no("wants int8 rows");
+  if (graph::is_interleaved(desc) && desc.output().shape[-1] % kPanelCols != 0) {
+    return Support::no("interleaves whole panels only");
+  }
+  if (graph::makes_statistics(desc)) {
+    if (const Support support = supports_statistics(desc); !support.ok) return support;
+  }
   return supports_around(desc, info);
 }
 
 Support supports_bf16(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("amx_bf16") || !info.has("amx_int8")) return Support::no("needs AMX");
+  if (graph::is_interleaved(desc)) return Support::no("does not interleave");
   const DType weight = desc.input(Role::kWeight)->dtype;
   if (desc.input(Role::kX)->dtype != DType::kBF16) return Support::no("wants bf16 rows");
   if (weight != DType::kBF16 && weight != DType::kI8 && weight != DType::kU8) {
@@ -497,8 +605,10 @@ std::unique_ptr<Launch> prepare(const graph::OpDesc& desc, const DeviceInfo& inf
   return std::make_unique<PanelLaunch>(desc, info, operands);
 }
 
-Kernel panel_kernel(std::string_view name, graph::OpKind op, decltype(Kernel::supports) supports) {
+Kernel panel_kernel(std::string_view name, graph::OpKind op, decltype(Kernel::supports) supports,
+                    bool statistics = false) {
   Kernel kernel = plain_kernel(name, op, supports, prepare);
+  kernel.statistics = statistics;
   kernel.workspace_bytes = [](const graph::OpDesc& desc, const DeviceInfo& info, Config) {
     const bool has_row_add = desc.input(Role::kRowAdd) != nullptr;
     return PanelScratch(PanelPlan(desc, info.num_units), has_row_add, info.num_units, nullptr)
@@ -519,8 +629,8 @@ Kernel panel_kernel(std::string_view name, graph::OpKind op, decltype(Kernel::su
 
 }  // namespace
 
-const Kernel linear_i8 = panel_kernel("cpu.linear.i8", graph::OpKind::kLinear, supports_i8);
-const Kernel conv2d_i8 = panel_kernel("cpu.conv2d.i8", graph::OpKind::kConv2d, supports_i8);
+const Kernel linear_i8 = panel_kernel("cpu.linear.i8", graph::OpKind::kLinear, supports_i8, true);
+const Kernel conv2d_i8 = panel_kernel("cpu.conv2d.i8", graph::OpKind::kConv2d, supports_i8, true);
 const Kernel linear_amx = panel_kernel("cpu.linear.amx", graph::OpKind::kLinear, supports_bf16);
 const Kernel conv2d_amx = panel_kernel("cpu.conv2d.amx", graph::OpKind::kConv2d, supports_bf16);
 

@@ -27,6 +27,12 @@ struct Vec {
   static Vec load_f16(const void* p, int64_t n) { return {_mm256_cvtph_ps(load_half(p, n))}; }
   void store_f16(void* p) const { store_half(to_f16(), p); }
   void store_f16(void* p, int64_t n) const { store_half(to_f16(), p, n); }
+  // The values that store_bf16 and store_f16 keep.
+  [[nodiscard]] Vec as_bf16() const {
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000U));
+    return {_mm256_castsi256_ps(_mm256_and_si256(rounded_to_bf16(), upper))};
+  }
+  [[nodiscard]] Vec as_f16() const { return {_mm256_cvtph_ps(to_f16())}; }
   static Vec from_integers(const int32_t* p) {
     __m256i integers;
     std::memcpy(&integers, p, sizeof(integers));
@@ -106,14 +112,18 @@ struct Vec {
   static Vec from_bf16(__m128i bits) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
   }
-  [[nodiscard]] __m128i to_bf16() const {
+  // The upper 16 bits are bf16.
+  [[nodiscard]] __m256i rounded_to_bf16() const {
     const __m256i bits = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded =
         _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    return _mm256_blendv_epi8(rounded, quiet, nan);
+  }
+  [[nodiscard]] __m128i to_bf16() const {
+    const __m256i upper = _mm256_srli_epi32(rounded_to_bf16(), 16);
     const __m256i packed = _mm256_packus_epi32(upper, upper);
     return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
   }

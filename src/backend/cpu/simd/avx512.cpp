@@ -30,6 +30,12 @@ struct Vec {
   }
   void store_f16(void* p) const { _mm256_storeu_epi16(p, to_f16()); }
   void store_f16(void* p, int64_t n) const { _mm256_mask_storeu_epi16(p, first(n), to_f16()); }
+  // The values that store_bf16 and store_f16 keep.
+  [[nodiscard]] Vec as_bf16() const {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000U));
+    return {_mm512_castsi512_ps(_mm512_and_si512(rounded_to_bf16(), upper))};
+  }
+  [[nodiscard]] Vec as_f16() const { return {_mm512_cvtph_ps(to_f16())}; }
   static Vec from_integers(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
   // Values in [-128, 127], rounded to nearest even.
   void store_i8(void* p) const { _mm_storeu_epi8(p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
@@ -79,13 +85,17 @@ struct Vec {
   static Vec from_bf16(__m256i bits) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
   }
-  [[nodiscard]] __m256i to_bf16() const {
+  // The upper 16 bits are bf16.
+  [[nodiscard]] __m512i rounded_to_bf16() const {
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i rounded =
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     const Mask nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+    return _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  }
+  [[nodiscard]] __m256i to_bf16() const {
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_to_bf16(), 16));
   }
   [[nodiscard]] __m256i to_f16() const {
     return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -48,7 +48,13 @@ struct PanelFinish {
   int64_t residual_pitch = 0;  // bytes
   std::byte* y = nullptr;
   int64_t y_pitch = 0;
+  // Unless null, [3][32]: of every column a value, and sums of deviations from it and of their
+  // squares, of the results as they are stored (floating, no geglu). `moments_begin`: the first of
+  // these rows gives the value, and the sums begin anew; else they go on.
+  float* moments = nullptr;
+  bool moments_begin = false;
 };
+inline constexpr int64_t kMomentCols = 32;
 
 // Rows of y = activation((x - mean[c]) * scale[c] + shift[c]), as f32, f16, bf16 or i8, i8 times
 // `inverse`. Pitches are in bytes.
