@@ -1,6 +1,7 @@
 // The CLIP score against transformers on a tiny random CLIPModel, and what its folder may not be.
 #include "workflow/compare/clip_score.h"
 
+#include <array>
 #include <filesystem>
 #include <functional>
 
@@ -13,6 +14,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "io/safetensors.h"
+#include "io/tensor_file.h"
 #include "metrics/pattern.h"
 #include "workflow/compare/clip_preprocess.h"
 
@@ -44,6 +47,32 @@ class ClipFolder : public ::testing::Test {
     ASSERT_NE(at, std::string::npos) << from;
     text.replace(at, from.size(), to);
     write_file_atomically(folder_ / file, text);
+  }
+
+  // The weights in two files and an index, as transformers saves large models.
+  void split() const {
+    const io::TensorFile whole(folder_ / "model.safetensors");
+    const std::array<std::string, 2> names = {"model-00001-of-00002.safetensors",
+                                              "model-00002-of-00002.safetensors"};
+    std::array<std::vector<io::NamedType>, 2> parts;
+    Json map = Json::object();
+    for (const auto& [name, shape] : whole.shapes()) {
+      const size_t part = name.starts_with("text_model.encoder") ? 0 : 1;
+      parts[part].push_back({name, {DType::kF32, shape}});
+      map.set(name, names[part]);
+    }
+    for (size_t i = 0; i < parts.size(); ++i) {
+      io::SafetensorsWriter writer(folder_ / names[i], parts[i]);
+      for (size_t t = 0; t < parts[i].size(); ++t) {
+        const Tensor tensor = whole.read(parts[i][t].name);
+        writer.write(t, 0, {tensor.data(), tensor.type().num_bytes()});
+      }
+      writer.commit();
+    }
+    const Json index = Json::object(
+        {{"metadata", Json::object({{"total_size", 1}})}, {"weight_map", std::move(map)}});
+    write_file_atomically(folder_ / "model.safetensors.index.json", to_text(index));
+    fs::remove(folder_ / "model.safetensors");
   }
 
   [[nodiscard]] ClipScorer open() const { return {*device_, folder_, {}}; }
@@ -100,6 +129,16 @@ TEST_F(ClipFolder, EqualsTransformers) {
   }
   EXPECT_EQ(num_positive, 5);
   EXPECT_EQ(num_zero, 2);
+}
+
+TEST_F(ClipFolder, WeightsMayBeInShards) {
+  const metrics::Picture picture = metrics::make_pattern(64, 48, 12, 1);
+  const std::string prompt = "a photo of a cat";
+  const double whole = open().score(picture.view(), prompt);
+  split();
+  EXPECT_EQ(open().score(picture.view(), prompt), whole);
+  fs::remove(folder_ / "model-00002-of-00002.safetensors");
+  expect_refused(Errc::kNotFound, {"model-00002-of-00002.safetensors"});
 }
 
 TEST_F(ClipFolder, PreprocessingIsClipsWithoutItsFile) {
