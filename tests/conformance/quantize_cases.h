@@ -82,15 +82,19 @@ inline std::vector<Case> dequantize_cases() {
 
 inline std::vector<Case> scale_cases() {
   std::vector<Case> cases;
+  const auto add = [&](DType t, const Shape& shape, int64_t axis) {
+    Case c;
+    c.name = "scale " + std::string(to_string(t)) + " " + to_string(shape) + " axis " +
+             std::to_string(axis);
+    c.attrs = graph::Scale{axis};
+    c.inputs = {{Role::kX, {t, shape}, Fill::kNormal},
+                {Role::kGamma, {DType::kF32, {shape[static_cast<int>(axis)]}}, Fill::kNormal}};
+    cases.push_back(std::move(c));
+  };
   for (const DType t : kFloats) {
     for (const int64_t axis : {0, -1}) {
-      const Shape shape{5, 3, 2070};
-      Case c;
-      c.name = "scale " + std::string(to_string(t)) + " axis " + std::to_string(axis);
-      c.attrs = graph::Scale{axis};
-      c.inputs = {{Role::kX, {t, shape}, Fill::kNormal},
-                  {Role::kGamma, {DType::kF32, {shape[static_cast<int>(axis)]}}, Fill::kNormal}};
-      cases.push_back(std::move(c));
+      add(t, {5, 3, 2070}, axis);
+      add(t, {2070}, axis);  // a bias
     }
   }
   return cases;

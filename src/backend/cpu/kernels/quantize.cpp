@@ -170,7 +170,9 @@ Support supports_dequantize(const graph::OpDesc& desc, const DeviceInfo& info) {
 
 std::unique_ptr<Launch> prepare_scale(const graph::OpDesc& desc, const DeviceInfo& info,
                                       Config /*config*/, const Operands& operands) {
-  const bool by_row = desc.as<graph::Scale>().axis == 0;
+  // The first axis of a vector (a bias) is its last one too.
+  const bool by_row =
+      desc.as<graph::Scale>().axis == 0 && operands.outputs[0].type.shape.rank() > 1;
   const Rows x = find_rows(desc, operands, Role::kX);
   const Rows gamma = find_rows(desc, operands, Role::kGamma);
   const Rows y(operands.outputs[0]);
