@@ -250,6 +250,9 @@ class PanelLaunch final : public Launch {
     const RowTile* tiles = nullptr;
     int64_t col = 0;
     int64_t piece = 0, pieces = 0;
+    // The block that multiplies meanwhile, to be finished next.
+    const RowTile* next_tiles = nullptr;
+    int64_t next_col = 0, next_pieces = 0;
     float* moments = nullptr;
     PanelFinish finish;  // of the tile that `piece` lies in
   };
@@ -368,6 +371,9 @@ class PanelLaunch final : public Launch {
       const LeftTiles left{{worker.taps[0].data(), two ? worker.taps[1].data() : nullptr},
                            weight.taps,
                            weight.tap_steps};
+      worker.next_tiles = &plan_.tiles[static_cast<size_t>(tile)];
+      worker.next_col = panel * kPanelCols;
+      worker.next_pieces = (two ? 2 : 1) * kPanelRows / piece_rows_;
       for (int64_t group = 0; group < weight.groups; ++group) {
         work.pieces = (worker.pieces - worker.piece) / (weight.groups - group);
         if (reads_ahead) {
@@ -377,10 +383,11 @@ class PanelLaunch final : public Launch {
         multiply_(left, panels[group], worker.sums[worker.buffer][group], work);
       }
       worker.buffer ^= 1;
-      worker.tiles = &plan_.tiles[static_cast<size_t>(tile)];
-      worker.col = panel * kPanelCols;
+      worker.tiles = worker.next_tiles;
+      worker.col = worker.next_col;
       worker.piece = 0;
-      worker.pieces = (two ? 2 : 1) * kPanelRows / piece_rows_;
+      worker.pieces = worker.next_pieces;
+      worker.next_pieces = 0;
     }
   }
 
@@ -421,6 +428,7 @@ class PanelLaunch final : public Launch {
     const int64_t index = first_row / kPanelRows;
     const RowTile& tile = worker.tiles[index];
     const int64_t row = first_row % kPanelRows;
+    if (worker.piece < worker.next_pieces) fetch_ahead(worker);
     ++worker.piece;
     PanelFinish& f = worker.finish;
     if (row == 0) {
@@ -444,6 +452,26 @@ class PanelLaunch final : public Launch {
     if (ends && row + piece_rows_ == kPanelRows) store_statistics(tile, worker);
   }
 
+  // What the same rows of the next block read and write comes into the second level cache.
+  void fetch_ahead(const Worker& worker) const {
+    constexpr int64_t kLine = 64;
+    const int64_t first_row = worker.piece * piece_rows_;
+    const RowTile& tile = worker.next_tiles[first_row / kPanelRows];
+    const int64_t position = tile.first + first_row % kPanelRows;
+    const int64_t rows = std::min(piece_rows_, tile.first + tile.count - position);
+    const auto fetch = [&](const std::byte* from, int64_t pitch, DType dtype) {
+      const int64_t bytes = kPanelCols * static_cast<int64_t>(size_of(dtype));
+      for (int64_t i = 0; i < rows; ++i, from += pitch) {
+        for (int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(from + at, 0, 2);
+      }
+    };
+    const int64_t col = worker.next_col;
+    fetch(result_at(tile.line, position, col), finish_.y_pitch, y_.dtype);
+    if (!residual_) return;
+    fetch(residual_.at(tile.line * plan_.window.out_width + position, col), residual_.pitch_bytes,
+          residual_.dtype);
+  }
+
   // Rows of a tile from `row` on, without those that no result is made of.
   void finish_interleaved(const PanelFinish& from, const RowTile& tile, int64_t row,
                           int64_t col) const {
@@ -462,15 +490,15 @@ class PanelLaunch final : public Launch {
     f.y += skipped * f.y_pitch;
     ops_.finish_panel(f, end - begin, kPanelCols);
   }
-  // Where a result of position (line, position) of all images' convolution lies: outside where
+  // Where the result of a position of the convolution lies; when interleaved outside of y where
   // none is made of it.
-  [[nodiscard]] std::byte* interleaved_at(int64_t line, int64_t position, int64_t col) const {
+  [[nodiscard]] std::byte* result_at(int64_t line, int64_t position, int64_t col) const {
     const Window& w = plan_.window;
+    if (parity_channels_ == 0) return y_.at(line * w.out_width + position, col);
     const int64_t parity = col / parity_channels_;
     const int64_t image = line / w.out_height * 2 * (w.out_height - 1);
     const int64_t row = image + 2 * (line % w.out_height) - parity / 2;
-    return y_.data + (row * 2 * (w.out_width - 1) + 2 * position - parity % 2) * y_.pitch_bytes +
-           col % parity_channels_ * static_cast<int64_t>(size_of(y_.dtype));
+    return y_.at(row * 2 * (w.out_width - 1) + 2 * position - parity % 2, col % parity_channels_);
   }
 
   // Of the piece that ends with this tile, the groups of the worker's panel.
@@ -524,7 +552,7 @@ class PanelLaunch final : public Launch {
     }
     if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
     if (residual_) f.residual = residual_.at(row, col);
-    f.y = parity_channels_ > 0 ? interleaved_at(t.line, t.first, col) : y_.at(row, col);
+    f.y = result_at(t.line, t.first, col);
     f.moments = worker.moments;
     f.moments_begin = t.first / kPanelRows % kTilesPerPiece == 0;
   }
