@@ -138,6 +138,85 @@ TEST(FoldQuantize, CanBeSwitchedOff) {
   EXPECT_EQ(count(graph, "dequantize"), 5U);
 }
 
+// attention -> quantize -> linear on codes, the shape of a block's attention and output projection.
+constexpr std::string_view kToCodes = R"(input %0 "x" f32[2,3,8] step
+node "a" attention{heads=2 scale=0.5 causal=false} q=%0 k=%0 v=%0 -> %1 f32[2,3,8] step
+literal %2 "s" f32[1] 0ad7233c
+node "aq" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%1 x_scale=%2 -> %3 i8[2,3,8] step
+node "adq" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%3 x_scale=%2 -> %4 f32[2,3,8] step
+weight %5 "w1" f32[8,8]
+node "wq" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%5 -> %6 i8[8,8] load %7 f32[8] load
+node "wd" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%6 x_scale=%7 -> %8 f32[8,8] load
+node "out" linear{activation=none geglu=false} x=%4 weight=%8 -> %9 f32[2,3,8] step
+output "y" %9
+)";
+
+size_t steps_named(const Graph& graph, std::string_view op) {
+  size_t n = 0;
+  for (const graph::Node& node : graph.nodes()) {
+    n += name_of(node.attrs) == op && graph.value(node.outputs[0]).rate == graph::Rate::kStep ? 1U
+                                                                                              : 0U;
+  }
+  return n;
+}
+
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+TEST(FoldQuantize, AttentionWritesCodes) {
+  for (const std::string_view dtype : {"i8", "f8e4m3"}) {
+    std::string text = replaced(std::string(kToCodes), "i8", dtype);
+    if (dtype != "i8") text = replaced(text, "narrow=true", "narrow=false");
+    Graph graph = graph::parse(text);
+    const std::vector<float> wanted = evaluated(graph);
+    run_passes(graph, {});
+    EXPECT_EQ(steps_named(graph, "quantize") + count(graph, "dequantize"), 0U) << print(graph);
+    EXPECT_EQ(graph.nodes().size(), 3U) << "weight, attention, linear\n" << print(graph);
+    EXPECT_NE(print(graph).find("causal=false out=" + std::string(dtype)), std::string::npos)
+        << print(graph);
+    // f32 operands: nothing is rounded between, so the codes are the same.
+    const std::vector<float> got = evaluated(graph);
+    for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(got[i], wanted[i], 1e-5F) << i;
+  }
+}
+
+TEST(FoldQuantize, AttentionKeepsItsValuesWhereTheyAreReadOrNoKernelMakesCodes) {
+  CompileOptions options;
+  options.has_kernel = [](const graph::OpDesc& desc) {
+    return !std::holds_alternative<graph::Attention>(desc.attrs) ||
+           desc.input(graph::Role::kYScale) == nullptr;
+  };
+  Graph refused = graph::parse(kToCodes);
+  run_passes(refused, options);
+  EXPECT_EQ(steps_named(refused, "quantize"), 1U) << print(refused);
+  EXPECT_EQ(count(refused, "dequantize"), 0U) << "the linear is folded all the same";
+  const std::string kept[] = {
+      std::string(kToCodes) + "output \"attention\" %1\n",
+      // A scale of its own for each token, and smoothing: the attention knows neither.
+      replaced(replaced(std::string(kToCodes), "per_tensor", "per_token"), "f32[1] 0ad7233c",
+               "f32[6] 0ad7233c0ad7233c0ad7233c0ad7233c0ad7233c0ad7233c"),
+      replaced(std::string(kToCodes), "x=%1 x_scale=%2", "x=%1 gamma=%5 x_scale=%2"),
+  };
+  for (std::string text : kept) {
+    if (text.find("gamma=%5") != std::string::npos) {
+      text = replaced(text, "weight %5 \"w1\" f32[8,8]\n", "weight %10 \"w1\" f32[8,8]\n");
+      text = replaced(text, "x=%5 -> %6", "x=%10 -> %6");
+      text = "weight %5 \"gamma\" f32[8]\n" + text;
+    }
+    Graph graph = graph::parse(text);
+    const std::vector<float> wanted = evaluated(graph);
+    run_passes(graph, {});
+    EXPECT_EQ(steps_named(graph, "quantize"), 1U) << print(graph);
+    EXPECT_EQ(print(graph).find("y_scale="), std::string::npos) << print(graph);
+    const std::vector<float> got = evaluated(graph);
+    for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(got[i], wanted[i], 1e-5F) << i;
+  }
+}
+
 // q and k by head and token through reshapes, v per tensor; probabilities rounded.
 TEST(FoldQuantize, AttentionTakesCodes) {
   constexpr std::string_view kAttention = R"(input %0 "x" f32[2,3,8] step

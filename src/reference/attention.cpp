@@ -70,6 +70,8 @@ void run(const graph::Attention& op, const Call& call) {
   const size_t channels = to_size(shape[2]);
   const size_t head_dim = channels / to_size(op.heads);
   const bool codes = op.probabilities == DType::kF8E4M3;
+  const bool to_codes = call.find(graph::Role::kYScale) != nullptr;
+  std::vector<double> results;  // all of them, before they become codes
   std::vector<double> scores;
   std::vector<double> row(channels);
   for (size_t token = 0; token < to_size(shape[0]) * num_queries; ++token) {
@@ -94,8 +96,13 @@ void run(const graph::Attention& op, const Call& call) {
           row[head * head_dim + d] += weight * static_cast<double>(value[d]);
       }
     }
-    store_row(row, call.output(), static_cast<int64_t>(token));
+    if (to_codes) {
+      results.insert(results.end(), row.begin(), row.end());
+    } else {
+      store_row(row, call.output(), static_cast<int64_t>(token));
+    }
   }
+  if (to_codes) store_quantized(results, graph::Granularity::kPerTensor, false, call);
 }
 
 void run(const graph::Center& /*op*/, const Call& call) {

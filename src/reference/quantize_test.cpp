@@ -211,6 +211,21 @@ TEST(QuantizedNorm, GroupNormStaticScale) {
   EXPECT_EQ(list<int8_t>(y[0]), (std::vector<int8_t>{-4, 10, -4, 10}));
 }
 
+// One key: the result is its value, not rounded to a type of 16 bits; ties to even, saturated.
+TEST(QuantizedAttention, EndsInCodes) {
+  const std::vector<float> values{0.375F, -0.625F, 40.0F, -40.0F};
+  const auto codes_of = [&](DType out) {
+    return run(graph::Attention{.heads = 2, .scale = 0.5, .out = out},
+               operands(Role::kQ, floats({1, 1, 4}, {1, 2, 3, 4}), Role::kK,
+                        floats({1, 1, 4}, {4, 3, 2, 1}), Role::kV, floats({1, 1, 4}, values),
+                        Role::kYScale, floats({1}, {0.25F})));
+  };
+  EXPECT_EQ(list<int8_t>(codes_of(DType::kI8)[0]), (std::vector<int8_t>{2, -2, 127, -128}));
+  std::vector<uint8_t> f8;
+  for (const float v : values) f8.push_back(quantize_f8e4m3(v, 4.0F));
+  EXPECT_EQ(list<uint8_t>(codes_of(DType::kF8E4M3)[0]), f8);
+}
+
 TEST(ScaleReference, RowsAndColumns) {
   const auto rows = run(graph::Scale{0}, operands(Role::kX, floats({2, 2}, {1, 2, 3, 4}),
                                                   Role::kGamma, floats({2}, {10, 100})));

@@ -60,6 +60,10 @@ constexpr KernelShape with_residual(KernelShape shape) {
   shape.residual = true;
   return shape;
 }
+constexpr KernelShape to_codes(KernelShape shape) {
+  shape.to_codes = true;
+  return shape;
+}
 constexpr KernelShape describing(KernelShape shape) {
   shape.describes = true;
   return shape;
@@ -76,6 +80,8 @@ constexpr std::string_view kVae = "vae-1024";
 // Those whose group norms read statistics that the convolution before them made.
 constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
+// Attentions that write what an output projection with a static scale reads.
+constexpr std::string_view kSdxlStatic = "sdxl-1024-b2-static";
 // Linears around a layer norm, and the halves of it that they may take over.
 constexpr std::string_view kTurboNorms = "turbo-512-b1-norms";
 
@@ -161,6 +167,10 @@ constexpr KernelShape kShapes[] = {
     measured(conv({}, 5, 1, 1024, 128, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 1024, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 512, 256), kVaeMeasured),
+    to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 4096)),
+    to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 1024)),
+    to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 77)),
+    to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 77)),
     with_residual(linear(kTurboNorms, 120, 256, 1280, 1280)),
     describing(with_residual(linear(kTurboNorms, 120, 256, 1280, 1280))),
     with_residual(linear(kTurboNorms, 60, 256, 1280, 5120)),
@@ -187,7 +197,8 @@ std::string KernelShape::text() const {
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
     case Kind::kAttention:
-      return fmt::format("attention {}x{}x{}x{} width {}", batch, heads, rows, keys, width);
+      return fmt::format("attention {}x{}x{}x{} width {}{}", batch, heads, rows, keys, width,
+                         to_codes ? " to codes" : "");
     case Kind::kGroupNorm:
       return fmt::format("group_norm {}x{}x{}x{}{}", batch, size, size, in,
                          measured ? " of measured" : "");
@@ -200,7 +211,7 @@ std::string KernelShape::text() const {
 
 bool KernelShape::takes(DType dtype) const {
   if (residual || describes || normalizes) return size_of(dtype) == 2;
-  return kind != Kind::kQuantize || size_of(dtype) == 1;
+  return (kind != Kind::kQuantize && !to_codes) || size_of(dtype) == 1;
 }
 
 graph::OpAttrs KernelShape::attrs(DType dtype) const {
@@ -241,8 +252,8 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   }
   if (kind == Kind::kAttention) {
     graph::Attention op{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
-    if (size_of(dtype) == 1) op.probabilities = DType::kF8E4M3;
-    op.out = result;
+    if (size_of(dtype) == 1 && !to_codes) op.probabilities = DType::kF8E4M3;
+    op.out = to_codes ? dtype : result;
     return op;
   }
   graph::Linear op;
@@ -256,9 +267,13 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
 std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
   if (kind == Kind::kAttention) {
     const int64_t channels = heads * width;
-    const TensorType kv{dtype, {batch, keys, channels}};
-    if (size_of(dtype) != 1) {
-      return {{Role::kQ, {dtype, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
+    const DType input = to_codes ? DType::kF16 : dtype;
+    const TensorType kv{input, {batch, keys, channels}};
+    if (size_of(input) != 1) {
+      std::vector<graph::TypedOperand> list = {
+          {Role::kQ, {input, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
+      if (to_codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
+      return list;
     }
     // As quantization makes them: f8 with one scale, i8 with one for each head's part of a token.
     const bool by_part = dtype == DType::kI8;

@@ -32,6 +32,8 @@ struct KernelShape {
   // A linear with a residual; one that describes its rows, one that reads described rows
   // (graph/ops/linear.h), both in 16 bits.
   bool residual = false, describes = false, normalizes = false;
+  // An attention of 16-bit operands whose result is codes of a static scale.
+  bool to_codes = false;
   static constexpr int64_t kGroups = 32;
 
   [[nodiscard]] std::string text() const;

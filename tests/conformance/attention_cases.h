@@ -119,6 +119,52 @@ inline std::vector<Case> quantized_attention_cases() {
   return cases;
 }
 
+// Results in codes of a static scale.
+inline std::vector<Case> coded_attention_cases() {
+  struct Size {
+    int64_t batch, queries, keys, heads, width;
+    bool causal = false;
+  };
+  std::vector<Case> cases;
+  const auto add = [&](DType t, DType out, const Size& s) {
+    Case c;
+    c.name = "attention to codes " + std::string(to_string(t)) + "," + std::string(to_string(out)) +
+             " " + text({s.batch, s.queries, s.keys, s.heads, s.width}) +
+             (s.causal ? " causal" : "");
+    graph::Attention op{s.heads, 1.0 / std::sqrt(static_cast<double>(s.width)), s.causal};
+    op.out = out;
+    c.attrs = op;
+    const int64_t channels = s.heads * s.width;
+    c.inputs = {{Role::kQ, {t, {s.batch, s.queries, channels}}, Fill::kNormal},
+                {Role::kK, {t, {s.batch, s.keys, channels}}, Fill::kNormal},
+                {Role::kV, {t, {s.batch, s.keys, channels}}, Fill::kNormal},
+                {Role::kYScale,
+                 {DType::kF32, {1}},
+                 out == DType::kI8 ? Fill::kWideScales : Fill::kUnitScales}};
+    // What is rounded differs by the rounding of weights to t and, where a library's kernel comes
+    // before, of its result: of a code at most 127 * eps / 2. Truncation would move half of them.
+    c.rare = t == DType::kBF16 ? 0.25 : t == DType::kF16 ? 0.06 : 0.01;
+    cases.push_back(std::move(c));
+  };
+  for (const DType out : {DType::kI8, DType::kF8E4M3}) {
+    for (const DType t : kFloats) {
+      add(t, out, {1, 20, 33, 2, 40});
+      add(t, out, {1, 70, 1, 2, 64});
+      if (t == DType::kF32) continue;
+      add(t, out, {2, 130, 77, 3, 64});
+      add(t, out, {2, 77, 77, 1, 64, true});
+      add(t, out, {2, 200, 180, 1, 64});
+      add(t, out, {1, 0, 5, 1, 64});
+    }
+    add(DType::kF16, out, {1, 128, 128, 1, 64, true});
+    add(DType::kF16, out, {1, 450, 77, 1, 64});
+    add(DType::kF16, out, {3, 1, 81, 1, 64});
+    add(DType::kF16, out, {1, 260, 260, 2, 64});
+    add(DType::kBF16, out, {1, 40, 64, 1, 512});
+  }
+  return cases;
+}
+
 inline std::vector<Case> center_cases() {
   std::vector<Case> cases;
   for (const DType t : kFloats) {

@@ -21,6 +21,8 @@ enum class Fill : uint8_t {
   kIndices,          // i32 in [0, 5)
   kCodes,            // every i8 or u8; every f8e4m3 but NaN
   kScales,           // f32 in [0.001, 0.011): positive
+  kWideScales,       // f32 in [0.02, 0.03): i8 codes keep most normal values
+  kUnitScales,       // f32 in [1, 1.01): f8e4m3 codes are at least 2^-9 apart
   kFar,              // normal around 30
   kRowStatistics,    // what graph/ops/linear.h says of the operand x
   kRowSums,          // of the weight's rows
@@ -43,8 +45,9 @@ struct Case {
   double depth = 0.0;
   // How many codes a quantized output may be from the reference's.
   int steps = 0;
-  // Share of the elements that may lie beyond the bound, by less than the magnitude: where a
-  // rounded value within the op falls to the other side, because what is rounded differs by an ulp.
+  // Share of the elements that may lie beyond the bound, by less than the magnitude (codes: by
+  // one): where a rounded value within the op falls to the other side, because what is rounded
+  // differs a little.
   double rare = 0.0;
 };
 

@@ -10,6 +10,7 @@
 #include "backend/cuda/cuda_device.h"
 #include "backend/cuda/kernels.h"
 #include "graph/ops/ops.h"
+#include "tensor/quantized.h"
 #include "tensor/tensor.h"
 
 namespace halftone::conformance {
@@ -43,9 +44,9 @@ struct Problem {
   }
 };
 
-// In 16 bits, or q and k as codes of `dtype`.
+// In 16 bits, or q and k as codes of `dtype`; the result in codes of `to`, or, f32, in 16 bits.
 Problem make_problem(DType dtype, bool by_part, int64_t batch, int64_t queries, int64_t keys,
-                     int64_t heads) {
+                     int64_t heads, DType to = DType::kF32) {
   std::mt19937 random(7);
   const bool codes = size_of(dtype) == 1;
   graph::Attention op{heads, 0.125, false};
@@ -53,6 +54,7 @@ Problem make_problem(DType dtype, bool by_part, int64_t batch, int64_t queries, 
     op.probabilities = DType::kF8E4M3;
     op.out = DType::kF16;
   }
+  if (to != DType::kF32) op.out = to;
   Problem p{op, {}, {}, {}};
   const Shape kv{batch, keys, heads * 64};
   p.add(Role::kQ, {dtype, {batch, queries, heads * 64}}, random);
@@ -62,6 +64,10 @@ Problem make_problem(DType dtype, bool by_part, int64_t batch, int64_t queries, 
     p.add(Role::kQScale, {DType::kF32, {by_part ? batch * queries * heads : 1}}, random);
     p.add(Role::kKScale, {DType::kF32, {by_part ? batch * keys * heads : 1}}, random);
     p.add(Role::kVScale, {DType::kF32, {1}}, random);
+  }
+  if (to != DType::kF32) {
+    p.add(Role::kYScale, {DType::kF32, {1}}, random);
+    p.inputs.back().values<float>()[0] = 0.002F;
   }
   for (const TensorType& type : infer_types(p.attrs, p.in)) p.out.push_back({Role::kY, type});
   return p;
@@ -155,6 +161,49 @@ TEST(CudaAttention, LargeProblemsAreSteadyAndRight) {
     const double error = relative_error(want, got);
     RecordProperty(std::string(row.kernel), std::to_string(error));
     EXPECT_LT(error, row.error);
+  }
+}
+
+// Codes of the values that the same kernel makes, but for those that their rounding to 16 bits
+// moves by one: values around 0.1 are 2^-14 apart, codes 0.002.
+TEST(CudaAttention, LargeProblemsEndInCodes) {
+  std::string reason;
+  if (backend::cuda::list_cuda_devices(&reason).empty()) GTEST_SKIP() << "no GPU: " << reason;
+  const auto device = backend::cuda::create_cuda_device();
+  struct Row {
+    const char* kernel;
+    int64_t queries, keys;
+  };
+  for (const Row& row : {Row{"hopper", 1024, 1024}, Row{"hopper", 1000, 999},
+                         Row{"few_keys.hopper", 4096, 77}, Row{"few_keys.hopper", 1001, 128}}) {
+    for (const DType to : {DType::kI8, DType::kF8E4M3}) {
+      SCOPED_TRACE(std::string(row.kernel) + " " + std::string(to_string(to)));
+      const Problem p = make_problem(DType::kF16, false, 2, row.queries, row.keys, 10, to);
+      const Problem plain = make_problem(DType::kF16, false, 2, row.queries, row.keys, 10);
+      const Kernel& kernel = kernel_of(std::string("cuda.attention.") + row.kernel);
+      if (!kernel.supports({p.attrs, p.in, p.out}, device->info()).ok) continue;
+      int moving = 0;
+      const Tensor got = run(*device, kernel, p, kRuns, moving);
+      EXPECT_EQ(moving, 0) << "of " << kRuns - 1 << " later runs";
+      const Tensor values = run(*device, kernel, plain, 1, moving).to(DType::kF32);
+      const float inverse = inverse_scale(p.inputs.back().values<float>()[0]);
+      size_t one = 0;
+      size_t more = 0;
+      for (size_t i = 0; i < values.values<float>().size(); ++i) {
+        const float v = values.values<float>()[i];
+        const auto byte = got.values<uint8_t>()[i];
+        const auto ordered = [](uint8_t f8) {
+          return (f8 & 0x80U) != 0 ? -(f8 & 0x7f) : f8 & 0x7f;
+        };
+        const int apart = to == DType::kI8 ? static_cast<int8_t>(byte) -
+                                                 quantize_integer(v, inverse, 0, -128, 127)
+                                           : ordered(byte) - ordered(quantize_f8e4m3(v, inverse));
+        one += apart == 1 || apart == -1 ? 1U : 0U;
+        more += std::abs(apart) > 1 ? 1U : 0U;
+      }
+      EXPECT_EQ(more, 0U);
+      EXPECT_LE(one, values.values<float>().size() / 20);
+    }
   }
 }
 

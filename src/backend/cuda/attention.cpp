@@ -1,7 +1,8 @@
-// Attention: cuDNN's fused kernel (head widths up to 128), two products with a softmax between them
-// (wide heads, scores in pieces), a kernel for few keys (causal texts), plain ones for values and
-// for codes, and the centring of keys.
+// Attention: cuDNN's fused kernel (head widths up to 128; codes by a launch behind it), two
+// products with a softmax between them (wide heads, scores in pieces), a kernel for few keys
+// (causal texts), plain ones for values and for codes, and the centring of keys.
 #include <algorithm>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -11,6 +12,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/libraries/cudnn_graph.h"
 #include "backend/cuda/libraries/matmul.h"
+#include "backend/cuda/quantize.h"
 
 namespace halftone::backend::cuda {
 namespace {
@@ -50,16 +52,19 @@ AttentionArgs make_args(const graph::OpDesc& desc, const Operands& operands) {
   return args;
 }
 
-// All operands of one 16-bit type, nothing empty.
-Support supports_half(const graph::OpDesc& desc) {
+// Operands of one 16-bit type, nothing empty; the result in the same, or in codes where `to_codes`.
+Support supports_half(const graph::OpDesc& desc, bool to_codes = false) {
   if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
     return Support::no("no 8-bit attention");
   }
-  const DType dtype = desc.output().dtype;
+  if ((desc.input(Role::kYScale) != nullptr) != to_codes) {
+    return Support::no(to_codes ? "makes codes" : "makes no codes");
+  }
+  const DType dtype = desc.input(Role::kQ)->dtype;
   if (dtype != DType::kF16 && dtype != DType::kBF16) return Support::no("wants f16 or bf16");
-  for (const graph::TypedOperand& operand : desc.inputs) {
-    if (operand.type.dtype != dtype) return Support::no("operands differ in type");
-    if (operand.type.shape.num_elements() == 0) return Support::no("nothing to compute");
+  for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
+    if (desc.input(role)->dtype != dtype) return Support::no("operands differ in type");
+    if (desc.input(role)->shape.num_elements() == 0) return Support::no("nothing to compute");
   }
   return Support::yes();
 }
@@ -70,14 +75,18 @@ int64_t head_dim_of(const graph::OpDesc& desc) {
 
 // --- cuDNN
 
-Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
+Support supports_fused(const graph::OpDesc& desc, const DeviceInfo& info, bool to_codes) {
   if (!info.has("cudnn_attention")) return Support::no("needs cuDNN 9.13.1 (libcudnn.so.9)");
   if (desc.as<graph::Attention>().causal) return Support::no("no causal mask");
   const int64_t d = head_dim_of(desc);
   if (d % 8 != 0 || d > kMaxCudnnHeadDim) {
     return Support::no("wants head widths that are multiples of 8 up to 128");
   }
-  return supports_half(desc);
+  return supports_half(desc, to_codes);
+}
+
+Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
+  return supports_fused(desc, info, false);
 }
 
 size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/,
@@ -105,17 +114,52 @@ std::shared_ptr<const CudnnGraph> make_graph(const AttentionArgs& a, void* works
   return graph;
 }
 
-std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
-                                      Config /*config*/, const Operands& operands) {
-  const AttentionArgs args = make_args(desc, operands);
+std::function<void(cudaStream_t)> fused(const AttentionArgs& args, void* workspace) {
   try {
-    const auto graph = make_graph(args, operands.workspace);
-    return make_launch([graph](cudaStream_t stream) { graph->enqueue(stream); });
+    const auto graph = make_graph(args, workspace);
+    return [graph](cudaStream_t stream) { graph->enqueue(stream); };
   } catch (const Error& error) {
     // Which shapes cuDNN takes depends on its version, and only it can tell.
     if (error.code() != Errc::kUnsupported) throw;
   }
-  return make_launch([args](cudaStream_t stream) { launch_plain_attention(args, stream); });
+  return [args](cudaStream_t stream) { launch_plain_attention(args, stream); };
+}
+
+std::unique_ptr<Launch> prepare_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                      Config /*config*/, const Operands& operands) {
+  return make_launch(fused(make_args(desc, operands), operands.workspace));
+}
+
+// --- cuDNN, and its result in codes: values lie behind its workspace
+
+Support supports_cudnn_to_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
+  return supports_fused(desc, info, true);
+}
+
+size_t workspace_cudnn_to_codes(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                Config /*config*/) {
+  return kCudnnWorkspace + static_cast<size_t>(desc.output().shape.num_elements()) *
+                               size_of(desc.input(Role::kQ)->dtype);
+}
+
+std::unique_ptr<Launch> prepare_cudnn_to_codes(const graph::OpDesc& desc,
+                                               const DeviceInfo& /*info*/, Config /*config*/,
+                                               const Operands& operands) {
+  const TensorView& y = operands.outputs[0];
+  AttentionArgs args = make_args(desc, operands);
+  args.y = {static_cast<std::byte*>(operands.workspace) + kCudnnWorkspace, args.q.dtype};
+  QuantizeArgs codes;
+  codes.x = {args.y.data, args.y.dtype};
+  codes.y = y.data;
+  codes.format = code_format(y.type.dtype, 8, false);
+  codes.scale_in = find_view(desc, operands, Role::kYScale)->as<float>();
+  codes.rows = y.type.shape.num_rows();
+  codes.cols = y.type.shape.row_size();
+  codes.rows_per_scale = codes.rows;
+  return make_launch([=, attend = fused(args, operands.workspace)](cudaStream_t stream) {
+    attend(stream);
+    launch_quantize(codes, stream);
+  });
 }
 
 // --- products
@@ -242,6 +286,7 @@ Support supports_plain(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
     return Support::no("no 8-bit attention");
   }
+  if (desc.input(Role::kYScale) != nullptr) return Support::no("makes no codes");
   if (head_dim_of(desc) > kPlainAttentionMaxHeadDim) {
     return Support::no("wants head widths up to 512");
   }
@@ -301,6 +346,9 @@ std::unique_ptr<Launch> prepare_center(const graph::OpDesc& desc, const DeviceIn
 
 const Kernel attention_cudnn = plain_kernel("cuda.attention.cudnn", graph::OpKind::kAttention,
                                             supports_cudnn, prepare_cudnn, workspace_cudnn);
+const Kernel attention_to_codes_cudnn =
+    plain_kernel("cuda.attention.to_codes.cudnn", graph::OpKind::kAttention,
+                 supports_cudnn_to_codes, prepare_cudnn_to_codes, workspace_cudnn_to_codes);
 const Kernel attention_matmul = plain_kernel("cuda.attention.matmul", graph::OpKind::kAttention,
                                              supports_matmul, prepare_matmul, workspace_matmul);
 const Kernel attention_short = plain_kernel("cuda.attention.short.plain", graph::OpKind::kAttention,

@@ -84,6 +84,13 @@ Op codes_attention(DType dtype, int64_t heads = 20) {
            {Role::kVScale, {DType::kF32, {1}}}}};
 }
 
+// The same with a result in codes.
+Op to_codes(Op op, DType dtype) {
+  std::get<graph::Attention>(op.attrs).out = dtype;
+  op.in.push_back({Role::kYScale, {DType::kF32, {1}}});
+  return op;
+}
+
 TEST(Selection, EveryArchitectureHasItsKernels) {
   struct Row {
     const char* arch;
@@ -108,6 +115,14 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
       rows.push_back({arch, codes_attention(dtype),
                       hopper ? "cuda.attention.codes.hopper" : "cuda.attention.codes.plain"});
       rows.push_back({arch, codes_attention(dtype, 8), "cuda.attention.codes.plain"});
+      rows.push_back(
+          {arch, to_codes(attention(), dtype),
+           hopper ? "cuda.attention.to_codes.hopper_or_cudnn" : "cuda.attention.to_codes.cudnn"});
+      rows.push_back({arch, to_codes(attention(77), dtype),
+                      hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.to_codes.cudnn"});
+      rows.push_back({arch, to_codes(attention(77, true), dtype),
+                      hopper ? "cuda.attention.few_keys.hopper" : "none"});
+      rows.push_back({arch, to_codes(codes_attention(dtype), dtype), "none"});
     }
     rows.push_back({arch, linear(DType::kI8),
                     hopper ? "cuda.linear.hopper" : "cuda.linear.codes.mma_or_cublaslt"});
@@ -205,6 +220,9 @@ TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   EXPECT_EQ(chosen(linear(DType::kI8), info), "cuda.linear.codes_mma.plain");
   EXPECT_EQ(chosen(weight_only_linear(), info), "cuda.linear.weight_only_mma.plain");
   EXPECT_NE(chosen(attention(), info), "none");
+  EXPECT_EQ(chosen(to_codes(attention(), DType::kI8), info), "none");
+  info.features.emplace_back("sm_90a");
+  EXPECT_EQ(chosen(to_codes(attention(), DType::kI8), info), "cuda.attention.hopper");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Dequantize → linear, conv2d or attention becomes the op on quantized operands; a Quantize joins
-// the norm, linear or convolution that makes its input. Only what a kernel runs is folded: the rest
-// stays an exact simulation.
+// the norm, linear, convolution or attention that makes its input. Only what a kernel runs is
+// folded: the rest stays an exact simulation.
 #include <optional>
 #include <utility>
 
@@ -264,6 +264,9 @@ class Folder {
       linear->out = op.dtype;
     } else if (auto* conv = std::get_if<graph::Conv2d>(&fused.attrs); conv && is_static) {
       conv->out = op.dtype;
+    } else if (auto* attention = std::get_if<graph::Attention>(&fused.attrs);
+               attention && is_static) {
+      attention->out = op.dtype;
     } else {
       return std::nullopt;
     }

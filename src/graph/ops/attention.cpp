@@ -21,6 +21,22 @@ void require_scale(std::span<const TypedOperand> in, Role role, const TensorType
                       heads > 0 ? " or f32" + to_string(parts) : ""));
 }
 
+DType result_type(const Attention& op, std::span<const TypedOperand> in, DType q) {
+  if (const TensorType* y_scale = find_operand(in, Role::kYScale)) {
+    require(*y_scale == TensorType{DType::kF32, {1}}, "attention",
+            fmt::format("y_scale is {}, wanted f32[1]", to_string(*y_scale)));
+    require(op.out == DType::kI8 || op.out == DType::kF8E4M3, "attention",
+            "with y_scale out is i8 or f8e4m3");
+    return op.out;
+  }
+  require(is_floating(op.out) && !is_quantized(op.out), "attention",
+          "without y_scale out is a floating type");
+  if (is_quantized(q)) return op.out;
+  require(op.out == DType::kF32, "attention",
+          "out is given only when q is quantized or with y_scale");
+  return q;
+}
+
 }  // namespace
 
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in) {
@@ -45,9 +61,7 @@ std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand>
   require_scale(in, Role::kVScale, v, 0);
   require(op.probabilities == DType::kF32 || op.probabilities == DType::kF8E4M3, "attention",
           "probabilities are f32 or f8e4m3");
-  require(is_floating(op.out) && !is_quantized(op.out), "attention", "makes floating types");
-  require(codes || op.out == DType::kF32, "attention", "out is given only when q is quantized");
-  return {{codes ? op.out : q.dtype, q.shape}};
+  return {{result_type(op, in, q.dtype), q.shape}};
 }
 
 bool is_quantized(const Attention& op, std::span<const TypedOperand> in) {

@@ -8,6 +8,8 @@ namespace halftone::graph {
 // head h owns channels [h*d, (h+1)*d). causal: query i sees keys 0..i (tq == tk). Softmax and
 // accumulation in fp32 at least. Inputs may be pitched (slices of a merged QKV). Output [b, tq,
 // heads*d], q's dtype, or `out` when q is quantized.
+// With kYScale (f32[1]) y is the static Quantize per tensor of the result in float, to `out` i8 or
+// f8e4m3; it is not rounded to q's type before.
 //
 // In 8 bits, each part for itself:
 //   q and k both i8 or both f8e4m3, with kQScale and kKScale: f32[1], or one for each head's part
@@ -24,7 +26,7 @@ struct Attention {
   double scale = 1.0;
   bool causal = false;
   DType probabilities = DType::kF32;  // or f8e4m3
-  DType out = DType::kF32;            // of y when q is quantized
+  DType out = DType::kF32;            // of y when q is quantized or kYScale is given
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -37,7 +39,7 @@ struct Attention {
   bool operator==(const Attention&) const = default;
 };
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in);
-// Whether any part of it is in 8 bits.
+// Whether any part of it but its result is in 8 bits.
 [[nodiscard]] bool is_quantized(const Attention& op, std::span<const TypedOperand> in);
 
 // y = x - mean of x over axis 1, for x [b, t, c]: keys without what all tokens share. Scores change

@@ -47,6 +47,29 @@ TEST(QuantizedOps, LinearOutputTypes) {
   EXPECT_EQ(to_string(infer_types(Linear{}, half)[0]), "bf16[2,3,6]");  // 2-bit weights only
 }
 
+// Values that end in codes, of values or of codes.
+TEST(QuantizedOps, AttentionOutputTypes) {
+  const TensorType x{DType::kF16, {2, 3, 8}};
+  const std::vector<TypedOperand> in{{Role::kQ, x}, {Role::kK, x}, {Role::kV, x}};
+  Attention op{2, 0.5};
+  EXPECT_EQ(to_string(infer_types(op, in)[0]), "f16[2,3,8]");
+  std::vector<TypedOperand> to_codes = in;
+  to_codes.push_back(operand(Role::kYScale, DType::kF32, {1}));
+  for (const DType out : {DType::kI8, DType::kF8E4M3}) {
+    op.out = out;
+    EXPECT_EQ(infer_types(op, to_codes)[0], (TensorType{out, x.shape}));
+    EXPECT_FALSE(is_quantized(op, to_codes));
+    EXPECT_THROW((void)infer_types(op, in), Error);
+  }
+  to_codes.back().type.shape = {2};
+  EXPECT_THROW((void)infer_types(op, to_codes), Error);
+  to_codes.back().type.shape = {1};
+  for (const DType out : {DType::kF32, DType::kF16, DType::kU8}) {
+    op.out = out;
+    EXPECT_THROW((void)infer_types(op, to_codes), Error);
+  }
+}
+
 struct Bad {
   OpAttrs attrs;
   std::vector<TypedOperand> in;
@@ -108,15 +131,19 @@ TEST(QuantizedOps, RefusesWhatDoesNotFit) {
 
 TEST(QuantizedOps, TextHoldsSecondOutputsAndLeavesOutDefaults) {
   constexpr std::string_view kText = R"(input %0 "x" f32[2,8] step
-weight %1 "g" f32[8]
-weight %2 "b" f32[8]
-node "norm" layer_norm{eps=1e-05 out=i8 granularity=per_token dynamic=true} x=%0 gamma=%1 beta=%2 -> %3 i8[2,8] step %4 f32[2] step
-weight %5 "w" f32[4,8]
-node "w.q" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%5 -> %6 i8[4,8] load %7 f32[4] load
-node "y" linear{activation=none geglu=false out=bf16} x=%3 weight=%6 x_scale=%4 w_scale=%7 -> %8 bf16[2,4] step
-node "plain" linear{activation=none geglu=false} x=%0 weight=%5 -> %9 f32[2,4] step
-output "y" %8
-output "plain" %9
+input %1 "q" f16[1,4,8] step
+weight %2 "g" f32[8]
+weight %3 "b" f32[8]
+node "norm" layer_norm{eps=1e-05 out=i8 granularity=per_token dynamic=true} x=%0 gamma=%2 beta=%3 -> %4 i8[2,8] step %5 f32[2] step
+weight %6 "w" f32[4,8]
+node "w.q" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%6 -> %7 i8[4,8] load %8 f32[4] load
+node "y" linear{activation=none geglu=false out=bf16} x=%4 weight=%7 x_scale=%5 w_scale=%8 -> %9 bf16[2,4] step
+node "plain" linear{activation=none geglu=false} x=%0 weight=%6 -> %10 f32[2,4] step
+literal %11 "s" f32[1] cdcc4c3d
+node "codes" attention{heads=2 scale=0.5 causal=true out=i8} q=%1 k=%1 v=%1 y_scale=%11 -> %12 i8[1,4,8] step
+output "y" %9
+output "plain" %10
+output "codes" %12
 )";
   const Graph graph = parse(kText);
   verify(graph);

@@ -20,6 +20,7 @@
 
 #include "backend/cpu/call.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/kernels/result_rows.h"
 #include "backend/cpu/parallel.h"
 #include "tensor/quantized.h"
 
@@ -112,7 +113,7 @@ class AttentionLaunch final : public Launch {
         q_(desc, operands, Role::kQ, Role::kQScale),
         k_(desc, operands, Role::kK, Role::kKScale),
         v_(desc, operands, Role::kV, Role::kVScale),
-        y_(operands.outputs[0]) {}
+        y_(desc, operands, ops_) {}
 
   void enqueue(Stream& /*stream*/) const override {
     parallel_for(threads_, plan_.batch * plan_.heads * plan_.tasks_per_head,
@@ -244,8 +245,7 @@ class AttentionLaunch final : public Launch {
     for (int64_t i = 0; i < count; i += kRows) {
       ops_.transpose(outputs + i, plan_.cols, plan_.width, kRows, t.scratch.rows, plan_.width);
       for (int64_t r = 0; r < std::min(kRows, count - i); ++r) {
-        ops_.store(t.scratch.rows + r * plan_.width, y_.dtype, y_.at(row + i + r, t.first_col),
-                   plan_.width);
+        y_.store(t.scratch.rows + r * plan_.width, row + i + r, t.first_col, plan_.width);
       }
     }
   }
@@ -256,7 +256,7 @@ class AttentionLaunch final : public Launch {
   std::byte* workspace_;
   size_t thread_bytes_;
   HeadRows q_, k_, v_;
-  Rows y_;
+  ResultRows y_;
 };
 
 Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -266,8 +266,7 @@ Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
     if (is_vector_type(dtype) || graph::is_quantized(dtype)) continue;
     return Support::no("wants f32, f16, bf16 or codes");
   }
-  return is_vector_type(desc.output().dtype) ? Support::yes()
-                                             : Support::no("makes f32, f16 and bf16");
+  return Support::yes();
 }
 
 size_t workspace_bytes(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {

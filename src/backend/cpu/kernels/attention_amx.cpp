@@ -16,6 +16,7 @@
 
 #include "backend/cpu/call.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/kernels/result_rows.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/simd/tiles.h"
 
@@ -106,7 +107,7 @@ class TileAttention final : public Launch {
         q_(find_rows(desc, operands, Role::kQ)),
         k_(find_rows(desc, operands, Role::kK)),
         v_(find_rows(desc, operands, Role::kV)),
-        y_(operands.outputs[0]) {}
+        y_(desc, operands, ops_) {}
 
   void enqueue(Stream& /*stream*/) const override {
     const int64_t heads = plan_.batch * plan_.heads;
@@ -241,8 +242,7 @@ class TileAttention final : public Launch {
       tiles_.scale_columns(outputs, padded, sum);
       ops_.transpose(outputs, kTileRows, padded, kTileRows, s.rows, padded);
       for (int64_t j = 0; j < std::min(kTileRows, count - i); ++j) {
-        ops_.store(s.rows + j * padded, y_.dtype,
-                   y_.at(row + i + j, head % plan_.heads * plan_.width), plan_.width);
+        y_.store(s.rows + j * padded, row + i + j, head % plan_.heads * plan_.width, plan_.width);
       }
     }
   }
@@ -252,15 +252,14 @@ class TileAttention final : public Launch {
   const TileOps& tiles_;
   const VectorOps& ops_;
   int threads_;
-  Rows q_, k_, v_, y_;
+  Rows q_, k_, v_;
+  ResultRows y_;
 };
 
 Support supports(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx512") || !info.has("amx_bf16")) return Support::no("needs AMX with bf16");
-  for (const auto operands : {desc.inputs, desc.outputs}) {
-    for (const graph::TypedOperand& operand : operands) {
-      if (operand.type.dtype != DType::kBF16) return Support::no("wants bf16");
-    }
+  for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
+    if (desc.input(role)->dtype != DType::kBF16) return Support::no("wants bf16");
   }
   if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
     return Support::no("no 8-bit attention");

@@ -87,7 +87,7 @@ struct PartOfRows {
   }
 };
 
-template <Element kElement>
+template <Element kElement, Element kOut>
 struct AttentionConsumer {
   const AttentionKernelArgs& args;
   const Stages& stages;
@@ -100,6 +100,7 @@ struct AttentionConsumer {
   RowState state;
   float shrink[2];
   float scale[2] = {args.scale_log2, args.scale_log2};
+  float unit = unit_of<kOut>(args);
 
   __device__ __forceinline__ void release(uint32_t barrier) const {
     if (lane == 0) barrier_arrive(barrier);
@@ -218,9 +219,10 @@ struct AttentionConsumer {
   __device__ __forceinline__ void write() {
     float sum[2];
     sum_of_quad(state, sum);
-    scale_rows(out, {1.0F / sum[0], 1.0F / sum[1]});
+    scale_rows(out, {unit / sum[0], unit / sum[1]});
     const uint32_t base = stages.base + own_rows() * kRowBytes;
-    put_rows<kElement>(out, base, lane);
+    await_readers<kOut>(1 + index);
+    put_rows<kOut>(out, base, lane);
     named_sync(1 + index, 128);
     if (threadIdx.x % 128 == 0) {
       store_3d(&args.y, base, place.head * kHeadDim, place.row + own_rows(), place.batch);
@@ -230,12 +232,12 @@ struct AttentionConsumer {
   }
 };
 
-template <Element kElement>
+template <Element kElement, Element kOut>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     attention_kernel(const __grid_constant__ OnePassArgs args) {
   extern __shared__ __align__(1024) uint8_t attention_shared[];
   const Stages stages{shared_address(attention_shared)};
-  const int warpgroup = static_cast<int>(threadIdx.x) / 128;
+  const int warpgroup = __shfl_sync(0xFFFFFFFFU, static_cast<int>(threadIdx.x) / 128, 0);
   const Place place(args);
   if (threadIdx.x == 0) {
     const uint32_t readers = place.split ? 4 : 8;  // warps, of a tile
@@ -257,9 +259,21 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     if (threadIdx.x == 0) produce_tiles(args.base, stages, place, tiles);
   } else {
     take_registers<232>();
-    AttentionConsumer<kElement> consumer{args.base, stages, place, warpgroup - 1,
-                                         static_cast<int>(threadIdx.x) % 32};
+    AttentionConsumer<kElement, kOut> consumer{args.base, stages, place, warpgroup - 1,
+                                               static_cast<int>(threadIdx.x) % 32};
     consumer.run(tiles);
+  }
+}
+
+template <Element kElement>
+const void* kernel_of(Element out) {
+  switch (out) {
+    case Element::kS8:
+      return reinterpret_cast<const void*>(&attention_kernel<kElement, Element::kS8>);
+    case Element::kE4M3:
+      return reinterpret_cast<const void*>(&attention_kernel<kElement, Element::kE4M3>);
+    default:
+      return reinterpret_cast<const void*>(&attention_kernel<kElement, kElement>);
   }
 }
 
@@ -269,18 +283,18 @@ Attention::Attention(const AttentionProblem& p, int num_sms) : args_{} {
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kQueries);
   args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, kKeys);
   args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, kKeys);
-  args_.base.y = head_rows_map(p, p.element, p.y, p.queries, p.y_pitch, 64);
+  args_.base.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, 64);
   args_.base.keys = static_cast<int>(p.keys);
   args_.base.scale_log2 = p.scale * kLog2E;
+  args_.base.y_scale = p.y_scale;
   args_.pairs = static_cast<int>((p.queries + kQueries - 1) / kQueries);
   args_.heads = static_cast<int>(p.heads);
   const int64_t pairs = args_.pairs * p.heads * p.batch;
   const int64_t rest = pairs % num_sms;
   const bool split = 2 * rest <= num_sms && p.keys > kKeys;
   args_.full = static_cast<int>(split ? pairs - rest : pairs);
-  launch_.kernel = p.element == Element::kF16
-                       ? reinterpret_cast<const void*>(&attention_kernel<Element::kF16>)
-                       : reinterpret_cast<const void*>(&attention_kernel<Element::kBF16>);
+  launch_.kernel = p.element == Element::kF16 ? kernel_of<Element::kF16>(p.out)
+                                              : kernel_of<Element::kBF16>(p.out);
   launch_.grid = dim3(static_cast<unsigned>(2 * pairs - args_.full));
   launch_.threads = kBlockThreads;
   launch_.shared_bytes = kSharedBytes;

@@ -15,7 +15,8 @@ inline constexpr int kHeadDim = 64;
 // Rows of q [batch, queries, heads * 64], k and v [batch, keys, ..], y like q; pitches in bytes,
 // multiples of 16, as are the addresses. `scale` > 0, nothing is empty.
 struct AttentionProblem {
-  Element element = Element::kF16;  // of q and k; in 16 bits of v and y too
+  Element element = Element::kF16;  // of q and k; in 16 bits of v too
+  Element out = Element::kF16;      // of y: of 16-bit q as well, or codes, which have a y_scale
   const void* q = nullptr;
   const void* k = nullptr;
   const void* v = nullptr;
@@ -24,12 +25,14 @@ struct AttentionProblem {
   int64_t q_pitch = 0, k_pitch = 0, v_pitch = 0, y_pitch = 0;
   float scale = 1;
   bool causal = false;
+  const float* y_scale = nullptr;
 };
 
 struct AttentionKernelArgs {
   CUtensorMap q, k, v, y;  // [batch, rows, channels]
   int keys = 0;
   float scale_log2 = 0;  // of scores, for powers of two
+  const float* y_scale = nullptr;
 };
 
 // A kernel that may start while the one before it ends (launch.h).
@@ -85,7 +88,6 @@ class FewKeysAttention {
 // token.
 struct CodesProblem {
   AttentionProblem base;
-  Element out = Element::kF16;
   const float* q_scale = nullptr;
   const float* k_scale = nullptr;
   const float* v_scale = nullptr;

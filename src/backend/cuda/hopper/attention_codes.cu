@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     codes_kernel(const __grid_constant__ CodesAttentionKernelArgs args) {
   extern __shared__ __align__(1024) uint8_t attention_shared[];
   const Stages stages{shared_address(attention_shared)};
-  const int warpgroup = static_cast<int>(threadIdx.x) / 128;
+  const int warpgroup = __shfl_sync(0xFFFFFFFFU, static_cast<int>(threadIdx.x) / 128, 0);
   if (threadIdx.x == 0) {
     barrier_init(stages.queries_full(), 1);
     for (int s = 0; s < kTileStages; ++s) {
@@ -381,7 +381,7 @@ CodesAttention::CodesAttention(const CodesProblem& problem) : args_{} {
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kQueries);
   args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, kKeys);
   args_.base.v = tiled_map(Element::kE4M3, packed, v_sizes, v_pitches, v_box, kKeys);
-  args_.base.y = head_rows_map(p, problem.out, p.y, p.queries, p.y_pitch, 64);
+  args_.base.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, 64);
   args_.k_scale = tiled_map(Element::kF32, scales, scale_sizes, scale_pitches, scale_box, 0);
   args_.base.keys = static_cast<int>(p.keys);
   args_.base.scale_log2 = p.scale * kLog2E;
@@ -391,9 +391,9 @@ CodesAttention::CodesAttention(const CodesProblem& problem) : args_{} {
   args_.queries = static_cast<int>(p.queries);
   args_.heads = static_cast<int>(p.heads);
   args_.q_by_part = problem.q_by_part;
-  launch_.kernel = p.element == Element::kS8 ? kernel_of<Element::kS8, true>(problem.out)
-                   : key_scales              ? kernel_of<Element::kE4M3, true>(problem.out)
-                                             : kernel_of<Element::kE4M3, false>(problem.out);
+  launch_.kernel = p.element == Element::kS8 ? kernel_of<Element::kS8, true>(p.out)
+                   : key_scales              ? kernel_of<Element::kE4M3, true>(p.out)
+                                             : kernel_of<Element::kE4M3, false>(p.out);
   launch_.grid = dim3(static_cast<unsigned>((p.queries + kQueries - 1) / kQueries),
                       static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
   launch_.threads = kBlockThreads;

@@ -46,9 +46,9 @@ __device__ __forceinline__ void load_queries(const FewKeysArgs& args, uint32_t t
 }
 
 // A tile of 64 queries whose rows lie at `queries`; the output takes their place.
-template <Element kElement, int kKeys>
+template <Element kElement, Element kOut, int kKeys>
 __device__ __forceinline__ void attend(const FewKeysArgs& args, const FewKeysShared<kKeys>& shared,
-                                       uint32_t queries, int tile, int lane) {
+                                       uint32_t queries, int tile, int lane, float unit) {
   float scores[kKeys / 2];
   const uint64_t q = operand_descriptor<kRowBytes>(queries);
   const uint64_t k = operand_descriptor<kRowBytes>(shared.base + FewKeysShared<kKeys>::kKeysAt);
@@ -88,11 +88,12 @@ __device__ __forceinline__ void attend(const FewKeysArgs& args, const FewKeysSha
   float sum[2];
   sum_of_quad(state, sum);
   wgmma_wait<0>();
-  scale_rows(out, {1.0F / sum[0], 1.0F / sum[1]});
-  put_rows<kElement>(out, queries, lane);
+  scale_rows(out, {unit / sum[0], unit / sum[1]});
+  await_readers<kOut>(1 + static_cast<int>(threadIdx.x) / 128);
+  put_rows<kOut>(out, queries, lane);
 }
 
-template <Element kElement, int kKeys>
+template <Element kElement, Element kOut, int kKeys>
 __global__ void __launch_bounds__(kBlockThreads, kKeys > 96 ? 2 : 3)
     few_keys_kernel(const __grid_constant__ FewKeysArgs args) {
   extern __shared__ __align__(1024) uint8_t attention_shared[];
@@ -130,13 +131,14 @@ __global__ void __launch_bounds__(kBlockThreads, kKeys > 96 ? 2 : 3)
                    first + s * kGroups);
     }
   }
+  const float unit = unit_of<kOut>(args.base);
   barrier_wait(shared.keys_full(), 0);
   int stage = 0;
   uint32_t phase = 0;
   for (int tile = first; tile < end; tile += kGroups) {
     const uint32_t queries = shared.queries(group, stage);
     barrier_wait(shared.queries_full(group, stage), phase);
-    attend<kElement, kKeys>(args, shared, queries, tile, lane);
+    attend<kElement, kOut, kKeys>(args, shared, queries, tile, lane, unit);
     named_sync(1 + group, 128);
     if (leads) {
       store_3d(&args.base.y, queries, channel, tile * kTileQueries, batch);
@@ -155,12 +157,23 @@ __global__ void __launch_bounds__(kBlockThreads, kKeys > 96 ? 2 : 3)
   if (leads) wait_stores_read();
 }
 
+template <Element kElement, int kKeys>
+const void* kernel_of(Element out) {
+  switch (out) {
+    case Element::kS8:
+      return reinterpret_cast<const void*>(&few_keys_kernel<kElement, Element::kS8, kKeys>);
+    case Element::kE4M3:
+      return reinterpret_cast<const void*>(&few_keys_kernel<kElement, Element::kE4M3, kKeys>);
+    default:
+      return reinterpret_cast<const void*>(&few_keys_kernel<kElement, kElement, kKeys>);
+  }
+}
+
 template <int kKeys>
-AttentionLaunch launch_of(Element element) {
+AttentionLaunch launch_of(const AttentionProblem& p) {
   AttentionLaunch launch;
-  launch.kernel = element == Element::kF16
-                      ? reinterpret_cast<const void*>(&few_keys_kernel<Element::kF16, kKeys>)
-                      : reinterpret_cast<const void*>(&few_keys_kernel<Element::kBF16, kKeys>);
+  launch.kernel = p.element == Element::kF16 ? kernel_of<Element::kF16, kKeys>(p.out)
+                                             : kernel_of<Element::kBF16, kKeys>(p.out);
   launch.shared_bytes = FewKeysShared<kKeys>::kBytes;
   return launch;
 }
@@ -174,9 +187,10 @@ FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : arg
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kTileQueries);
   args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, box);
   args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, box);
-  args_.base.y = head_rows_map(p, p.element, p.y, p.queries, p.y_pitch, kTileQueries);
+  args_.base.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, kTileQueries);
   args_.base.keys = static_cast<int>(p.keys);
   args_.base.scale_log2 = p.scale * kLog2E;
+  args_.base.y_scale = p.y_scale;
   args_.causal = p.causal;
   args_.tiles = static_cast<int>((p.queries + kTileQueries - 1) / kTileQueries);
   // One wave: as many tiles a block as that takes.
@@ -184,7 +198,7 @@ FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : arg
   const int64_t all = args_.tiles * p.heads * p.batch;
   const int64_t wanted = std::min<int64_t>((all + slots - 1) / slots, args_.tiles);
   args_.tiles_per_block = static_cast<int>((wanted + kGroups - 1) / kGroups * kGroups);
-  launch_ = text ? launch_of<kText>(p.element) : launch_of<kFewKeys>(p.element);
+  launch_ = text ? launch_of<kText>(p) : launch_of<kFewKeys>(p);
   launch_.grid =
       dim3(static_cast<unsigned>((args_.tiles + args_.tiles_per_block - 1) / args_.tiles_per_block),
            static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));

@@ -16,14 +16,24 @@ using hopper::Element;
 
 constexpr int64_t kMaxBlocks = 65535;
 
-Element half_element(DType dtype) { return dtype == DType::kF16 ? Element::kF16 : Element::kBF16; }
+Element element_of(DType dtype) {
+  switch (dtype) {
+    case DType::kI8:
+      return Element::kS8;
+    case DType::kF8E4M3:
+      return Element::kE4M3;
+    case DType::kF16:
+      return Element::kF16;
+    default:
+      return Element::kBF16;
+  }
+}
 
-// What all three share: heads of 64 channels, a 16-bit result, nothing empty.
+// What all three share: heads of 64 channels, nothing empty.
 Support supports_heads(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
   const auto& op = desc.as<graph::Attention>();
   const TensorType& y = desc.output();
-  if (y.dtype != DType::kF16 && y.dtype != DType::kBF16) return Support::no("makes f16 or bf16");
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (operand.type.shape.num_elements() == 0) return Support::no("nothing to compute");
   }
@@ -37,8 +47,10 @@ Support supports_half(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
     return Support::no("wants nothing in 8 bits");
   }
-  for (const graph::TypedOperand& operand : desc.inputs) {
-    if (operand.type.dtype != desc.output().dtype) return Support::no("operands differ in type");
+  const DType q = desc.input(Role::kQ)->dtype;
+  if (q != DType::kF16 && q != DType::kBF16) return Support::no("wants f16 or bf16");
+  for (const Role role : {Role::kK, Role::kV}) {
+    if (desc.input(role)->dtype != q) return Support::no("operands differ in type");
   }
   return supports_heads(desc, info);
 }
@@ -53,7 +65,8 @@ hopper::AttentionProblem problem_of(const graph::OpDesc& desc, const Operands& o
     return view.row_pitch * static_cast<int64_t>(size_of(view.type.dtype));
   };
   hopper::AttentionProblem problem;
-  problem.element = half_element(q.type.dtype);
+  problem.element = element_of(q.type.dtype);
+  problem.out = element_of(y.type.dtype);
   problem.q = q.data;
   problem.k = k.data;
   problem.v = v.data;
@@ -68,6 +81,8 @@ hopper::AttentionProblem problem_of(const graph::OpDesc& desc, const Operands& o
   problem.y_pitch = pitch(y);
   problem.scale = static_cast<float>(op.scale);
   problem.causal = op.causal;
+  const TensorView* y_scale = find_view(desc, operands, Role::kYScale);
+  if (y_scale != nullptr) problem.y_scale = y_scale->as<float>();
   return problem;
 }
 
@@ -87,9 +102,12 @@ std::unique_ptr<Launch> prepare_attention(const graph::OpDesc& desc, const Devic
 // Of one case of this or cuDNN's, whichever is faster here.
 std::string key_of(const graph::OpDesc& desc, const Operands& operands) {
   const hopper::AttentionProblem p = problem_of(desc, operands);
-  return fmt::format("either2/attention/{}/{}x{}x{}x{}/{},{},{},{}/sm{}",
-                     to_string(desc.output().dtype), p.batch, p.heads, p.queries, p.keys, p.q_pitch,
-                     p.k_pitch, p.v_pitch, p.y_pitch, context().num_sms);
+  const DType q = desc.input(Role::kQ)->dtype;
+  const DType y = desc.output().dtype;
+  const std::string to = q == y ? "" : fmt::format(">{}", to_string(y));
+  return fmt::format("either2/attention/{}{}/{}x{}x{}x{}/{},{},{},{}/sm{}", to_string(q), to,
+                     p.batch, p.heads, p.queries, p.keys, p.q_pitch, p.k_pitch, p.v_pitch,
+                     p.y_pitch, context().num_sms);
 }
 
 // --- few keys
@@ -117,6 +135,8 @@ Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
     return Support::no("wants v and probabilities in f8e4m3");
   }
   if (op.causal) return Support::no("no causal mask");
+  const DType y = desc.output().dtype;
+  if (y != DType::kF16 && y != DType::kBF16) return Support::no("makes f16 or bf16");
   return supports_heads(desc, info);
 }
 
@@ -131,8 +151,6 @@ std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInf
   const TensorView& k_scale = *find_view(desc, operands, Role::kKScale);
   hopper::CodesProblem problem;
   problem.base = problem_of(desc, operands);
-  problem.base.element = desc.input(Role::kQ)->dtype == DType::kI8 ? Element::kS8 : Element::kE4M3;
-  problem.out = half_element(desc.output().dtype);
   problem.q_scale = q_scale.as<float>();
   problem.k_scale = k_scale.as<float>();
   problem.v_scale = find_view(desc, operands, Role::kVScale)->as<float>();
@@ -149,6 +167,9 @@ const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpK
                                              supports_attention, prepare_attention);
 const Kernel attention_either = faster_kernel<attention_hopper, attention_cudnn, key_of>(
     "cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention);
+const Kernel attention_to_codes_either =
+    faster_kernel<attention_hopper, attention_to_codes_cudnn, key_of>(
+        "cuda.attention.to_codes.hopper_or_cudnn", graph::OpKind::kAttention);
 const Kernel attention_few_keys_hopper =
     plain_kernel("cuda.attention.few_keys.hopper", graph::OpKind::kAttention, supports_few_keys,
                  prepare_few_keys);

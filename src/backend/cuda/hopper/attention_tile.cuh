@@ -108,10 +108,45 @@ __device__ __forceinline__ void sum_of_quad(const RowState& state, float (&sum)[
   }
 }
 
-// The warpgroup's rows to shared memory at `base` (128 bytes a row, swizzled over as much), for the
-// copy engine.
+// What a result is multiplied by before it is rounded to kOut.
+template <Element kOut>
+__device__ __forceinline__ float unit_of(const AttentionKernelArgs& args) {
+  if constexpr (bytes_of(kOut) == 1) return __frcp_rn(*args.y_scale);
+  return 1.0F;
+}
+
+// Before a result takes the place of the warpgroup's queries: rows of codes are half as long, so
+// that a warp's lie where others' queries were, and these must have been read.
+template <Element kOut>
+__device__ __forceinline__ void await_readers(int barrier) {
+  if constexpr (bytes_of(kOut) == 1) named_sync(barrier, 128);
+}
+
+// The warpgroup's rows as codes.
+template <Element kOut>
+__device__ __forceinline__ void put_code_rows(const float (&out)[32], uint32_t base, int lane) {
+  const int warp = static_cast<int>(threadIdx.x) % 128 / 32;
+  const int row = warp * 16 + lane / 4;
+  const uint32_t at = base + row * kHeadDim + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t chunk = ((i / 2) ^ (row >> 1 & 3)) * 16 + i % 2 * 8;
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      const auto pair =
+          static_cast<uint16_t>(pack<kOut>(out[4 * i + 2 * k], out[4 * i + 2 * k + 1]));
+      asm volatile("st.shared.b16 [%0], %1;" ::"r"(at + chunk + k * 8 * kHeadDim), "h"(pair)
+                   : "memory");
+    }
+  }
+  fence_async_shared();
+}
+
+// The warpgroup's rows to shared memory at `base` (64 elements a row, swizzled over as much), for
+// the copy engine.
 template <Element kElement>
 __device__ __forceinline__ void put_rows(const float (&out)[32], uint32_t base, int lane) {
+  if constexpr (bytes_of(kElement) == 1) return put_code_rows<kElement>(out, base, lane);
   const int warp = static_cast<int>(threadIdx.x) % 128 / 32;
   const int row = warp * 16 + lane % 16;
 #pragma unroll
