@@ -57,6 +57,10 @@ struct QuantizationOptions {
   std::optional<double> alpha;    // SmoothQuant
   std::optional<bool> smooth;     // false: no SmoothQuant
   std::optional<bool> per_token;  // inputs of linears: dynamic per token, or static per tensor
+  // Static scales, per token elsewhere, for what a kernel can then write as codes: "attention"
+  // (what attention's output projections read), "ff" (what a GEGLU makes), "all" or "none"; empty =
+  // the scheme's.
+  std::string static_producers;
   std::map<std::string, double> alphas;  // pattern -> alpha
   // Attentions in 8 bits: "fp8", "int8-fp8" or "none"; empty = FP8 at level 4 of an FP8 scheme.
   std::string attention;

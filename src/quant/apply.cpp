@@ -191,7 +191,7 @@ class Applier {
         const LayerSpec& other = layers_[group.layers.front()].spec;
         return group.x == input(layer) && other.activation == layer.spec.activation &&
                other.smooth == layer.spec.smooth && other.alpha == layer.spec.alpha &&
-               other.input_amax == layer.spec.input_amax &&
+               other.margin == layer.spec.margin && other.input_amax == layer.spec.input_amax &&
                other.input_low == layer.spec.input_low && other.input_high == layer.spec.input_high;
       };
       const auto found = std::ranges::find_if(groups_, same);
@@ -258,7 +258,8 @@ class Applier {
     const auto index = static_cast<size_t>(&group - groups_.data());
     const Layer& layer = layers_[group.layers.front()];
     if (layer.spec.input_amax) return *layer.spec.input_amax;
-    if (layer.spec.smooth) return smoothed_amax_[index];
+    const auto margin = static_cast<float>(layer.spec.margin);
+    if (layer.spec.smooth) return margin * smoothed_amax_[index];
     Collect collect = recipe_.collect;
     using Method = Collect::Method;
     const bool by_steps = collect.method != Method::kHistogram && collect.method != Method::kMse;
@@ -267,7 +268,7 @@ class Applier {
       collect = {};
       collect.method = Method::kMax;
     }
-    return amax_of(*stats_of(layer), collect, layer.spec.activation->bits);
+    return margin * amax_of(*stats_of(layer), collect, layer.spec.activation->bits);
   }
 
   struct Range {

@@ -35,7 +35,8 @@ weight %12 "u/attn1.to_out.0.weight" f32[8,8]
 weight %13 "u/attn1.to_out.0.bias" f32[8]
 node "attn1.to_out.0" linear{activation=none geglu=false} x=%11 weight=%12 bias=%13 -> %14 f32[1,6,8] step
 weight %15 "u/ff.net.0.proj.weight" f32[32,8]
-node "ff.net.0.proj" linear{activation=none geglu=false} x=%14 weight=%15 -> %16 f32[1,6,32] step
+weight %26 "u/ff.net.0.proj.bias" f32[32]
+node "ff.net.0.proj" linear{activation=none geglu=false} x=%14 weight=%15 bias=%26 -> %16 f32[1,6,32] step
 node "ff.geglu" geglu{} x=%16 -> %17 f32[1,6,16] step
 weight %18 "u/ff.net.2.weight" f32[8,16]
 node "ff.net.2" linear{activation=none geglu=false} x=%17 weight=%18 -> %19 f32[1,6,8] step
@@ -172,6 +173,31 @@ TEST(Apply, SmoothingSavesStaticScalesFromOutliers) {
   EXPECT_GT(quantize(smooth).sqnr, quantize(plain).sqnr + 6);
 }
 
+// Factors that are powers of two change no code at all: what is folded into a producer's rows and
+// bias is taken out of the columns again.
+TEST(Apply, SmoothingByPowersOfTwoIsExact) {
+  const auto run = [](std::optional<double> alpha) {
+    CalibrationRecord record = calibrate();
+    for (auto& [name, stats] : record.values) stats.column_amax.assign(stats.column_amax.size(), 4);
+    Recipe recipe;
+    recipe.scheme = "test";
+    Rule rule{"to_out|net.2", LayerKind::kLinear, {}, ""};
+    rule.spec.weight = channel_weights(DType::kI8);
+    rule.spec.activation = QuantSpec{.granularity = graph::Granularity::kPerToken, .dynamic = true};
+    rule.spec.smooth = alpha.has_value();
+    rule.spec.alpha = alpha.value_or(0);
+    recipe.rules.push_back(rule);
+    Graph graph = graph::parse(kBlock);
+    (void)apply(graph, recipe, &record, waves());
+    return reference::evaluate(graph, inputs(), waves());
+  };
+  const auto plain = run({});
+  const auto smooth = run(1.0);
+  const auto a = plain.at("y").values<float>();
+  const auto b = smooth.at("y").values<float>();
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i], b[i]) << i;
+}
+
 TEST(Apply, Int8SmoothsStaticScalesAndWhereAnAlphaIsGiven) {
   const auto smooths = [](const SchemeOptions& options) {
     return RuleMatcher(make_recipe(options)).choose("ff.net.2", LayerKind::kLinear).spec.smooth;
@@ -188,6 +214,68 @@ TEST(Apply, Int8SmoothsStaticScalesAndWhereAnAlphaIsGiven) {
   options = {};
   options.compat = Collect::Compat::kTrt10;
   EXPECT_TRUE(smooths(options)) << "as that program does";
+}
+
+// What GEGLU and attention write as codes: one static scale, the rest stays per token.
+TEST(Apply, ProducersGetStaticScalesAsFarAsTheLevelGoes) {
+  using graph::Granularity;
+  const std::string block = "mid_block.attentions.0.transformer_blocks.0.";
+  const auto is_static = [&](const SchemeOptions& options, const std::string& layer) {
+    const auto spec =
+        RuleMatcher(make_recipe(options)).choose(block + layer, LayerKind::kLinear).spec;
+    return spec.activation && spec.activation->granularity == Granularity::kPerTensor &&
+           !spec.activation->dynamic;
+  };
+  SchemeOptions options;
+  options.static_producers = "all";
+  EXPECT_TRUE(is_static(options, "ff.net.2"));
+  EXPECT_TRUE(is_static(options, "attn2.to_out.0"));
+  EXPECT_FALSE(is_static(options, "ff.net.0.proj"));
+  EXPECT_FALSE(is_static(options, "attn1.to_q"));
+  options.level = 2.5;
+  EXPECT_TRUE(is_static(options, "ff.net.2"));
+  EXPECT_FALSE(is_static(options, "attn2.to_out.0")) << "kept at this level";
+  options = {};
+  EXPECT_FALSE(is_static(options, "ff.net.2"));
+  EXPECT_FALSE(is_static(options, "attn1.to_out.0"));
+  options.static_producers = "attention";
+  EXPECT_FALSE(is_static(options, "ff.net.2"));
+  EXPECT_TRUE(is_static(options, "attn1.to_out.0"));
+  options.exclude = {"attn1"};
+  EXPECT_FALSE(is_static(options, "attn1.to_out.0"));
+  options = {};
+  options.scheme = "fp8";
+  EXPECT_TRUE(is_static(options, "ff.net.2"));
+  EXPECT_TRUE(is_static(options, "attn1.to_out.0"));
+  options.static_producers = "none";
+  EXPECT_FALSE(is_static(options, "ff.net.2"));
+  options.static_producers = "some";
+  EXPECT_THROW((void)make_recipe(options), Error);
+}
+
+TEST(Apply, AMarginWidensAStaticScale) {
+  const CalibrationRecord record = calibrate();
+  for (const bool smooth : {false, true}) {
+    const auto amax = [&](double margin) {
+      Recipe recipe;
+      recipe.scheme = "test";
+      Rule rule{"net.2", LayerKind::kLinear, {}, ""};
+      rule.spec.weight = channel_weights(DType::kI8);
+      rule.spec.activation = QuantSpec{};
+      rule.spec.smooth = smooth;
+      rule.spec.alpha = 1;
+      rule.spec.margin = margin;
+      recipe.rules.push_back(rule);
+      recipe = parse_recipe(to_json(recipe), "r.json");
+      EXPECT_EQ(recipe.rules[0].spec.margin, margin);
+      Graph graph = graph::parse(kBlock);
+      return layer(apply(graph, recipe, &record, waves()), "ff.net.2").input_amax;
+    };
+    EXPECT_EQ(amax(1.5), 1.5F * amax(1));
+    if (!smooth) {
+      EXPECT_EQ(amax(1), record.find("ff.net.2")->max[0]);
+    }
+  }
 }
 
 TEST(Apply, StaticScalesComeFromTheRecord) {

@@ -52,6 +52,7 @@ Json to_json(const Rule& rule) {
   json.set("weight", spec.weight ? to_json(*spec.weight, true) : Json());
   json.set("activation", spec.activation ? to_json(*spec.activation, false) : Json());
   if (spec.smooth) json.set("smooth_alpha", spec.alpha);
+  if (spec.margin != 1) json.set("range_margin", spec.margin);
   if (spec.input_amax) json.set("input_amax", *spec.input_amax);
   if (spec.input_low) json.set("input_low", *spec.input_low);
   if (spec.input_high) json.set("input_high", *spec.input_high);
@@ -132,7 +133,7 @@ AttentionSpec parse_attention(const JsonView& view) {
 
 Rule parse_rule(const JsonView& view) {
   check_members(view, {"pattern", "kind", "attention", "weight", "activation", "smooth_alpha",
-                       "input_amax", "input_low", "input_high", "why"});
+                       "range_margin", "input_amax", "input_low", "input_high", "why"});
   Rule rule;
   rule.pattern = view.at("pattern").string();
   rule.kind = parse_kind(view);
@@ -156,6 +157,8 @@ Rule parse_rule(const JsonView& view) {
     spec.alpha = view.at("smooth_alpha").number();
     if (spec.alpha < 0 || spec.alpha > 1) view.at("smooth_alpha").fail("wanted 0 to 1");
   }
+  spec.margin = view.number_or("range_margin", 1);
+  if (!(spec.margin >= 0.1 && spec.margin <= 10)) view.at("range_margin").fail("wanted 0.1 to 10");
   spec.input_amax = parse_bound(view, "input_amax");
   spec.input_low = parse_bound(view, "input_low");
   spec.input_high = parse_bound(view, "input_high");

@@ -37,6 +37,7 @@ struct LayerSpec {
   std::optional<QuantSpec> weight, activation;
   bool smooth = false;  // SmoothQuant on this layer's input
   double alpha = 0.8;
+  double margin = 1;  // a static scale covers so many times what the record holds
   // Overrides the record (imports): largest magnitude of the input.
   std::optional<float> input_amax;
   std::optional<float> input_low, input_high;  // asymmetric

@@ -100,6 +100,8 @@ TEST(Recipe, RefusesWhatMakesNoSense) {
       with_rule(R"({"pattern":"a",)" + w + R"(,"input_low":1,"input_high":0})"),
       with_rule(R"({"pattern":"a",)" + w + R"(,"input_low":1})"),
       with_rule(R"({"pattern":"a",)" + w + R"(,"smooth_alpha":2})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"range_margin":0})"),
+      with_rule(R"({"pattern":"a",)" + w + R"(,"range_margin":11})"),
       with_rule(R"({"pattern":"a","weight":{"dtype":"i8"},"oops":1})"),
   };
   for (const std::string& text : bad) {

@@ -31,6 +31,7 @@ quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::str
   result.alpha = options.alpha;
   result.smooth = options.smooth;
   result.per_token = options.per_token;
+  result.static_producers = options.static_producers;
   result.alphas.assign(options.alphas.begin(), options.alphas.end());
   result.attention = options.attention;
   result.policy = options.policy;

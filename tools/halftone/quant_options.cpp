@@ -46,8 +46,11 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
                  "SmoothQuant's alpha (default 0.8), or PATTERN=ALPHA; repeatable")
       ->group(kGroup);
   app.add_option("--activations", a.activations,
-                 "Inputs of linears: per-token (dynamic, default) or static")
-      ->check(CLI::IsMember({"per-token", "static"}))
+                 "Inputs of linears: per-token (dynamic), static, or per-token but static where "
+                 "attention (static-attention), GEGLU (static-ff) or both (static-producers) then "
+                 "write codes")
+      ->check(CLI::IsMember(
+          {"per-token", "static", "static-attention", "static-ff", "static-producers"}))
       ->group(kGroup);
   app.add_option(
          "--attention", a.attention,
@@ -99,7 +102,13 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
       options.alphas[alpha.substr(0, equals)] = parse_number(alpha.substr(equals + 1), "--alpha");
     }
   }
-  if (!a.activations.empty()) options.per_token = a.activations == "per-token";
+  if (!a.activations.empty()) {
+    options.per_token = a.activations != "static";
+    options.static_producers = a.activations == "static-attention"   ? "attention"
+                               : a.activations == "static-ff"        ? "ff"
+                               : a.activations == "static-producers" ? "all"
+                                                                     : "none";
+  }
   options.attention = a.attention;
   options.policy = a.policy;
   options.exclude = a.exclude;

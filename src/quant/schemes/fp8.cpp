@@ -7,6 +7,7 @@ namespace {
 using graph::Granularity;
 
 constexpr double kLevel = 3;
+constexpr StaticInput kStaticInput{.alpha = {}, .margin = 1};
 
 LayerSpec fp8(Granularity weight, Granularity activation, bool dynamic) {
   LayerSpec spec;
@@ -25,6 +26,7 @@ Recipe make_levels(const SchemeOptions& options, std::string_view name, bool per
   recipe.level = options.level.value_or(kLevel);
   recipe.collect = collect_of(options, Collect::Method::kMax);
   add_levels(recipe, *recipe.level, linear, conv);
+  add_static_producers(recipe, options, linear, "all", kStaticInput, kStaticInput);
   add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
   return recipe;

@@ -41,6 +41,9 @@ constexpr std::array<Policy, 6> kPolicies{{{"default", kDefault},
                                            {"none", ""}}};
 
 constexpr std::string_view kFeedForward = "ff\\.net|ff_context\\.net";
+// Of UNets: an MMDiT's linear before it has an activation that no factor passes.
+constexpr std::string_view kGegluReader = "attentions\\..*\\.ff\\.net\\.2$";
+constexpr std::string_view kAttentionReader = "attentions\\..*\\.to_out\\.0$";
 constexpr std::string_view kQkv = "to_[qkv]$|add_[qkv]_proj$";
 
 void check_level(double level) {
@@ -84,6 +87,38 @@ void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const Lay
     recipe.rules.push_back({std::string(kFeedForward), LayerKind::kLinear, linear, why});
   }
   if (level >= 2.5) recipe.rules.push_back({std::string(kQkv), LayerKind::kLinear, linear, why});
+}
+
+void add_static_producers(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
+                          std::string_view by_default, const StaticInput& attention,
+                          const StaticInput& ff) {
+  const bool is_open = options.static_producers.empty();
+  const std::string_view which = is_open ? by_default : std::string_view(options.static_producers);
+  constexpr std::array<std::string_view, 4> kNames{"none", "attention", "ff", "all"};
+  if (std::ranges::find(kNames, which) == kNames.end()) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("static producers '{}': there are none, attention, ff and all", which));
+  }
+  const bool per_token =
+      linear.activation && linear.activation->granularity == graph::Granularity::kPerToken;
+  if (!per_token) return;
+  const auto add = [&](std::string_view pattern, const StaticInput& input, std::string_view why) {
+    LayerSpec spec = linear;
+    spec.activation->granularity = graph::Granularity::kPerTensor;
+    spec.activation->dynamic = false;
+    spec.smooth = options.smooth.value_or(input.alpha.has_value());
+    spec.alpha = options.alpha.value_or(input.alpha.value_or(linear.alpha));
+    spec.margin = input.margin;
+    recipe.rules.push_back(
+        {std::string(pattern), LayerKind::kLinear, spec, fmt::format("static: {}", why)});
+  };
+  const double level = recipe.level.value_or(3);
+  if ((which == "ff" || which == "all") && level >= 2) {
+    add(kGegluReader, ff, "GEGLU writes the codes");
+  }
+  if ((which == "attention" || which == "all") && level >= 3) {
+    add(kAttentionReader, attention, "attention writes the codes");
+  }
 }
 
 void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic, bool per_token) {

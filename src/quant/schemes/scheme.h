@@ -19,6 +19,9 @@ struct SchemeOptions {
   std::optional<double> alpha;    // SmoothQuant; int8
   std::optional<bool> smooth;     // false: plain maximum ("max")
   std::optional<bool> per_token;  // linear inputs: dynamic per token instead of static per tensor
+  // Linears per token, but static what a producer can then write as codes: "attention" (what to_out
+  // reads), "ff" (what GEGLU makes), "all", "none"; empty = the scheme's.
+  std::string static_producers;
   // (pattern, alpha): other alphas for some layers.
   std::vector<std::pair<std::string, double>> alphas;
   // Attentions in 8 bits: "none", "fp8", "int8-fp8" (q and k int8, k centered; the rest FP8); empty
@@ -47,6 +50,16 @@ struct Scheme {
 // Level rules: convolutions from level 1, feed-forward linears from 2, q, k, v from 2.5, all
 // linears from 3. Text-to-image UNets and the two streams of MMDiT.
 void add_levels(Recipe& recipe, double level, const LayerSpec& linear, const LayerSpec& conv);
+// How a linear's input gets a static scale beside others per token.
+struct StaticInput {
+  std::optional<double> alpha;  // smoothing, which GEGLU's rows and to_v take in
+  double margin = 1;
+};
+// Rules that give what a UNet's to_out.0 and ff.net.2 read one static scale, as far as the level
+// quantizes them per token; `by_default` counts when the options leave it open.
+void add_static_producers(Recipe& recipe, const SchemeOptions& options, const LayerSpec& linear,
+                          std::string_view by_default, const StaticInput& attention,
+                          const StaticInput& ff);
 // The rule for attentions that the options, or else the scheme's level, ask for. Dynamic: q and k
 // with a scale for each head's part of a token (FP8: `per_token`), else static, but for q and k in
 // int8, which are always dynamic.
