@@ -1,6 +1,7 @@
 // From a scheme and a calibration record to a recipe, and the table of what it does to each layer.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,13 +12,15 @@
 namespace halftone {
 
 struct QuantizedLayer {
-  std::string name, op;       // "linear" or "conv2d"
+  std::string name, op;       // "linear", "conv2d" or "attention"
   std::string weight, input;  // "i8 per_channel", "i8 per_token dynamic"; empty = kept as it was
   int weight_bits = 0, input_bits = 0;     // 0 = kept
   double input_amax = 0, input_scale = 0;  // static scales; 0 = dynamic or kept
-  std::string smoothing;                   // where SmoothQuant's factors went
-  std::string why;                         // the rule that decided
-  std::optional<double> sqnr;              // of its output, dB; QuantizeOptions::sqnr
+  // The same of an attention's q, k and v.
+  std::array<double, 3> operand_amax{}, operand_scale{};
+  std::string smoothing;       // where SmoothQuant's factors went
+  std::string why;             // the rule that decided
+  std::optional<double> sqnr;  // of its output, dB; QuantizeOptions::sqnr
   uint64_t num_weights = 0;
 };
 

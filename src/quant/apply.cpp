@@ -177,6 +177,15 @@ class Applier {
     };
     const AttentionRanges ranges{largest(Role::kQ), largest(Role::kK), largest_value(layer)};
     quantize_attention(editor_, layer.node, spec, &ranges);
+    const auto note = [&](size_t operand, const QuantSpec& codes, float amax) {
+      if (codes.dynamic) return;
+      layer.report.operand_amax[operand] = amax;
+      layer.report.operand_scale[operand] =
+          scale_for(amax, quantized_largest(codes.dtype, codes.bits));
+    };
+    note(0, spec.qk, ranges.q);
+    note(1, spec.qk, ranges.k);
+    note(2, spec.v, ranges.v);
   }
 
   [[nodiscard]] ValueId input(const Layer& layer) const {

@@ -2,6 +2,7 @@
 // smoothing factors folded into what produces their inputs.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ struct LayerReport {
   std::optional<AttentionSpec> attention;
   float input_amax = 0;   // largest magnitude that is kept, after smoothing; 0 when dynamic
   float input_scale = 0;  // 0 when dynamic
+  // Of an attention's q, k and v: as above.
+  std::array<float, 3> operand_amax{}, operand_scale{};
   std::string smoothing;  // "", "in <node>" (folded), "in the quantizer"
   std::string why;        // the rule, or why the layer was left alone
 };

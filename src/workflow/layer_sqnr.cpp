@@ -9,6 +9,7 @@
 
 #include "metrics/signal.h"
 #include "quant/apply.h"
+#include "quant/attention.h"
 #include "quant/taps.h"
 #include "workflow/graph_plan.h"
 #include "workflow/layer_table.h"
@@ -26,7 +27,8 @@ using graph::Role;
 using graph::ValueId;
 
 constexpr uint64_t kChunkBytes = uint64_t{512} << 20;
-constexpr const char* kInput = "x";
+
+std::string input_name(size_t i) { return fmt::format("x{}", i); }
 
 ValueId operand(const Node& node, Role role) {
   for (const graph::Operand& input : node.inputs) {
@@ -35,27 +37,44 @@ ValueId operand(const Node& node, Role role) {
   return graph::kNoValue;
 }
 
-// The layers that read one value.
+// The layers that read one value, or an attention, which reads three.
 struct Group {
-  ValueId input;
+  std::vector<ValueId> inputs;
   std::vector<const Node*> layers;
 };
+
+// What the node reads that is not a constant, when it is a layer that may be measured alone; else
+// nothing.
+std::vector<ValueId> inputs_of(const Graph& graph, const Node& node) {
+  std::vector<ValueId> inputs;
+  if (quant::is_attention(node)) {
+    for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
+      const ValueId x = operand(node, role);
+      if (std::ranges::find(inputs, x) == inputs.end()) inputs.push_back(x);
+    }
+  } else if (quant::is_layer(graph, node)) {
+    inputs.push_back(operand(node, Role::kX));
+  }
+  const auto moves = [&](ValueId x) {
+    const Rate rate = graph.value(x).rate;
+    return rate == Rate::kPrompt || rate == Rate::kStep;
+  };
+  const bool alone = std::ranges::all_of(inputs, moves) &&
+                     std::ranges::all_of(node.inputs, [&](const graph::Operand& input) {
+                       return std::ranges::find(inputs, input.value) != inputs.end() ||
+                              graph.value(input.value).rate == Rate::kLoad;
+                     });
+  return alone ? inputs : std::vector<ValueId>{};
+}
 
 std::vector<Group> groups_of(const Graph& graph) {
   std::vector<Group> groups;
   for (const Node& node : graph.nodes()) {
-    if (!quant::is_layer(graph, node)) continue;
-    const ValueId x = operand(node, Role::kX);
-    const Rate rate = graph.value(x).rate;
-    if (rate != Rate::kPrompt && rate != Rate::kStep) continue;
-    const bool alone = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const auto& input) {
-      return input.value == x || graph.value(input.value).rate == Rate::kLoad;
-    });
-    if (!alone) continue;
-    const auto found = std::find_if(groups.begin(), groups.end(),
-                                    [&](const Group& group) { return group.input == x; });
+    std::vector<ValueId> inputs = inputs_of(graph, node);
+    if (inputs.empty()) continue;
+    const auto found = std::ranges::find(groups, inputs, &Group::inputs);
     if (found == groups.end()) {
-      groups.push_back({x, {&node}});
+      groups.push_back({std::move(inputs), {&node}});
     } else {
       found->layers.push_back(&node);
     }
@@ -63,15 +82,17 @@ std::vector<Group> groups_of(const Graph& graph) {
   return groups;
 }
 
-// A group's layers as a graph of their own: input "x", one output a layer.
+// A group's layers as a graph of their own: inputs "x0", "x1", ..., one output a layer.
 class Extraction {
  public:
   Extraction(const Graph& from, const Group& group) : from_(from) {
     for (const Node& node : from.nodes()) {
       for (const ValueId output : node.outputs) producers_[output] = &node;
     }
-    const graph::Value& x = from.value(group.input);
-    copies_[group.input] = result_.add_input(kInput, x.type, x.rate);
+    for (size_t i = 0; i < group.inputs.size(); ++i) {
+      const graph::Value& x = from.value(group.inputs[i]);
+      copies_[group.inputs[i]] = result_.add_input(input_name(i), x.type, x.rate);
+    }
     for (const Node* layer : group.layers) result_.add_output(layer->name, copy(*layer));
   }
 
@@ -117,20 +138,35 @@ std::string scheme_of(const quant::LayerReport& layer) {
     if (spec->granularity == graph::Granularity::kPerToken) text += " per token";
     return text;
   };
+  if (const auto& attention = layer.attention) {
+    return fmt::format("q, k {}{} · v {} · probabilities fp8", name(attention->qk),
+                       attention->center_keys ? ", k centered" : "", name(attention->v));
+  }
   return fmt::format("W {} · A {}", name(layer.weight), name(layer.activation));
 }
 
 std::string note_of(const quant::LayerReport& layer) {
   std::string note = layer.why;
   if (layer.input_amax > 0) note += fmt::format(", amax {:.4g}", layer.input_amax);
+  const auto& amax = layer.operand_amax;
+  if (std::ranges::any_of(amax, [](float value) { return value > 0; })) {
+    note += fmt::format(", amax q {:.4g}, k {:.4g}, v {:.4g}", amax[0], amax[1], amax[2]);
+  }
   if (!layer.smoothing.empty()) note += ", smoothed";
   return note;
 }
 
+std::string op_of(quant::LayerKind kind) {
+  using quant::LayerKind;
+  return kind == LayerKind::kConv        ? "conv2d"
+         : kind == LayerKind::kAttention ? "attention"
+                                         : "linear";
+}
+
 // One group, compiled both ways.
 struct Pair {
-  std::string tap;  // output of the denoiser that holds the input
-  Rate rate;
+  std::vector<std::string> taps;  // outputs of the denoiser that hold the inputs
+  bool has_prompt_inputs;
   std::unique_ptr<runtime::Executor> plain, quantized;
   std::vector<size_t> layers;        // indices of the result
   std::vector<std::string> outputs;  // their names
@@ -199,27 +235,31 @@ class LayerRunner {
       const auto& quantization = *quantized_.quantization();
       const quant::Applied applied =
           quant::apply(rewritten, quantization.recipe, quantization.record.get(), model_.weights());
-      Pair pair{.tap = fmt::format("layer_input/{}", next),
-                .rate = whole.value(group.input).rate,
+      Pair pair{.taps = {},
+                .has_prompt_inputs = false,
                 .plain = nullptr,
                 .quantized = nullptr,
                 .layers = {},
                 .outputs = {}};
       for (const quant::LayerReport& layer : applied.layers) {
-        if (!layer.weight && !layer.activation) continue;
+        if (!layer.weight && !layer.activation && !layer.attention) continue;
         pair.layers.push_back(result_.size());
         pair.outputs.push_back(layer.name);
         result_.push_back({.name = layer.name,
-                           .op = layer.kind == quant::LayerKind::kConv ? "conv2d" : "linear",
+                           .op = op_of(layer.kind),
                            .scheme = scheme_of(layer),
                            .note = note_of(layer)});
       }
       if (pair.layers.empty()) continue;
-      graph_.add_output(pair.tap, group.input);
+      for (const ValueId input : group.inputs) {
+        pair.taps.push_back(fmt::format("layer_input/{}/{}", next, pair.taps.size()));
+        graph_.add_output(pair.taps.back(), input);
+        pair.has_prompt_inputs |= whole.value(input).rate == Rate::kPrompt;
+        bytes += whole.type(input).num_bytes();
+      }
       pair.plain = executor(std::move(part), {});
       pair.quantized = executor(std::move(rewritten), {"fold_quantize"});
-      bytes += whole.type(group.input).num_bytes() + pair.plain->memory().constant_bytes +
-               pair.quantized->memory().constant_bytes;
+      bytes += pair.plain->memory().constant_bytes + pair.quantized->memory().constant_bytes;
       pairs_.push_back(std::move(pair));
     }
     errors_.resize(result_.size());
@@ -272,10 +312,11 @@ class LayerRunner {
 
   void measure(const runtime::Executor& denoiser) {
     for (const Pair& pair : pairs_) {
-      const Tensor x = denoiser.output(pair.tap);
       for (runtime::Executor* side : {pair.plain.get(), pair.quantized.get()}) {
-        side->set_input(kInput, x);
-        if (pair.rate == Rate::kPrompt) side->run_prompt();
+        for (size_t i = 0; i < pair.taps.size(); ++i) {
+          side->set_input(input_name(i), denoiser.output(pair.taps[i]));
+        }
+        if (pair.has_prompt_inputs) side->run_prompt();
         side->run_step();
       }
       for (size_t i = 0; i < pair.layers.size(); ++i) {

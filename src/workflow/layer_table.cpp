@@ -1,6 +1,7 @@
 #include "workflow/layer_table.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include <fmt/format.h>
@@ -52,6 +53,26 @@ std::map<std::string, uint64_t> weight_counts(const graph::Graph& graph) {
   return counts;
 }
 
+constexpr std::array<const char*, 3> kOperands = {"q", "k", "v"};
+
+// {"q": x, "k": y, "v": z}
+Json operand_value(const std::array<double, 3>& values) {
+  Json json = Json::object();
+  for (size_t i = 0; i < values.size(); ++i) json.set(kOperands[i], values[i]);
+  return json;
+}
+
+void parse_operands(const JsonView& row, const char* key, std::array<double, 3>& values) {
+  if (!row.has(key)) return;
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = row.at(key).number_or(kOperands[i], 0);
+  }
+}
+
+bool is_static_attention(const QuantizedLayer& layer) {
+  return std::ranges::any_of(layer.operand_amax, [](double amax) { return amax > 0; });
+}
+
 QuantizedLayer parse_row(const JsonView& view) {
   QuantizedLayer row;
   row.name = view.at("name").string();
@@ -62,6 +83,8 @@ QuantizedLayer parse_row(const JsonView& view) {
   row.input_bits = static_cast<int>(view.integer_or("input_bits", 0, 0, 64));
   row.input_amax = view.number_or("input_amax", 0);
   row.input_scale = view.number_or("input_scale", 0);
+  parse_operands(view, "operand_amax", row.operand_amax);
+  parse_operands(view, "operand_scale", row.operand_scale);
   row.smoothing = view.string_or("smoothing", "");
   row.why = view.string_or("why", "");
   row.num_weights = static_cast<uint64_t>(view.integer_or("num_weights", 0, 0));
@@ -92,6 +115,8 @@ std::vector<QuantizedLayer> layer_rows(const graph::Graph& graph, const quant::A
                                         : 0;
     row.input_amax = static_cast<double>(layer.input_amax);
     row.input_scale = static_cast<double>(layer.input_scale);
+    std::ranges::copy(layer.operand_amax, row.operand_amax.begin());
+    std::ranges::copy(layer.operand_scale, row.operand_scale.begin());
     row.smoothing = layer.smoothing;
     row.why = layer.why;
     const auto count = counts.find(layer.name);
@@ -124,6 +149,10 @@ Json to_value(const std::vector<QuantizedLayer>& rows) {
                              {"smoothing", layer.smoothing},
                              {"why", layer.why},
                              {"num_weights", layer.num_weights}});
+    if (is_static_attention(layer)) {
+      row.set("operand_amax", operand_value(layer.operand_amax));
+      row.set("operand_scale", operand_value(layer.operand_scale));
+    }
     if (layer.sqnr) row.set("sqnr_db", *layer.sqnr);
     layers.push(std::move(row));
   }

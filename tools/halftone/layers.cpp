@@ -10,6 +10,14 @@ namespace {
 
 std::string number(double value) { return value > 0 ? fmt::format("{:.4g}", value) : "-"; }
 
+// "q 3.1, k 4, v 2.2; scales 0.0069, 0.0089, 0.0049": an attention's static scales.
+std::string operands(const QuantizedLayer& layer) {
+  const auto &amax = layer.operand_amax, &scale = layer.operand_scale;
+  if (std::ranges::all_of(amax, [](double value) { return value <= 0; })) return {};
+  return fmt::format("; amax q {}, k {}, v {}; scales {}, {}, {}", number(amax[0]), number(amax[1]),
+                     number(amax[2]), number(scale[0]), number(scale[1]), number(scale[2]));
+}
+
 std::string decibel(const std::optional<double>& value) {
   return value ? fmt::format("{:.1f}", *value) : "-";
 }
@@ -23,10 +31,10 @@ std::string layer_table(const QuantizeReport& report) {
       fmt::format("{:<{}} {:<7} {:<18} {:<22} {:>9} {:>10} {:>6}  {}\n", "layer", width, "op",
                   "weight", "input", "amax", "scale", "SQNR", "why; smoothing");
   for (const QuantizedLayer& layer : report.layers) {
-    text += fmt::format("{:<{}} {:<7} {:<18} {:<22} {:>9} {:>10} {:>6}  {}{}\n", layer.name, width,
-                        layer.op, layer.weight.empty() ? "-" : layer.weight,
+    text += fmt::format("{:<{}} {:<7} {:<18} {:<22} {:>9} {:>10} {:>6}  {}{}{}\n", layer.name,
+                        width, layer.op, layer.weight.empty() ? "-" : layer.weight,
                         layer.input.empty() ? "-" : layer.input, number(layer.input_amax),
-                        number(layer.input_scale), decibel(layer.sqnr), layer.why,
+                        number(layer.input_scale), decibel(layer.sqnr), layer.why, operands(layer),
                         layer.smoothing.empty() ? "" : "; smoothed " + layer.smoothing);
   }
   return text;
