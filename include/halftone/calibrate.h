@@ -29,7 +29,8 @@ struct CalibrateOptions {
   // and gave at each step. Empty = none.
   std::string dump{};
   // Such a folder to take the denoiser's inputs from, in place of `generate` and `prompts`: the
-  // record equals the one of the run that made it. Empty = draw.
+  // record equals the one of the run that made it. Or a file of MixDQ's gen_calib_data.py (a run
+  // without guidance). Empty = draw.
   std::string from_dump{};
 };
 

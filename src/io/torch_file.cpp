@@ -210,12 +210,17 @@ const TorchTensor& TorchFile::tensor(const PickleValue& value, std::string_view 
 Tensor TorchFile::read(const TorchTensor& tensor) const {
   const size_t item = size_of(tensor.type);
   const ZipMember& member = members_.at(prefix_ + "/data/" + tensor.storage);
-  std::vector<std::byte> bytes(member.size);
-  file_.read(member.offset, bytes);
   Tensor result({DType::kF32, Shape(tensor.shape)});
+  if (tensor.num_elements() == 0) return result;
+  int64_t extent = 1;  // elements from the first to the last
+  for (size_t i = 0; i < tensor.shape.size(); ++i) {
+    extent += (tensor.shape[i] - 1) * tensor.strides[i];
+  }
+  std::vector<std::byte> bytes(static_cast<size_t>(extent) * item);
+  file_.read(member.offset + static_cast<uint64_t>(tensor.offset) * item, bytes);
   std::vector<int64_t> index(tensor.shape.size(), 0);
   for (float& value : result.values<float>()) {
-    int64_t at = tensor.offset;
+    int64_t at = 0;
     for (size_t i = 0; i < index.size(); ++i) at += index[i] * tensor.strides[i];
     value = to_float(tensor.type, bytes.data() + static_cast<size_t>(at) * item);
     for (size_t i = index.size(); i > 0; --i) {

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "halftone/error.h"
 
@@ -18,6 +19,7 @@
 #include "quant/record.h"
 #include "quant/taps.h"
 #include "workflow/calibration_dump.h"
+#include "workflow/mixdq_dump.h"
 #include "workflow/model.h"
 #include "workflow/plans.h"
 #include "workflow/report_json.h"
@@ -43,6 +45,21 @@ std::vector<std::string> lines_of(const fs::path& file) {
   }
   return lines;
 }
+
+// A folder of this process; removed with what it holds.
+struct TemporaryFolder {
+  TemporaryFolder() {
+    fs::remove_all(path);
+    make_folders(path);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+  fs::path path = fs::temp_directory_path() / fmt::format("halftone-calibration-{}", getpid());
+};
 
 // What a tap's output is, and so how two prompts' values become those of one call with both.
 enum class Statistic { kMin, kMax, kHistogram };
@@ -224,7 +241,9 @@ class Calibrator {
                   "calibrate: --from-dump holds what the denoiser was given; it serves neither "
                   "--vae-precision int8 nor --dump");
     }
-    dump_.emplace(options_.from_dump);
+    std::error_code ignored;
+    const bool is_file = fs::is_regular_file(options_.from_dump, ignored);
+    dump_.emplace(is_file ? import_mixdq() : fs::path(options_.from_dump));
     size_ = options_.calib_size > 0 ? std::min(options_.calib_size, dump_->size()) : dump_->size();
     check_counts();
     if (options_.calib_size > dump_->size()) {
@@ -258,6 +277,38 @@ class Calibrator {
     r.height = extent("height") * factor;
     pipeline::check_size(r.width, r.height, factor);
     r.cfg = extent("cfg") != 0;
+  }
+
+  // MixDQ's file as a dump in a folder of our own, which goes when this does. The file names
+  // neither model nor seed: what the record says of them is what it was asked for.
+  fs::path import_mixdq() {
+    const MixdqDump file(options_.from_dump);
+    if (options_.calib_size > static_cast<int64_t>(file.prompts().size())) {
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("{}: holds {} prompts, wanted {} (--calib-size)", options_.from_dump,
+                              file.prompts().size(), options_.calib_size));
+    }
+    const int count =
+        options_.calib_size > 0 ? options_.calib_size : static_cast<int>(file.prompts().size());
+    ResolvedRequest& r = prepared_.resolved;
+    const auto factor = static_cast<int>(model_.facts.vae_scale_factor);
+    r.width = static_cast<int>(file.width()) * factor;
+    r.height = static_cast<int>(file.height()) * factor;
+    pipeline::check_size(r.width, r.height, factor);
+    r.steps = file.num_steps();
+    r.scheduler = "of a MixDQ file";
+    prompts_ = file.prompts();
+    fill_names(r);
+    pipeline::ShapeKey shape;
+    for (const auto& wanted : pipeline_.wanted(r.width, r.height, 1, false, false, false)) {
+      if (wanted.component == component_) shape = wanted.shape;
+    }
+    const graph::Graph graph =
+        PlanMaker(model_, device_, plan_options(false)).graph(std::string(component_), shape);
+    imported_.emplace();
+    file.write(imported_->path, count,
+               DumpFacts{.key = key(), .shape = shape, .num_steps = r.steps}, graph);
+    return imported_->path;
   }
 
   // Of key_.
@@ -439,6 +490,7 @@ class Calibrator {
   PlanMaker plans_;
   pipeline::Pipeline pipeline_;
   std::vector<std::string> prompts_;
+  std::optional<TemporaryFolder> imported_;
   std::optional<CalibrationDump> dump_;          // that is read
   std::unique_ptr<runtime::Executor> denoiser_;  // that runs on it
   int size_ = 0;                                 // prompts of the finished record

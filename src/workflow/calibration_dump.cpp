@@ -28,12 +28,6 @@ constexpr int64_t kMaxExtent = 1 << 16;
 constexpr const char* kState = "state";
 constexpr const char* kModelOutput = "model_output";
 
-// Inputs that are the prompt's: neither the schedule's nor a step's.
-bool is_conditioning(std::string_view input) {
-  constexpr std::array<std::string_view, 4> kOthers = {kState, "noise", "coefficients", "timestep"};
-  return std::ranges::find(kOthers, input) == kOthers.end();
-}
-
 std::span<const std::byte> bytes_of(const Tensor& tensor) {
   return {tensor.data(), tensor.type().num_bytes()};
 }
@@ -88,6 +82,11 @@ std::string describe(const std::string& prompt, const DumpFacts& facts) {
 
 }  // namespace
 
+bool is_conditioning(std::string_view input) {
+  constexpr std::array<std::string_view, 4> kOthers = {kState, "noise", "coefficients", "timestep"};
+  return std::ranges::find(kOthers, input) == kOthers.end();
+}
+
 fs::path dump_file(const fs::path& folder, int64_t index) {
   return folder / fmt::format("{}{:05d}{}", kPrefix, index, kExtension);
 }
@@ -108,10 +107,14 @@ void DumpWriter::put(const std::string& tensor, int step, std::span<const std::b
   writer_.write(index_.at(tensor), static_cast<uint64_t>(step) * bytes.size(), bytes);
 }
 
+void DumpWriter::put_conditioning(const std::string& input, std::span<const std::byte> bytes) {
+  put(std::string(kConditioning) + input, 0, bytes);
+}
+
 void DumpWriter::add(int step, float timestep, const runtime::Executor& denoiser) {
   if (step == 0) {
     for (const std::string& name : conditioning_) {
-      put(std::string(kConditioning) + name, 0, bytes_of(denoiser.output(shown_input(name))));
+      put_conditioning(name, bytes_of(denoiser.output(shown_input(name))));
     }
   }
   put("ts", step, std::as_bytes(std::span(&timestep, 1)));

@@ -31,6 +31,9 @@ struct DumpFacts {
 // and "conditioning/NAME" for each input of the prompt.
 [[nodiscard]] std::filesystem::path dump_file(const std::filesystem::path& folder, int64_t index);
 
+// Whether an input of the denoiser is the prompt's: neither the schedule's nor a step's.
+[[nodiscard]] bool is_conditioning(std::string_view input);
+
 // Writes one prompt's file step by step; it appears on commit(), or not at all. The denoiser's plan
 // shows its inputs (show_inputs in workflow/suffix.h).
 class DumpWriter {
@@ -41,9 +44,11 @@ class DumpWriter {
   void add(int step, float timestep, const runtime::Executor& denoiser);
   void commit() { writer_.commit(); }
 
- private:
+  // One step of a tensor, and an input of the prompt, for what was not made here. Each once.
   void put(const std::string& tensor, int step, std::span<const std::byte> bytes);
+  void put_conditioning(const std::string& input, std::span<const std::byte> bytes);
 
+ private:
   io::SafetensorsWriter writer_;
   std::vector<std::string> conditioning_;  // names of inputs
   size_t sample_bytes_;

@@ -2,6 +2,7 @@
 // damaged or of something else is refused by name.
 #include "workflow/calibration_dump.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -14,6 +15,7 @@
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "quant/record.h"
 #include "workflow/calibrate.h"
 
@@ -177,6 +179,70 @@ TEST_F(CalibrationDumps, OfAnotherRunOrModelAreRefused) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("give --restart"), std::string::npos);
   }
+}
+
+// --- MixDQ's file
+
+const fs::path kMixdq = fs::path(HALFTONE_SOURCE_DIR) / "tests" / "golden" / "mixdq-dump";
+
+TEST_F(CalibrationDumps, MixdqFilesAreReplayedSampleBySample) {
+  const std::string where = kMixdq / "amax.json";
+  const Json json = parse_json(read_text_file(where), where);
+  const JsonView amax(json, where);
+  for (const int count : {2, 0}) {
+    CalibrateOptions wanted = from_dump("mixdq" + std::to_string(count) + ".safetensors");
+    wanted.from_dump = kMixdq / "calib.pt";
+    wanted.calib_size = count;
+    wanted.batch_size = 1;
+    const CalibrateReport report = calibrate(*device_, wanted);
+    const auto samples = static_cast<size_t>(count == 0 ? 3 : count);
+    EXPECT_EQ(report.samples, static_cast<int64_t>(samples));
+    EXPECT_EQ(report.request.steps, 2);
+    EXPECT_EQ(report.request.width, 64);
+    EXPECT_EQ(report.request.height, 48);
+    const quant::CalibrationRecord record = quant::load_record(report.record);
+    const quant::ValueStats* latents = record.find("conv_in");
+    const quant::ValueStats* texts =
+        record.find("mid_block.attentions.0.transformer_blocks.0.attn2.to_k");
+    ASSERT_TRUE(latents != nullptr && texts != nullptr);
+    const std::vector<double> text = amax.at("text_embs").numbers();
+    EXPECT_EQ(texts->max[0], static_cast<float>(*std::max_element(
+                                 text.begin(), text.begin() + static_cast<int64_t>(samples))));
+    ASSERT_EQ(latents->max.size(), 2U);
+    for (size_t step = 0; step < 2; ++step) {
+      float largest = 0, smallest = std::numeric_limits<float>::infinity();
+      for (size_t i = 0; i < samples; ++i) {
+        const auto value = static_cast<float>(amax.at("xs").items()[i].numbers()[step]);
+        largest = std::max(largest, value);
+        smallest = std::min(smallest, value);
+      }
+      EXPECT_EQ(latents->max[step], largest) << step;
+      EXPECT_EQ(latents->min[step], smallest) << step;
+      EXPECT_EQ(latents->calls[step], static_cast<int64_t>(samples));
+    }
+  }
+}
+
+TEST_F(CalibrationDumps, OtherMixdqFilesAreRefused) {
+  const auto refused = [&](const fs::path& file, int count, Errc code, const std::string& part) {
+    CalibrateOptions wanted = from_dump("refused.safetensors");
+    wanted.from_dump = file;
+    wanted.calib_size = count;
+    expect_refused(wanted, code, part);
+  };
+  refused(kMixdq / "calib.pt", 4, Errc::kInvalidArgument, "holds 3 prompts, wanted 4");
+  refused(kMixdq / "guided.pt", 0, Errc::kUnsupported, "with guidance");
+  refused(kMixdq / ".." / "torch" / "ckpt.pth", 0, Errc::kCorruptFile, "no list 'prompts'");
+  refused(kMixdq / ".." / "torch" / "act_sensitive.pt", 0, Errc::kCorruptFile, "is no dict");
+  const fs::path cut = folder_ / "cut.pt";
+  fs::copy_file(kMixdq / "calib.pt", cut);
+  fs::resize_file(cut, 50000);
+  refused(cut, 0, Errc::kCorruptFile, "cut.pt");
+  // Of a model with other inputs.
+  CalibrateOptions other = from_dump("refused.safetensors");
+  other.session.model.model = std::string(HALFTONE_SOURCE_DIR) + "/tests/golden/tiny-sd15";
+  other.from_dump = kMixdq / "calib.pt";
+  expect_refused(other, Errc::kCorruptFile, "encoder_hidden_states");
 }
 
 }  // namespace

@@ -36,8 +36,10 @@ void add_options(CLI::App& app, CalibrateArgs& a) {
   app.add_option("--dump", a.dump,
                  "Folder that gets what the denoiser was given and gave, a file a prompt")
       ->group(kGroup);
-  app.add_option("--from-dump", a.from_dump,
-                 "Take the denoiser's inputs from such a folder instead of drawing prompts")
+  app.add_option(
+         "--from-dump", a.from_dump,
+         "Take the denoiser's inputs from such a folder, or from MixDQ's calibration .pt, instead "
+         "of drawing prompts")
       ->group(kGroup);
   app.add_flag("--restart", a.restart, "Discard what the record file holds")->group(kGroup);
   add_common(app, a.common);
