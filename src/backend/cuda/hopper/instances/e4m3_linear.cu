@@ -16,7 +16,9 @@ std::vector<GemmKernel> e4m3_linear_kernels() {
       instance<kE4M3, kE4M3, kPlain, false, 128, 160, 128, 2, true>(),
       instance<kE4M3, kE4M3, kPlain, false, 64, 80, 128, 2, true>(),
       instance<kE4M3, kE4M3, kGeglu, false, 128, 160, 128, 2, true>(),
+      instance<kE4M3, kE4M3, kGeglu, false, 128, 160, 128, 2, false>(),
       instance<kE4M3, kF16, kGeglu, false, 128, 160, 128, 2, true>(),
+      instance<kE4M3, kF16, kGeglu, false, 128, 160, 128, 2, false>(),
   };
 }
 

@@ -12,6 +12,7 @@ std::vector<GemmKernel> f16_linear_kernels() {
       instance<kF16, kF16, kPlain, false, 128, 160, 128, 2, false>(),
       instance<kF16, kF16, kPlain, false, 128, 256, 128, 1, false>(),
       instance<kF16, kF16, kPlain, false, 64, 80, 128, 2, true>(),
+      instance<kF16, kF16, kPlain, false, 64, 80, 128, 1, true>(),
       instance<kF16, kF16, kPlain, false, 64, 80, 128, 1, true, 0, 2>(),
       instance<kF16, kF16, kPlain, false, 64, 128, 128, 2, true>(),
       instance<kF16, kF16, kPlain, false, 64, 48, 128, 2, true>(),
