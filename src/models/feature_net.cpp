@@ -21,7 +21,7 @@ FeatureLayer conv3x3_layer(int64_t index, bool pooled, bool ends_stage) {
 }  // namespace
 
 const std::vector<FeatureNet>& feature_nets() {
-  static const std::vector<FeatureNet> nets = {
+  static const std::vector<FeatureNet> kNets = {
       {"alex",
        3,
        2,
@@ -40,7 +40,7 @@ const std::vector<FeatureNet>& feature_nets() {
         conv3x3_layer(19, false, false), conv3x3_layer(21, false, true),
         conv3x3_layer(24, true, false), conv3x3_layer(26, false, false),
         conv3x3_layer(28, false, true)}}};
-  return nets;
+  return kNets;
 }
 
 bool is_large_enough(const FeatureNet& net, int64_t height, int64_t width) {

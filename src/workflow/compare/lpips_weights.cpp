@@ -44,7 +44,7 @@ std::vector<fs::path> files_of(const std::vector<fs::path>& paths) {
   return files;
 }
 
-// The part of `name` between "<prefix>" and the next dot, which is taken off.
+// The part of `name` before its first dot; both are taken off.
 std::string_view take_word(std::string_view& name) {
   const size_t dot = std::min(name.find('.'), name.size());
   const std::string_view word = name.substr(0, dot);
@@ -56,10 +56,10 @@ std::string_view take_word(std::string_view& name) {
 std::string canonical_name(std::string_view name) {
   if (name.starts_with("module.")) name.remove_prefix(7);
   if (name.starts_with("features.")) return std::string(name);
-  const std::string whole(name);
   const std::string_view first = take_word(name);
-  if (first == "net" && take_word(name).starts_with("slice"))
+  if (first == "net" && take_word(name).starts_with("slice")) {
     return fmt::format("features.{}", name);
+  }
   if (first == "lins" && name.ends_with(".model.1.weight")) {
     return fmt::format("lin{}", take_word(name));
   }
