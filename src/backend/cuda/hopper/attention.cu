@@ -237,6 +237,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     attention_kernel(const __grid_constant__ OnePassArgs args) {
   extern __shared__ __align__(1024) uint8_t attention_shared[];
   const Stages stages{shared_address(attention_shared)};
+  // A shuffle's result is known to be a warp's: addresses that follow from it are computed once.
   const int warpgroup = __shfl_sync(0xFFFFFFFFU, static_cast<int>(threadIdx.x) / 128, 0);
   const Place place(args);
   if (threadIdx.x == 0) {
