@@ -2,7 +2,6 @@
 
 Command: python3 bench/gpu_rows.py rows BENCH.json DEVICE.txt COMMAND PRECISION   (JSON lines of `halftone bench e2e`)
          python3 bench/gpu_rows.py psnr REFERENCE.png PICTURE.png   (fails below 40 dB; needs numpy and PIL)
-         python3 bench/gpu_rows.py static_ff2 RECIPE.json RESULT.json   (one static scale for what ff.net.2 reads)
 Prints one JSON line a workload: workload, precision, median_ms, p10_ms, p90_ms, n, device, commit, command.
 """
 
@@ -47,6 +46,9 @@ def print_rows(path, device_file, command, precision):
             row = {"workload": name, "precision": own if is_plain else precision, "n": report["n"]}
             for key in ("median", "p10", "p90"):
                 row[f"{key}_ms"] = round(spread[key] / count, 4)
+            words = command.split()
+            if "--activations" in words and not is_plain:
+                row["activations"] = words[words.index("--activations") + 1]
             row |= {"device": device, "commit": report["commit"], "command": command}
             if "_image_" in name:
                 row |= {"memory": report["memory"], "load_and_build_ms": round(report["warmup_build_ms"])}
@@ -66,16 +68,6 @@ def psnr(reference, picture):
     return 0 if decibels >= MIN_PSNR else 1
 
 
-def static_ff2(source, result):
-    recipe = json.load(open(source))
-    rules = recipe["rules"]
-    at = next(i for i, rule in enumerate(rules) if rule["kind"] == "linear")
-    activation = rules[at]["activation"] | {"granularity": "per_tensor", "dynamic": False}
-    rule = rules[at] | {"pattern": r"ff\.net\.2", "activation": activation, "why": "static: GEGLU writes the codes"}
-    rules.insert(at + 1, rule)
-    json.dump(recipe, open(result, "w"), indent=1)
-
-
 if __name__ == "__main__":
     verb, *words = sys.argv[1:]
-    sys.exit({"rows": print_rows, "psnr": psnr, "static_ff2": static_ff2}[verb](*words))
+    sys.exit({"rows": print_rows, "psnr": psnr}[verb](*words))

@@ -12,7 +12,7 @@
 set -uo pipefail
 
 python=${PYTHON:-python3}
-stages=(conformance memcheck racecheck pictures kernels fp16 int8 fp8 int8_static_ff2 subpixel fusions turbo batched
+stages=(conformance memcheck racecheck pictures kernels fp16 int8 fp8 int8_static subpixel fusions turbo batched
   lowvram peers_eager peers_graph peers_compile)
 device=cuda:0
 tiny=
@@ -120,16 +120,6 @@ each_test() {
     "$(grep -c '^\[  SKIPPED \].*ms)' "$log") skipped, $(grep -cE '^========= .*SUMMARY: .*[1-9][0-9]* error' "$log") with tool errors"
 }
 
-# Level 3 with one static scale for what FF2 reads, so that the GEGLU epilogue writes its codes.
-static_ff2_recipe() {
-  local folder
-  folder=$(model) || return 1
-  calibrated || return 1
-  "$halftone" quantize -m "$folder" --device "$device" --cache-dir "$scratch/cache" --precision int8 --quant-level 3 \
-    -o "$scratch/level3.json" > "$results/quantize.log" 2>&1 || return 1
-  "$python" "$root/bench/gpu_rows.py" static_ff2 "$scratch/level3.json" "$scratch/level3_static_ff2.json"
-}
-
 peers() {
   local rows=$1 mode=$2
   if [ "$device" = cpu ]; then
@@ -170,13 +160,7 @@ stage() {
     fp16) workloads "$rows" $half --precision $half ;;
     int8) workloads "$rows" int8 --precision int8 ;;
     fp8) workloads "$rows" fp8 --precision fp8 ;;
-    int8_static_ff2)
-      if static_ff2_recipe; then
-        workloads "$rows" int8 --recipe "$scratch/level3_static_ff2.json"
-      else
-        failed=1
-      fi
-      ;;
+    int8_static) workloads "$rows" int8 --precision int8 --activations static-producers ;;
     # What the sub-pixel form gains: the same runs without it.
     subpixel)
       for precision in $half int8; do
