@@ -172,7 +172,8 @@ class GroupNormLaunch final : public Launch {
     const auto pair = [&](int64_t piece) {
       return reinterpret_cast<const float*>(statistics_.at(group * pieces + piece));
     };
-    const auto size = static_cast<double>(graph::kRowsPerPiece * (plan_.channels / plan_.groups));
+    const int64_t channels = plan_.channels / plan_.groups;  // a whole number: groups are equal
+    const auto size = static_cast<double>(graph::kRowsPerPiece * channels);
     Moments all{size * static_cast<double>(pieces), 0.0, 0.0};
     for (int64_t i = 0; i < pieces; ++i) all.mean += static_cast<double>(pair(i)[0]);
     all.mean /= static_cast<double>(pieces);
