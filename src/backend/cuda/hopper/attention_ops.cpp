@@ -5,6 +5,7 @@
 #include "backend/cuda/call.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/hopper/attention.h"
+#include "backend/cuda/hopper/element_of.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
 
@@ -12,22 +13,8 @@ namespace halftone::backend::cuda {
 namespace {
 
 using graph::Role;
-using hopper::Element;
 
 constexpr int64_t kMaxBlocks = 65535;
-
-Element element_of(DType dtype) {
-  switch (dtype) {
-    case DType::kI8:
-      return Element::kS8;
-    case DType::kF8E4M3:
-      return Element::kE4M3;
-    case DType::kF16:
-      return Element::kF16;
-    default:
-      return Element::kBF16;
-  }
-}
 
 // What all three share: heads of 64 channels, nothing empty.
 Support supports_heads(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -65,8 +52,8 @@ hopper::AttentionProblem problem_of(const graph::OpDesc& desc, const Operands& o
     return view.row_pitch * static_cast<int64_t>(size_of(view.type.dtype));
   };
   hopper::AttentionProblem problem;
-  problem.element = element_of(q.type.dtype);
-  problem.out = element_of(y.type.dtype);
+  problem.element = *hopper::element_of(q.type.dtype);
+  problem.out = *hopper::element_of(y.type.dtype);
   problem.q = q.data;
   problem.k = k.data;
   problem.v = v.data;

@@ -8,6 +8,7 @@
 
 #include "backend/cuda/call.h"
 #include "backend/cuda/context.h"
+#include "backend/cuda/hopper/element_of.h"
 #include "backend/cuda/hopper/gemm.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
@@ -17,6 +18,7 @@ namespace {
 
 using graph::Role;
 using hopper::Element;
+using hopper::element_of;
 using hopper::Gemm;
 using hopper::GemmShape;
 
@@ -30,21 +32,6 @@ constexpr int64_t kFewRows = 512;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
 static_assert(hopper::kStatisticsColumns == graph::kStatisticsColumns);
-
-std::optional<Element> element_of(DType dtype) {
-  switch (dtype) {
-    case DType::kI8:
-      return Element::kS8;
-    case DType::kF8E4M3:
-      return Element::kE4M3;
-    case DType::kF16:
-      return Element::kF16;
-    case DType::kBF16:
-      return Element::kBF16;
-    default:
-      return std::nullopt;
-  }
-}
 
 bool is_quantized(Element element) { return hopper::bytes_of(element) == 1; }
 
