@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <stdexcept>
 
@@ -18,12 +19,6 @@ namespace fs = std::filesystem;
 
 class FileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-file-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   fs::path put(const std::string& name, const std::string& text) {
     std::ofstream(folder_ / name, std::ios::binary) << text;
     return folder_ / name;
@@ -37,7 +32,8 @@ class FileTest : public ::testing::Test {
       EXPECT_NE(std::string(e.what()).find(substring), std::string::npos) << e.what();
     }
   }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(FileTest, ReadsRangesAndWhole) {
@@ -146,6 +142,37 @@ TEST_F(FileTest, SymbolicLinksStayInside) {
                "cannot open");
   expect_error([&] { (void)resolve_inside(folder_ / "root", "../outside"); }, Errc::kCorruptFile,
                "unsafe path");
+}
+
+TEST(TemporaryFolderTest, IsNobodyElsesAndGoesWithWhatItHolds) {
+  fs::path path;
+  {
+    const TemporaryFolder one, other;
+    path = one.path();
+    EXPECT_NE(path, other.path());
+    EXPECT_TRUE(fs::is_empty(path));
+    fs::create_directories(path / "inner");
+    std::ofstream(path / "inner" / "file") << "text";
+  }
+  EXPECT_FALSE(fs::exists(path));
+}
+
+TEST(TemporaryFolderTest, SaysWhatIsWrongWithThePlace) {
+  const char* before = std::getenv("TMPDIR");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("TMPDIR", "/nowhere/at/all", 1);
+  try {
+    const TemporaryFolder folder;
+    ADD_FAILURE() << folder.path();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::kIo);
+    EXPECT_NE(std::string(error.what()).find("TMPDIR"), std::string::npos) << error.what();
+  }
+  if (before == nullptr) {
+    ::unsetenv("TMPDIR");
+  } else {
+    ::setenv("TMPDIR", kept.c_str(), 1);
+  }
 }
 
 }  // namespace

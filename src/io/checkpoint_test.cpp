@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "io/name_maps/name_maps.h"
 
 namespace halftone::io {
@@ -27,12 +28,8 @@ std::vector<float> values(const Checkpoint& checkpoint, const std::string& name)
 class CheckpointTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-ckpt-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     logger_ = [this](LogLevel, std::string_view, std::string_view text) { log_ += text; };
   }
-  void TearDown() override { fs::remove_all(folder_); }
   // A copy of a golden model that a case may damage.
   fs::path copy(const std::string& model) {
     fs::remove_all(folder_ / model);
@@ -60,7 +57,8 @@ class CheckpointTest : public ::testing::Test {
           << e.what() << "\nwanted: " << substring;
     }
   }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
   std::string log_;
   Logger logger_;
 };

@@ -4,12 +4,12 @@
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace halftone::io {
 namespace {
@@ -206,9 +206,8 @@ TEST(PngTest, BitFlipsNeverCrash) {
 }
 
 TEST(PngTest, FilesAppearWhole) {
-  std::string pattern = (fs::temp_directory_path() / "halftone-png-XXXXXX").string();
-  ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-  const fs::path folder = pattern;
+  const TemporaryFolder temporary;
+  const fs::path& folder = temporary.path();
   const TextChunk chunks[] = {{"parameters", "a cat"}};
   write_png(folder / "a.png", gradient(3, 2), chunks);
   EXPECT_EQ(list_folder(folder), std::vector<std::string>{"a.png"});
@@ -217,7 +216,6 @@ TEST(PngTest, FilesAppearWhole) {
   EXPECT_EQ(info.height, 2);
   EXPECT_EQ(info.text.at(0).text, "a cat");
   EXPECT_THROW(write_png(folder / "none" / "a.png", gradient(1, 1)), Error);
-  fs::remove_all(folder);
 }
 
 }  // namespace

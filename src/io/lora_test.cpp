@@ -7,11 +7,11 @@
 #include <random>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 
 namespace halftone::io {
 namespace {
@@ -44,15 +44,11 @@ std::vector<float> noise(const Shape& shape, uint32_t seed) {
 class LoraTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-lora-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     base_ = Checkpoint::open((kGolden / "tiny-sdxl").string());
     logger_ = [this](LogLevel, std::string_view, std::string_view text) {
       log_.append(text).append("\n");
     };
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   fs::path write(const std::string& name, const std::vector<Entry>& entries,
                  const Metadata& metadata = {}) const {
@@ -111,7 +107,8 @@ class LoraTest : public ::testing::Test {
 
   Shape shape(const std::string& name) const { return base_->type(name).shape; }
 
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
   std::shared_ptr<const Checkpoint> base_;
   std::string log_;
   Logger logger_;

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "io/checkpoint.h"
 #include "io/diffusers_tensors.h"
 #include "io/released_configs.h"
@@ -56,13 +56,8 @@ const fs::path kSmallVocab = fs::path(HALFTONE_SOURCE_DIR) / "tests/golden/token
 
 class RandomModelTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-random-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 std::string unet_bytes(const fs::path& model) {

@@ -9,9 +9,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
+
+#include "base/folder.h"
 
 namespace halftone::io {
 namespace {
@@ -215,13 +216,8 @@ TEST(SafetensorsTest, TooManyTensorsEndQuickly) {
 
 class SafetensorsFileTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-st-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 // A few files of many random tensors, not many files: each commit waits for the disk.

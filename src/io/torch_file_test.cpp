@@ -5,9 +5,10 @@
 #include <fstream>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
+
+#include "base/folder.h"
 
 namespace halftone::io {
 namespace {
@@ -249,9 +250,7 @@ class TorchArchive : public ::testing::Test {
   TorchArchive() {
     std::ifstream in(kFolder / "act_sensitive.pt", std::ios::binary);
     bytes_.assign(std::istreambuf_iterator<char>(in), {});
-    path_ = fs::temp_directory_path() / ("halftone-torch-" + std::to_string(getpid()) + ".pt");
   }
-  ~TorchArchive() override { fs::remove(path_); }
 
   std::string refusal(const std::string& bytes) {
     std::ofstream(path_, std::ios::binary) << bytes;
@@ -284,7 +283,8 @@ class TorchArchive : public ::testing::Test {
   }
 
   std::string bytes_;
-  fs::path path_;
+  TemporaryFolder temporary_;
+  fs::path path_ = temporary_.path() / "archive.pt";
 };
 
 TEST_F(TorchArchive, EveryLieIsNamed) {

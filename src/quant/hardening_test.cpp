@@ -7,11 +7,11 @@
 #include <functional>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "graph/ops/reduce.h"
 #include "io/safetensors.h"
 #include "quant/imports/mixdq.h"
@@ -145,9 +145,6 @@ TEST(Hardening, RecipesCutAnywhereOrTooLarge) {
 class RecordHardening : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-record-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     CalibrationRecord record;
     record.key = {{"model", "abc"}};
     record.num_steps = 2;
@@ -174,7 +171,6 @@ class RecordHardening : public ::testing::Test {
       tensors_.emplace(entry.name, std::move(tensor));
     }
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   [[nodiscard]] fs::path file() const { return folder_ / "record.safetensors"; }
 
@@ -203,7 +199,8 @@ class RecordHardening : public ::testing::Test {
     tensors_.at(name).values<T>()[index] = before;
   }
 
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
   std::vector<std::pair<std::string, std::string>> metadata_;
   std::map<std::string, Tensor> tensors_;
 };

@@ -10,6 +10,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "graph/ops/reduce.h"
 #include "reference/reference.h"
 #include "tensor/computed_weights.h"
@@ -204,8 +205,8 @@ TEST(ParseMethod, RefusesUnknownNames) {
 
 class RecordFile : public ::testing::Test {
  protected:
-  fs::path path_ = fs::path(::testing::TempDir()) / "record.safetensors";
-  void TearDown() override { fs::remove(path_); }
+  TemporaryFolder temporary_;
+  fs::path path_ = temporary_.path() / "record.safetensors";
 };
 
 TEST_F(RecordFile, RoundTripsAndResumesEqually) {

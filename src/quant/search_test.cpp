@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/folder.h"
+
 namespace halftone::quant {
 namespace {
 
@@ -119,7 +121,8 @@ TEST(SelectOptions, EqualsGlpk) {
   if (std::system("command -v glpsol > /dev/null 2>&1") != 0) {
     GTEST_SKIP() << "glpsol (glpk-utils) is not installed";
   }
-  const auto folder = std::filesystem::path(::testing::TempDir());
+  const TemporaryFolder temporary;
+  const std::filesystem::path& folder = temporary.path();
   for (unsigned seed = 100; seed < 104; ++seed) {
     const Classes classes = layers(seed, 60);
     const int64_t most = total(classes, 2) / 2;

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/folder.h"
+
 namespace halftone::runtime {
 namespace {
 
@@ -12,14 +14,6 @@ namespace fs = std::filesystem;
 
 class ConstantCacheTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    file_ = folder_ / "unet.constants";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   static std::vector<std::byte> bytes(size_t count, int first) {
     std::vector<std::byte> result(count);
     for (size_t i = 0; i < count; ++i)
@@ -48,7 +42,9 @@ class ConstantCacheTest : public testing::Test {
     file.put(static_cast<char>(old ^ 1));
   }
 
-  fs::path folder_, file_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path() / "weights";  // made by the first commit
+  fs::path file_ = folder_ / "unet.constants";
   int warnings_ = 0;
 };
 

@@ -11,6 +11,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "text/unicode.h"
 
@@ -338,13 +339,6 @@ INSTANTIATE_TEST_SUITE_P(Cases, BadTokenizerFiles, testing::ValuesIn(bad_cases()
 
 class TokenizerFolder : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   void expect_error(Errc code, const std::string& text) const {
     try {
       (void)ClipTokenizer::load(folder_);
@@ -354,7 +348,8 @@ class TokenizerFolder : public testing::Test {
       EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
     }
   }
-  std::filesystem::path folder_;
+  TemporaryFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(TokenizerFolder, WithoutVocabularyIsNotFound) {

@@ -11,6 +11,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "metrics/image_metrics.h"
 #include "metrics/signal.h"
 #include "metrics/summary.h"
@@ -39,21 +40,13 @@ struct Drawn {
 // A recipe as the file that sessions take it from; removed at the end.
 class RecipeFile {
  public:
-  explicit RecipeFile(const quant::Recipe& recipe)
-      : path_(fs::temp_directory_path() /
-              fmt::format("halftone-{}.json", recipe.hash().substr(0, 24))) {
-    write_file_atomically(path_, quant::to_json(recipe));
+  explicit RecipeFile(const quant::Recipe& recipe) {
+    write_file_atomically(path(), quant::to_json(recipe));
   }
-  RecipeFile(const RecipeFile&) = delete;
-  RecipeFile& operator=(const RecipeFile&) = delete;
-  ~RecipeFile() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  [[nodiscard]] std::string path() const { return path_.string(); }
+  [[nodiscard]] std::string path() const { return (folder_.path() / "recipe.json").string(); }
 
  private:
-  fs::path path_;
+  TemporaryFolder folder_;
 };
 
 bool multiplies_fp8(const backend::DeviceInfo& device) {

@@ -6,11 +6,11 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "base/folder.h"
 #include "quant/schemes/scheme.h"
 
 namespace halftone::workflow {
@@ -122,9 +122,8 @@ TEST(SensitivityJson, ReadsBackAndRefuses) {
 
 // Measured on a tiny model: stopped in the middle and taken up again, and coarser is worse.
 TEST(Sensitivity, IsTakenUpAndOrdered) {
-  std::string pattern = (fs::temp_directory_path() / "halftone-sensitivity-XXXXXX").string();
-  ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-  const fs::path folder = pattern;
+  const TemporaryFolder temporary;
+  const fs::path& folder = temporary.path();
   const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   SessionOptions session;
   session.model.model = (fs::path(HALFTONE_SOURCE_DIR) / "tests" / "golden" / "tiny-sdxl").string();
@@ -167,7 +166,6 @@ TEST(Sensitivity, IsTakenUpAndOrdered) {
   measured = 0;
   static_cast<void>(measure_sensitivity(*device, session, generate, options));
   EXPECT_EQ(measured, 0);
-  fs::remove_all(folder);
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
@@ -45,21 +44,6 @@ std::vector<std::string> lines_of(const fs::path& file) {
   }
   return lines;
 }
-
-// A folder of this process; removed with what it holds.
-struct TemporaryFolder {
-  TemporaryFolder() {
-    fs::remove_all(path);
-    make_folders(path);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  fs::path path = fs::temp_directory_path() / fmt::format("halftone-calibration-{}", getpid());
-};
 
 // What a tap's output is, and so how two prompts' values become those of one call with both.
 enum class Statistic { kMin, kMax, kHistogram };
@@ -306,9 +290,9 @@ class Calibrator {
     const graph::Graph graph =
         PlanMaker(model_, device_, plan_options(false)).graph(std::string(component_), shape);
     imported_.emplace();
-    file.write(imported_->path, count,
+    file.write(imported_->path(), count,
                DumpFacts{.key = key(), .shape = shape, .num_steps = r.steps}, graph);
-    return imported_->path;
+    return imported_->path();
   }
 
   // Of key_.

@@ -9,12 +9,12 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "quant/record.h"
 #include "workflow/calibrate.h"
@@ -26,9 +26,6 @@ namespace fs = std::filesystem;
 
 class CalibrationDumps : public ::testing::Test {
  protected:
-  CalibrationDumps() { fs::create_directories(folder_); }
-  ~CalibrationDumps() override { fs::remove_all(folder_); }
-
   [[nodiscard]] CalibrateOptions options(const std::string& record) const {
     CalibrateOptions result;
     result.session.model.model = std::string(HALFTONE_SOURCE_DIR) + "/tests/golden/tiny-sdxl";
@@ -70,7 +67,8 @@ class CalibrationDumps : public ::testing::Test {
 
   std::unique_ptr<backend::Device> device_ =
       backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
-  fs::path folder_ = fs::temp_directory_path() / ("halftone-dump-" + std::to_string(getpid()));
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(CalibrationDumps, GiveTheRecordOfTheRunThatMadeThem) {

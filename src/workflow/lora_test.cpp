@@ -6,12 +6,12 @@
 #include <set>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "io/safetensors.h"
 #include "workflow/calibrate.h"
@@ -29,13 +29,6 @@ const fs::path kGolden = kSource / "tests" / "golden";
 
 class LoraWorkflow : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-loraflow-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   static SessionOptions session(const fs::path& model, const std::vector<LoraOption>& loras) {
     SessionOptions options;
     options.model.model = model.string();
@@ -101,7 +94,8 @@ class LoraWorkflow : public ::testing::Test {
     return std::sqrt(error / norm);
   }
 
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 constexpr double kMaxLatentError = 1e-4;  // promised: 1e-3

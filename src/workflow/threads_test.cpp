@@ -5,11 +5,11 @@
 #include <thread>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "base/folder.h"
 #include "workflow/generator.h"
 
 namespace halftone::workflow {
@@ -17,14 +17,6 @@ namespace {
 
 class ThreadsTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "halftone-threads-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   // Draws one picture with a device and a generator of its own; empty when cancelled.
   std::vector<uint8_t> draw(uint64_t seed, ProgressCallback progress = {}) const {
     const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
@@ -49,7 +41,8 @@ class ThreadsTest : public ::testing::Test {
     return pixels;
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(ThreadsTest, TwoPipelinesBuildAndShareTheSamePlans) {

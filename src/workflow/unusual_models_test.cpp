@@ -6,12 +6,12 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "io/safetensors.h"
 #include "workflow/generator.h"
@@ -24,13 +24,9 @@ namespace fs = std::filesystem;
 class UnusualModel : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halftone-model-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     fs::copy(fs::path(HALFTONE_SOURCE_DIR) / "tests/golden/tiny-sdxl", folder_,
              fs::copy_options::recursive);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   void put(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
@@ -105,7 +101,8 @@ class UnusualModel : public ::testing::Test {
 
   std::unique_ptr<backend::Device> device_ =
       backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
-  fs::path folder_;
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
 };
 
 TEST_F(UnusualModel, TokenizerJsonAloneIsTheSameTokenizer) {

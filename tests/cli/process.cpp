@@ -22,22 +22,12 @@ std::string golden(const std::string& name) {
   return std::string(HALFTONE_SOURCE_DIR) + "/tests/golden/" + name;
 }
 
-Scratch::Scratch() {
-  std::string pattern = (fs::temp_directory_path() / "halftone-cli-XXXXXX").string();
-  folder_ = ::mkdtemp(pattern.data());
-}
-
-Scratch::~Scratch() {
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
-}
-
 pid_t Scratch::start(const std::vector<std::string>& args, const std::string& input,
                      const Environment& environment, const Limits& limits) const {
   std::ofstream(path(".stdin"), std::ios::binary) << input;
   const pid_t process = ::fork();
   if (process != 0) return process;
-  if (::chdir(folder_.c_str()) != 0) _exit(99);
+  if (::chdir(folder().c_str()) != 0) _exit(99);
   const auto redirect = [&](const char* name, int flags, int target) {
     const int fd = ::open(path(name).c_str(), flags, 0600);
     ::dup2(fd, target);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder.h"
 #include "base/json.h"
 
 namespace halftone::cli_test {
@@ -22,13 +23,10 @@ struct Outcome {
 // runs.
 class Scratch {
  public:
-  Scratch();
-  ~Scratch();
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  [[nodiscard]] std::filesystem::path path(const std::string& name) const { return folder_ / name; }
-  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] std::filesystem::path path(const std::string& name) const {
+    return folder() / name;
+  }
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_.path(); }
 
   using Environment = std::map<std::string, std::string>;
   [[nodiscard]] Outcome run(const std::vector<std::string>& args, const std::string& input = "",
@@ -49,7 +47,7 @@ class Scratch {
                             const Environment& environment, const Limits& limits) const;
   [[nodiscard]] Outcome finish(pid_t process) const;
 
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
 };
 
 [[nodiscard]] std::string slurp(const std::filesystem::path& path);

@@ -33,13 +33,11 @@ std::optional<int> known_choice(const std::string& key, int count) {
   return choice;
 }
 
-double seconds_of(const std::function<void(int)>& run, int candidate) {
-  const auto start = std::chrono::steady_clock::now();
-  run(candidate);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
+
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 void open_tuning(const std::string& file) {
   const std::lock_guard lock(shared().mutex);
@@ -51,16 +49,22 @@ void save_tuning() {
   shared().cache.save();
 }
 
-int fastest(const std::string& key, int count, const std::function<void(int)>& run) {
+int fastest(const std::string& key, int count, const std::function<void(int)>& run,
+            const std::function<double()>& clock) {
   if (const std::optional<int> known = known_choice(key, count)) return *known;
+  const auto seconds_of = [&](int candidate) {
+    const double start = clock();
+    run(candidate);
+    return clock() - start;
+  };
   constexpr double kLong = 5e-3;
-  const int rounds = seconds_of(run, 0) > kLong ? 2 : 3;  // the first also brings memory in
+  const int rounds = seconds_of(0) > kLong ? 2 : 3;  // the first also brings memory in
   int best = 0;
   double least = std::numeric_limits<double>::infinity();
   // In turn, so that what else the machine does meets all.
   for (int round = 0; round < rounds; ++round) {
     for (int candidate = 0; candidate < count; ++candidate) {
-      const double seconds = seconds_of(run, candidate);
+      const double seconds = seconds_of(candidate);
       if (seconds >= least) continue;
       least = seconds;
       best = candidate;

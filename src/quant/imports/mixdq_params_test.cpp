@@ -4,9 +4,10 @@
 #include <fstream>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
+
+#include "base/folder.h"
 
 namespace halftone::quant {
 namespace {
@@ -67,8 +68,8 @@ TEST(MixdqParams, RefuseOtherFiles) {
 TEST(MixdqParams, RefuseOddNumbers) {
   std::ifstream in(kFolder / "ckpt.pth", std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  const fs::path path =
-      fs::temp_directory_path() / ("halftone-mixdq-" + std::to_string(getpid()) + ".pth");
+  const TemporaryFolder temporary;
+  const fs::path path = temporary.path() / "ckpt.pth";
   const auto refusal = [&](const std::string& text) -> std::string {
     std::ofstream(path, std::ios::binary) << text;
     try {
@@ -99,17 +100,15 @@ TEST(MixdqParams, RefuseOddNumbers) {
   for (size_t i = 0; (i = renamed.find("delta_list", i)) != std::string::npos; ++i)
     renamed[i] = 'D';
   EXPECT_NE(refusal(renamed).find("has no delta_list"), std::string::npos);
-  fs::remove(path);
 }
 
 TEST(LayerLists, AreLinesOrATorchList) {
   const std::vector<std::string> expected = {"conv_in", "down_blocks.0.resnets.0.conv2"};
   EXPECT_EQ(read_layer_list(kFolder / "act_sensitive.pt"), expected);
-  const fs::path path =
-      fs::temp_directory_path() / ("halftone-list-" + std::to_string(getpid()) + ".txt");
+  const TemporaryFolder temporary;
+  const fs::path path = temporary.path() / "list.txt";
   std::ofstream(path) << "# FP16\nmodel.conv_in\r\n\n  down_blocks.0.resnets.0.conv2\n";
   EXPECT_EQ(read_layer_list(path), expected);
-  fs::remove(path);
   EXPECT_THROW((void)read_layer_list(kFolder / "values.pt"), Error);
 }
 

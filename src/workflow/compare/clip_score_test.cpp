@@ -6,12 +6,12 @@
 #include <functional>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "io/safetensors.h"
@@ -30,7 +30,6 @@ const fs::path kGolden = HALFTONE_SOURCE_DIR "/tests/golden";
 class ClipFolder : public ::testing::Test {
  protected:
   ClipFolder() {
-    fs::create_directory(folder_);
     for (const char* name : {"config.json", "model.safetensors", "preprocessor_config.json"}) {
       fs::copy_file(kGolden / "clip-score" / name, folder_ / name);
     }
@@ -38,7 +37,6 @@ class ClipFolder : public ::testing::Test {
       fs::copy_file(kGolden / "tokenizer" / "small" / name, folder_ / name);
     }
   }
-  ~ClipFolder() override { fs::remove_all(folder_); }
 
   // `from` is written as `to` in one of its files.
   void edit(const std::string& file, const std::string& from, const std::string& to) const {
@@ -92,9 +90,8 @@ class ClipFolder : public ::testing::Test {
     ADD_FAILURE() << "was accepted";
   }
 
-  fs::path folder_ =
-      fs::temp_directory_path() / ("halftone_clip_" + std::to_string(getpid()) + "_" +
-                                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
   std::unique_ptr<backend::Device> device_ =
       backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
 };

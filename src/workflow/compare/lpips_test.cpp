@@ -7,12 +7,12 @@
 #include <map>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "io/safetensors.h"
 #include "io/tensor_file.h"
@@ -32,9 +32,6 @@ using Tensors = std::map<std::string, Tensor>;
 
 class Lpips : public ::testing::Test {
  protected:
-  Lpips() { fs::create_directory(folder_); }
-  ~Lpips() override { fs::remove_all(folder_); }
-
   [[nodiscard]] LpipsScorer open(const std::vector<fs::path>& paths) const {
     return {*device_, paths, {}};
   }
@@ -73,9 +70,8 @@ class Lpips : public ::testing::Test {
     ADD_FAILURE() << "was accepted";
   }
 
-  fs::path folder_ =
-      fs::temp_directory_path() / ("halftone_lpips_" + std::to_string(getpid()) + "_" +
-                                   ::testing::UnitTest::GetInstance()->current_test_info()->name());
+  TemporaryFolder temporary_;
+  fs::path folder_ = temporary_.path();
   std::unique_ptr<backend::Device> device_ =
       backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   int num_edited_ = 0;
