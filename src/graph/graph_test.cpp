@@ -56,6 +56,18 @@ TEST(Graph, RefusesOperandsThatDoNotFit) {
   }
 }
 
+// A window that lies in the padding alone: libraries read what is not there.
+TEST(Graph, RefusesPaddingThatFillsAWindow) {
+  const auto types = [](int64_t begin, int64_t end) {
+    const TypedOperand in[] = {{Role::kX, {DType::kF32, {1, 20, 7, 3}}},
+                               {Role::kWeight, {DType::kF32, {8, 2, 3, 3}}}};
+    return infer_types(Conv2d{3, begin, end}, in);
+  };
+  EXPECT_EQ(to_string(types(1, 1)[0]), "f32[1,7,3,8]");
+  EXPECT_THROW((void)types(1, 2), Error);
+  EXPECT_THROW((void)types(2, 0), Error);
+}
+
 TEST(Graph, VerifyFindsUseBeforeDefinition) {
   Graph g = sample_graph();
   std::vector<Node> nodes = g.nodes();

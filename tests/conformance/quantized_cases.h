@@ -178,9 +178,11 @@ inline std::vector<Case> quantized_conv2d_cases() {
   // added.
   // Whole panels of every parity, and tiles between the edges.
   for (const DType out : {DType::kF32, DType::kBF16}) {
-    add(DType::kI8, DType::kI8, 8, {2, 3, 50, 64, 256, 2, 1, 1, 1}, {out});
-    cases.back().name += " interleaved panels";
-    std::get<graph::Conv2d>(cases.back().attrs).interleaved = true;
+    for (const Size& size : {Size{2, 3, 50, 64, 256, 2, 1, 1, 1}, {2, 4, 5, 24, 128, 1, 1, 0, 0}}) {
+      add(DType::kI8, DType::kI8, 8, size, {out});
+      cases.back().name += " interleaved panels";
+      std::get<graph::Conv2d>(cases.back().attrs).interleaved = true;
+    }
   }
   for (const DType x : {DType::kI8, DType::kF8E4M3}) {
     for (const bool more : {false, true}) {

@@ -1,5 +1,7 @@
 #include "graph/ops/conv2d.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "graph/ops/group_norm.h"
@@ -18,6 +20,10 @@ std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in
                       to_string(weight)));
   require(op.stride >= 1 && op.pad_begin >= 0 && op.pad_end >= 0, "conv2d",
           "bad stride or padding");
+  const int64_t narrowest = std::min(weight.shape[1], weight.shape[2]);
+  require(op.pad_begin < narrowest && op.pad_end < narrowest, "conv2d",
+          fmt::format("padding {} and {} fills the window of a kernel {}", op.pad_begin, op.pad_end,
+                      to_string(weight.shape)));
   const auto extent = [&](int64_t size, int64_t kernel) {
     const int64_t span = size + op.pad_begin + op.pad_end - kernel;
     require(span >= 0, "conv2d", "the kernel is larger than the padded input");

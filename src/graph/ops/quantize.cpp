@@ -14,6 +14,16 @@ void require_scale(std::string_view op, const TensorType& scale, const Shape& sh
                       to_string(TensorType{DType::kF32, shape})));
 }
 
+// The first axis of a vector is its last one: a scale for each of its indices would be one for each
+// element.
+void require_granularity(std::string_view op, Granularity granularity, const Shape& x) {
+  require(granularity != Granularity::kPerColumn, op, "no scale per column");
+  const bool by_row =
+      granularity == Granularity::kPerChannel || granularity == Granularity::kUniform;
+  require(x.rank() >= (by_row ? 2 : 1), op,
+          fmt::format("no scale for each index of the first axis of {}", to_string(x)));
+}
+
 void require_zero(std::string_view op, std::span<const TypedOperand> in, bool allowed) {
   const TensorType* zero = find_operand(in, Role::kXZero);
   if (zero == nullptr) return;
@@ -46,12 +56,12 @@ std::vector<TensorType> infer(const Quantize& op, std::span<const TypedOperand> 
   const TensorType& x = need_operand(in, Role::kX, "quantize");
   require(is_floating(x.dtype) && !is_quantized(x.dtype) && x.shape.rank() >= 1, "quantize",
           fmt::format("x is {}, wanted a floating tensor", to_string(x)));
+  require_granularity("quantize", op.granularity, x.shape);
   const bool fits = op.dtype == DType::kI8       ? is_width(op.bits)
                     : op.dtype == DType::kU8     ? op.bits == 2 || op.bits == 4
                     : op.dtype == DType::kF8E4M3 ? op.bits == 8
                                                  : false;
   require(fits, "quantize", fmt::format("no {} bits in {}", op.bits, to_string(op.dtype)));
-  require(op.granularity != Granularity::kPerColumn, "quantize", "no scale per column");
   TensorType y{op.dtype, x.shape};
   if (op.dtype == DType::kU8) {
     require(x.shape[-1] * op.bits % 8 == 0, "quantize",
@@ -81,7 +91,7 @@ std::vector<TensorType> infer(const Dequantize& op, std::span<const TypedOperand
               (op.bits < 8 || x.dtype != DType::kU8),
           "dequantize", fmt::format("no {} bits in {}", op.bits, to_string(x)));
   require(is_floating(op.dtype) && !is_quantized(op.dtype), "dequantize", "makes floating types");
-  require(op.granularity != Granularity::kPerColumn, "dequantize", "no scale per column");
+  require_granularity("dequantize", op.granularity, x.shape);
   TensorType y{op.dtype, x.shape};
   if (x.dtype == DType::kU8) y.shape[-1] = x.shape[-1] * 8 / op.bits;
   require_scale("dequantize", need_operand(in, Role::kXScale, "dequantize"),

@@ -47,6 +47,20 @@ TEST(QuantizedOps, LinearOutputTypes) {
   EXPECT_EQ(to_string(infer_types(Linear{}, half)[0]), "bf16[2,3,6]");  // 2-bit weights only
 }
 
+// The first axis of a vector is its last: a scale for each of its indices would be one an element.
+TEST(QuantizedOps, VectorsHaveNoScaleForEachIndexOfTheFirstAxis) {
+  const TypedOperand x[] = {operand(Role::kX, DType::kF32, {16})};
+  const TypedOperand codes[] = {operand(Role::kX, DType::kI8, {16}),
+                                operand(Role::kXScale, DType::kF32, {16})};
+  for (const Granularity g : {Granularity::kPerChannel, Granularity::kUniform}) {
+    EXPECT_THROW((void)infer_types(Quantize{DType::kI8, 8, g, true, false}, x), Error);
+    EXPECT_THROW((void)infer_types(Dequantize{DType::kF32, 8, g}, codes), Error);
+    EXPECT_THROW((void)infer_types(Reduce{Reduction::kMax, g}, x), Error);
+  }
+  EXPECT_EQ(infer_types(Quantize{DType::kI8, 8, Granularity::kPerToken, true, false}, x)[1],
+            (TensorType{DType::kF32, {1}}));
+}
+
 // Values that end in codes, of values or of codes.
 TEST(QuantizedOps, AttentionOutputTypes) {
   const TensorType x{DType::kF16, {2, 3, 8}};

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "graph/ops/quantize.h"
 
 namespace halftone::graph {
@@ -15,6 +17,8 @@ std::vector<TensorType> infer(const Reduce& op, std::span<const TypedOperand> in
   const TensorType& x = need_operand(in, Role::kX, "reduce");
   require(is_floating(x.dtype) && x.shape.rank() >= 1, "reduce", "wants a floating tensor");
   require(op.granularity != Granularity::kUniform, "reduce", "uniform is for weights' scales");
+  require(op.granularity != Granularity::kPerChannel || x.shape.rank() >= 2, "reduce",
+          fmt::format("no statistic for each index of the first axis of {}", to_string(x)));
   return {{DType::kF32, scale_shape(op.granularity, x.shape)}};
 }
 

@@ -71,6 +71,7 @@ struct Window {
     kernel_width = weight[2];
     stride = op.stride;
     before = op.pad_begin;
+    if (interleaved) return;  // results go by line and position
     if (kernel_height * kernel_width > 1 || stride > 1 || op.pad_begin + op.pad_end > 0) return;
     width = out_width = height * width;  // positions are independent
     height = out_height = 1;
