@@ -53,7 +53,8 @@ void run_early_passes(graph::Graph& graph, const CompileOptions& options);
                                                std::span<const backend::Kernel* const> kernels,
                                                const CompileOptions& options = {});
 
-// Fingerprint entries that the compiler adds: pass list, disabled passes and kernels.
+// Fingerprint entries that the compiler adds: pass list, disabled passes and kernels. Throws
+// kInvalidArgument when a pass is unknown: a plan from the cache is not compiled again.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> compile_entries(
     const CompileOptions& options);
 

@@ -25,16 +25,19 @@ std::span<const Pass> passes() {
 
 namespace {
 
-void run_chosen(graph::Graph& graph, const CompileOptions& options, bool only_early) {
+void need_known_passes(const CompileOptions& options) {
   for (const std::string& name : options.disabled_passes) {
     const auto known = [&](const Pass& pass) { return pass.name == name; };
-    if (!std::ranges::any_of(passes(), known)) {
-      std::string names;
-      for (const Pass& pass : passes()) names.append(names.empty() ? "" : ", ").append(pass.name);
-      throw Error(Errc::kInvalidArgument,
-                  fmt::format("unknown pass '{}'; there are: {}", name, names));
-    }
+    if (std::ranges::any_of(passes(), known)) continue;
+    std::string names;
+    for (const Pass& pass : passes()) names.append(names.empty() ? "" : ", ").append(pass.name);
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("unknown pass '{}'; there are: {}", name, names));
   }
+}
+
+void run_chosen(graph::Graph& graph, const CompileOptions& options, bool only_early) {
+  need_known_passes(options);
   verify(graph);
   for (const Pass& pass : passes()) {
     if (only_early && !pass.early) continue;
@@ -67,6 +70,7 @@ void run_early_passes(graph::Graph& graph, const CompileOptions& options) {
 }
 
 std::vector<std::pair<std::string, std::string>> compile_entries(const CompileOptions& options) {
+  need_known_passes(options);
   std::string run;
   for (const Pass& pass : passes()) {
     if (options.disabled_passes.contains(std::string(pass.name))) continue;

@@ -44,6 +44,28 @@ TEST(DisableKernel, UnknownNamesAreRefused) {
       << outcome.err;
 }
 
+// With plans in the cache too, where no pass runs.
+TEST(DisablePass, UnknownNamesAreRefused) {
+  const Scratch scratch;
+  const auto build = [&](const std::string& pass) {
+    std::vector<std::string> words = {
+        "build",       "-m",          golden("tiny-sdxl"), "--device", "cpu",
+        "--size",      "64x64",       "--precision",       "fp32",     "--component",
+        "vae_decoder", "--cache-dir", "a cache",           "--json"};
+    if (!pass.empty()) words.insert(words.end(), {"--disable-pass", pass});
+    return scratch.run(words);
+  };
+  for (const char* origin : {"built", "cache"}) {
+    const Outcome outcome = build("");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_TRUE(contains(outcome.out, "\"" + std::string(origin) + "\"")) << outcome.out;
+    const Outcome refused = build("fuse_epilog");
+    EXPECT_EQ(refused.exit_code, 2) << refused.out;
+    EXPECT_TRUE(contains(refused.err, "unknown pass 'fuse_epilog'; there are: ")) << refused.err;
+    EXPECT_EQ(build("fuse_epilogue").exit_code, 0);
+  }
+}
+
 // A processor has nothing to overlap: the switch is taken and changes nothing.
 TEST(NoLaunchOverlap, IsTakenOnEveryDevice) {
   const Scratch scratch;
