@@ -167,6 +167,16 @@ std::string read_text_file(const fs::path& path, uint64_t max_bytes) {
 }
 
 AtomicFile::AtomicFile(fs::path path, unsigned mode) : path_(std::move(path)), mode_(mode) {
+  // A rename would put a file in the place of a folder's name, a device (/dev/null) or a FIFO.
+  struct stat st {};
+  if (::lstat(path_.c_str(), &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: cannot replace: is {}, wanted a regular file or none",
+                            shown(path_), kind_of(st.st_mode)),
+                ErrorDetails{.file = shown(path_),
+                             .got = std::string(kind_of(st.st_mode)),
+                             .wanted = "a regular file or none"});
+  }
   static std::atomic<unsigned> counter{0};  // distinguishes files of this process
   for (int attempt = 0; attempt < 100; ++attempt) {
     temp_ = path_.parent_path() /

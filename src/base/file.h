@@ -82,6 +82,7 @@ class MappedFile {
 // an exception (cancellation included) leaves nothing behind.
 class AtomicFile {
  public:
+  // The name of a folder, device, FIFO or socket is refused (kInvalidArgument).
   explicit AtomicFile(std::filesystem::path path, unsigned mode = 0644);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;

@@ -106,6 +106,21 @@ TEST_F(FileTest, AtomicFileIsWholeOrNothing) {
   expect_error([&] { make_folders("/proc/halftone/x"); }, Errc::kIo, "cannot make");
 }
 
+// Renaming over /dev/null would end more than this program.
+TEST_F(FileTest, AtomicFileReplacesRegularFilesOnly) {
+  const fs::path fifo = folder_ / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  expect_error([&] { AtomicFile f(fifo); }, Errc::kInvalidArgument, "is a FIFO");
+  expect_error([&] { AtomicFile f("/dev/null"); }, Errc::kInvalidArgument, "is a device");
+  expect_error([&] { AtomicFile f(folder_); }, Errc::kInvalidArgument, "is a folder");
+  EXPECT_EQ(list_folder(folder_), std::vector<std::string>{"fifo"});
+  EXPECT_TRUE(fs::is_fifo(fifo));
+  put("old", "old");
+  fs::create_symlink("old", folder_ / "link");
+  write_file_atomically(folder_ / "link", "new");
+  EXPECT_EQ(read_text_file(folder_ / "link"), "new");
+}
+
 TEST_F(FileTest, LockExcludesAndTimesOut) {
   const fs::path path = folder_ / "k.lock";
   auto first = FileLock::acquire(path, 0);

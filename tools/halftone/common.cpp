@@ -158,23 +158,37 @@ void install_signal_handlers() {
 
 int stop_signal() { return g_stop_signal; }
 
+namespace {
+
+// Whole or not at all, by rename; a device, FIFO or open descriptor (/dev/null, >(jq)) is written
+// to and stays what it is.
+void write_text(const std::string& path, const std::string& text) {
+  std::error_code failed;
+  const bool is_file =
+      !std::filesystem::exists(path, failed) || std::filesystem::is_regular_file(path, failed);
+  const std::string target = is_file ? fmt::format("{}.tmp-{}", path, getpid()) : path;
+  std::ofstream file(target);
+  file << text;
+  file.close();
+  bool is_written = file.good();
+  if (is_written && is_file) {
+    std::filesystem::rename(target, path, failed);
+    is_written = !failed;
+  }
+  if (is_written) return;
+  if (is_file) std::remove(target.c_str());
+  throw Error(Errc::kIo, fmt::format("{}: cannot be written", path));
+}
+
+}  // namespace
+
 void write_json(const CommonOptions& common, const std::string& json) {
   if (json_on_stdout(common)) {
     fmt::print("{}\n", json);
     std::fflush(stdout);
     return;
   }
-  const std::string temporary = fmt::format("{}.tmp-{}", common.json, getpid());
-  {
-    std::ofstream file(temporary, std::ios::trunc);
-    file << json << '\n';
-    file.close();
-    if (!file) {
-      std::remove(temporary.c_str());
-      throw Error(Errc::kIo, fmt::format("{}: cannot be written", common.json));
-    }
-  }
-  std::filesystem::rename(temporary, common.json);
+  write_text(common.json, json + '\n');
 }
 
 namespace {
