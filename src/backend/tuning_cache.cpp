@@ -5,15 +5,28 @@
 #include <system_error>
 #include <utility>
 
-namespace halftone::backend {
+#include "halftone/error.h"
 
-TuningCache::TuningCache(std::string file) : file_(std::move(file)) {
-  std::ifstream in(file_);
+#include "base/file.h"
+
+namespace halftone::backend {
+namespace {
+
+using Values = std::map<std::string, std::string>;
+
+Values read_values(const std::string& file) {
+  Values values;
+  std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
     const size_t tab = line.find('\t');
-    if (tab != std::string::npos) values_[line.substr(0, tab)] = line.substr(tab + 1);
+    if (tab != std::string::npos) values[line.substr(0, tab)] = line.substr(tab + 1);
   }
+  return values;
 }
+
+}  // namespace
+
+TuningCache::TuningCache(std::string file) : file_(std::move(file)), values_(read_values(file_)) {}
 
 std::optional<std::string> TuningCache::find(const std::string& key) const {
   const auto found = values_.find(key);
@@ -30,13 +43,14 @@ void TuningCache::save() {
   if (!changed_ || file_.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
-  const std::string part = file_ + ".part";
-  {
-    std::ofstream out(part);
-    for (const auto& [key, value] : values_) out << key << '\t' << value << '\n';
-    if (!out) return;
+  values_.merge(read_values(file_));  // what other processes measured meanwhile
+  std::string text;
+  for (const auto& [key, value] : values_) text.append(key + '\t').append(value + '\n');
+  try {
+    write_file_atomically(file_, text);
+  } catch (const Error&) {  // a cache that cannot be kept is done without
+    return;
   }
-  std::filesystem::rename(part, file_, ignored);
   changed_ = false;
 }
 

@@ -14,7 +14,8 @@ class TuningCache {
   explicit TuningCache(std::string file);
   [[nodiscard]] std::optional<std::string> find(const std::string& key) const;
   void insert(const std::string& key, const std::string& value);
-  // Writes what was added, whole file at once; errors are ignored, it is a cache.
+  // Writes what was added beside what other processes have written since, whole file at once;
+  // errors are ignored, it is a cache.
   void save();
 
  private:
