@@ -5,6 +5,7 @@
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "pipeline/clock.h"
 #include "quant/imports/mixdq.h"
@@ -162,14 +163,15 @@ class Quantizer {
     }
     if (!options_.install) return;
     const fs::path folder = model_.checkpoint->path() / "halftone";
-    fs::create_directories(folder);
-    put(folder / "recipe.json", recipe);
-    put(folder / "recipe.layers.json", to_json(report_));
+    make_folders(folder);
+    // The recipe last: who finds it (--precision auto) finds the record that it wants.
     if (quantization_.record) {
       const fs::path record = folder / "calibration.safetensors";
       quant::save(*quantization_.record, record);
       report_.files.push_back(record.string());
     }
+    put(folder / "recipe.layers.json", to_json(report_));
+    put(folder / "recipe.json", recipe);
   }
 
   backend::Device& device_;
