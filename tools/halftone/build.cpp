@@ -97,18 +97,14 @@ void build(const CLI::App& app, BuildArgs& a) {
   const Logger logger = make_logger(a.common);
   take_onnx(a, logger);
   if (!a.compiler_config.empty()) check_compiler_config(a.compiler_config, logger);
-  BuildOptions options{.width = a.width,
-                       .height = a.height,
+  const auto [width, height] = picture_size(app, a.size, a.width, a.height);
+  BuildOptions options{.width = width,
+                       .height = height,
                        .batch_size = a.batch,
                        .guidance = {},
                        .with_vae_encoder = a.img2img,
                        .component = a.component,
                        .save = a.save};
-  if (!a.size.empty()) {
-    const auto pair = parse_size(a.size, "--size");
-    options.width = pair[0];
-    options.height = pair[1];
-  }
   if (app.count("--cfg-scale") > 0) options.guidance = a.cfg_scale;
   take_shapes(app, a, logger, options);
   // trtexec saves the one network that it builds.

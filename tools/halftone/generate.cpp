@@ -73,10 +73,17 @@ void check_foreign(const GenerateArgs& a) {
 
 // sd.cpp and WebUI load LoRAs by a tag in the prompt; drawing the tag as words would be a silent
 // drop.
-void refuse_tags(const std::string& prompt) {
-  if (prompt.find("<lora:") == std::string::npos) return;
+void refuse_tags(std::string_view text) {
+  if (text.find("<lora:") == std::string_view::npos) return;
   throw UsageError(
       "not supported: <lora:...> in the prompt: take the tag out and give --lora PATH:WEIGHT");
+}
+
+void refuse_tags(const std::vector<std::string>& prompts, const GenerateOptions& options) {
+  for (const std::string& prompt : prompts) refuse_tags(prompt);
+  for (const auto& text : {options.prompt_2, options.negative_prompt, options.negative_prompt_2}) {
+    refuse_tags(text.value_or(""));
+  }
 }
 
 // OneDiff's list for SDXL. A size that was not drawn before builds its plans, which are cached.
@@ -96,7 +103,8 @@ void run_many_resolutions(Session& session, GenerateOptions options) {
   }
 }
 
-// Writes the pictures of all prompts as they come.
+// Writes the pictures of all prompts as they come, and after each the reports so far: one JSON
+// document a prompt.
 class Runner {
  public:
   Runner(const GenerateArgs& args, Session& session, OutputNames& names)
@@ -116,11 +124,15 @@ class Runner {
     });
     if (!args_.common.quiet) fmt::print(stderr, "{}", summary(report));
     is_right_ = std::ranges::all_of(report.checks, &NodeCheck::ok);
-    if (!args_.common.json.empty()) write_json(args_.common, to_json(report, files));
+    const std::string json = to_json(report, files);
+    documents_ += (documents_.empty() ? "" : "\n") + json;
+    if (!args_.common.json.empty()) {
+      write_json(args_.common, json_on_stdout(args_.common) ? json : documents_);
+    }
     if (!args_.save_report.empty()) {
       CommonOptions to_file = args_.common;
       to_file.json = args_.save_report;
-      write_json(to_file, to_json(report, files));
+      write_json(to_file, documents_);
     }
   }
 
@@ -131,6 +143,7 @@ class Runner {
   const GenerateArgs& args_;
   Session& session_;
   OutputNames& names_;
+  std::string documents_;
   bool is_right_ = true;
 };
 
@@ -149,7 +162,13 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
   const int per_prompt = options.batch_size * options.batch_count;
   OutputNames names(latent ? OutputArgs{} : a.output, per_prompt * static_cast<int>(prompts.size()),
                     ".png");
-  if (!a.dry_run) names.check();
+  if (!a.dry_run) {
+    names.check();
+    need_folder_of(options.dump_latents, "--dump-latents");
+    need_folder_of(a.save_report, "--save-report");
+    if (!json_on_stdout(a.common)) need_folder_of(a.common.json, "--json");
+  }
+  refuse_tags(prompts, options);
 
   const SessionOptions wanted = session_options(a.model, a.common);
   if (!a.compiler_config.empty()) check_compiler_config(a.compiler_config, wanted.logger);
@@ -168,9 +187,13 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
     session.generate(warmup, [](Image&&) {});
   }
   Runner runner(a, session, names);
-  for (const std::string& prompt : prompts) {
-    refuse_tags(prompt);
-    options.prompt = prompt;
+  const std::string dump = options.dump_latents;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    options.prompt = prompts[i];
+    // As pictures are: one run's latents do not replace the last one's.
+    if (!dump.empty() && prompts.size() > 1) {
+      options.dump_latents = numbered(dump, static_cast<int>(i) + 1);
+    }
     runner.run(options);
     if (options.seed) *options.seed += static_cast<uint64_t>(per_prompt);
   }

@@ -34,6 +34,13 @@ std::optional<Pattern> find_pattern(const std::string& path) {
   return Pattern{begin, end + 1, width};
 }
 
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+}  // namespace
+
 std::string numbered(const std::string& path, int number) {
   const fs::path file(path);
   return (file.parent_path() /
@@ -41,12 +48,19 @@ std::string numbered(const std::string& path, int number) {
       .string();
 }
 
-}  // namespace
+void need_folder_of(const std::string& path, std::string_view flag) {
+  const fs::path folder = fs::path(path).parent_path();
+  std::error_code ignored;
+  if (folder.empty() || fs::is_directory(folder, ignored)) return;
+  throw UsageError(fmt::format("{} {}: the folder {} does not exist", flag, path, folder.string()));
+}
 
 OutputNames::OutputNames(OutputArgs args, int num_images, std::string extension)
-    : args_(std::move(args)), num_images_(num_images), extension_(std::move(extension)) {
-  const bool is_default = args_.output.empty();
-  if (is_default) args_.output = "output" + extension_;
+    : args_(std::move(args)),
+      num_images_(num_images),
+      extension_(std::move(extension)),
+      is_default_(args_.output.empty()) {
+  if (is_default_) args_.output = "output" + extension_;
   if (fs::path(args_.output).extension().empty()) args_.output += extension_;
   const std::string got = fs::path(args_.output).extension().string();
   if (got != extension_) {
@@ -58,8 +72,8 @@ OutputNames::OutputNames(OutputArgs args, int num_images, std::string extension)
   if (!args_.output_dir.empty() && fs::path(args_.output).is_relative()) {
     args_.output = (fs::path(args_.output_dir) / args_.output).string();
   }
-  if (!is_default) return;
-  while (fs::exists(first_number_ == 0 ? args_.output : numbered(args_.output, first_number_))) {
+  if (!is_default_) return;
+  while (is_there(first_number_ == 0 ? args_.output : numbered(args_.output, first_number_))) {
     ++first_number_;
   }
   if (num_images_ > 1) first_number_ = std::max(first_number_, 1);
@@ -85,12 +99,17 @@ void OutputNames::check() const {
   }
   if (!args_.no_clobber) return;
   for (int i = 0; i < num_images_; ++i) {
-    if (fs::exists(name(i), ignored)) {
+    if (is_there(name(i))) {
       throw UsageError(fmt::format("--no-clobber: {} exists already", name(i)));
     }
   }
 }
 
-std::string OutputNames::next() { return name(index_++); }
+std::string OutputNames::next() {
+  // Another process may have taken the number since.
+  const bool counts = is_default_ && !find_pattern(args_.output);
+  while (counts && is_there(name(index_))) ++first_number_;
+  return name(index_++);
+}
 
 }  // namespace halftone::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace halftone::cli {
 
@@ -27,8 +28,14 @@ class OutputNames {
   OutputArgs args_;
   int num_images_;
   std::string extension_;
+  bool is_default_;  // the user chose no name
   int index_ = 0;
   int first_number_ = 0;  // of the default name: 0 = "output.png" itself is free
 };
+
+// "out.png" and 2: "out_2.png".
+[[nodiscard]] std::string numbered(const std::string& path, int number);
+// Throws UsageError naming the flag when a file cannot be put there; an empty path is none.
+void need_folder_of(const std::string& path, std::string_view flag);
 
 }  // namespace halftone::cli

@@ -89,8 +89,12 @@ std::string read_all(std::istream& in, const std::string& name) {
 
 std::string read_file(const std::string& path, std::string_view flag) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw UsageError(fmt::format("{} {}: cannot be read", flag, path));
-  return read_all(file, path);
+  std::string text = read_all(file, path);
+  // A folder opens and then cannot be read.
+  if (!file.is_open() || file.bad()) {
+    throw UsageError(fmt::format("{} {}: cannot be read", flag, path));
+  }
+  return text;
 }
 
 void append_lines(const std::string& text, std::vector<std::string>& prompts) {
@@ -325,6 +329,9 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.cache_dir = common.cache_dir;
   options.device_graphs = !args.no_cuda_graph;
   options.low_vram = args.low_vram;
+  if (!(args.memory_limit >= 0)) {  // NaN is in every range
+    throw UsageError(fmt::format("--memory-limit: got {}, wanted a number", args.memory_limit));
+  }
   options.memory_limit = static_cast<uint64_t>(args.memory_limit * 1048576.0);
   options.reference_check = args.reference_check;
   options.overlap_launches = !args.no_launch_overlap;
@@ -342,6 +349,26 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   return options;
 }
 
+std::array<int, 2> picture_size(const CLI::App& app, const std::string& size, int width,
+                                int height) {
+  constexpr int kMost = 8192;
+  std::array<int, 2> pair = {width, height};
+  if (!size.empty()) {
+    if (given(app, "--width") || given(app, "--height")) {
+      throw UsageError("--size and --width/--height both set the size; give one");
+    }
+    pair = parse_size(size, "--size");
+  }
+  const std::array<const char*, 2> flags = {"--width", "--height"};
+  for (size_t i = 0; i < 2; ++i) {
+    if (size.empty() && !given(app, flags[i])) continue;
+    if (pair[i] >= 1 && pair[i] <= kMost) continue;
+    throw UsageError(fmt::format("{}: got {}, wanted 1 to {} pixels",
+                                 size.empty() ? flags[i] : "--size", pair[i], kMost));
+  }
+  return pair;
+}
+
 GenerateOptions generate_options(const CLI::App& app, const RequestArgs& args) {
   GenerateOptions options;
   if (given(app, "--prompt-2")) options.prompt_2 = args.prompt_2;
@@ -352,22 +379,9 @@ GenerateOptions generate_options(const CLI::App& app, const RequestArgs& args) {
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
     options.negative_prompt = std::move(text);
   }
-  if (!args.size.empty()) {
-    if (args.width != 0 || args.height != 0) {
-      throw UsageError("--size and --width/--height both set the size; give one");
-    }
-    const auto pair = parse_size(args.size, "--size");
-    options.width = pair[0];
-    options.height = pair[1];
-  } else {
-    options.width = args.width;
-    options.height = args.height;
-  }
-  for (const int extent : {options.width, options.height}) {
-    if (extent < 0 || extent > 8192) {
-      throw UsageError(fmt::format("size: got {}, wanted at most 8192", extent));
-    }
-  }
+  const auto [width, height] = picture_size(app, args.size, args.width, args.height);
+  options.width = width;
+  options.height = height;
   if (!args.original_size.empty()) {
     options.original_size = swap(parse_size(args.original_size, "--original-size"));
   }

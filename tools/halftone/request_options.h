@@ -56,6 +56,10 @@ void add_request_options(CLI::App& app, RequestArgs& args);
 // A folder of models/ that comes with the program and holds `marker`; empty when it is not there.
 [[nodiscard]] std::string bundled_folder(std::string_view name, std::string_view marker);
 
+// {width, height} of --size or of --width and --height; 0 where none was given.
+[[nodiscard]] std::array<int, 2> picture_size(const CLI::App& app, const std::string& size,
+                                              int width, int height);
+
 // "512x768" as {width, height}; throws UsageError naming `flag`.
 [[nodiscard]] std::array<int, 2> parse_size(const std::string& text, std::string_view flag);
 
