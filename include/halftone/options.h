@@ -58,9 +58,11 @@ struct QuantizationOptions {
   std::optional<bool> smooth;     // false: no SmoothQuant
   std::optional<bool> per_token;  // inputs of linears: dynamic per token, or static per tensor
   // Static scales, per token elsewhere, for what a kernel can then write as codes: "attention"
-  // (what attention's output projections read), "ff" (what a GEGLU makes), "all" or "none"; empty =
-  // the scheme's.
+  // (what attention's output projections read), "ff" (what a GEGLU makes), "all", "auto" (where the
+  // record predicts static_min_sqnr for it) or "none"; empty = the scheme's.
   std::string static_producers;
+  // int8: dB that the record must predict for such a scale; absent = 30.5 for "auto", else any.
+  std::optional<double> static_min_sqnr;
   std::map<std::string, double> alphas;  // pattern -> alpha
   // Attentions in 8 bits: "fp8", "int8-fp8" or "none"; empty = FP8 at level 4 of an FP8 scheme.
   std::string attention;

@@ -35,6 +35,10 @@ struct Layer {
 struct Group {
   ValueId x;
   std::vector<size_t> layers;
+  std::vector<float> factors{};  // smoothing; empty = none
+  float smoothed_amax = 0;
+  ColumnStats columns{};       // of the weights, where they matter
+  std::vector<float> gamma{};  // smoothing left to the quantizer
 };
 
 LayerKind kind_of(const Node& node) {
@@ -93,7 +97,9 @@ class Applier {
   Applied run() {
     for (Layer& layer : layers_) need_statistics(layer);
     make_groups();
-    for (const Group& group : groups_) smooth(group);
+    for (Group& group : groups_) measure(group);
+    choose_static();
+    for (Group& group : groups_) smooth(group);
     for (const Group& group : groups_) quantize_input(group);
     for (Layer& layer : layers_) quantize_attention_of(layer);
     for (Layer& layer : layers_) change_weight(layer);
@@ -126,7 +132,7 @@ class Applier {
     if (!spec.activation) return;
     if (layer.report.kind == LayerKind::kConv) layer.spec.smooth = false;
     const bool given = spec.input_amax || spec.input_low;
-    const bool needs = spec.smooth || (!spec.activation->dynamic && !given);
+    const bool needs = spec.smooth || spec.min_sqnr || (!spec.activation->dynamic && !given);
     if (!needs) return;
     if (record_ == nullptr) lack_record(layer);
     const ValueStats* stats = stats_of(layer);
@@ -194,47 +200,90 @@ class Applier {
 
   void make_groups() {
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      if (!layer.spec.activation) continue;
-      const auto same = [&](const Group& group) {
-        const LayerSpec& other = layers_[group.layers.front()].spec;
-        return group.x == input(layer) && other.activation == layer.spec.activation &&
-               other.smooth == layer.spec.smooth && other.alpha == layer.spec.alpha &&
-               other.margin == layer.spec.margin && other.input_amax == layer.spec.input_amax &&
-               other.input_low == layer.spec.input_low && other.input_high == layer.spec.input_high;
-      };
-      const auto found = std::ranges::find_if(groups_, same);
-      if (found == groups_.end()) {
-        groups_.push_back({input(layer), {i}});
+      if (layers_[i].spec.activation) join(i);
+    }
+  }
+
+  // Puts a layer into the group of those that read the same codes.
+  void join(size_t i) {
+    const Layer& layer = layers_[i];
+    const auto same = [&](const Group& group) {
+      LayerSpec other = layers_[group.layers.front()].spec;
+      other.weight = layer.spec.weight;
+      return group.x == input(layer) && other == layer.spec;
+    };
+    const auto found = std::ranges::find_if(groups_, same);
+    if (found == groups_.end()) {
+      groups_.push_back({.x = input(layer), .layers = {i}});
+    } else {
+      found->layers.push_back(i);
+    }
+  }
+
+  // Whether the record predicts enough for a group's static scale; says so in the report.
+  bool keeps_enough(const Group& group) {
+    const Layer& first = layers_[group.layers.front()];
+    const std::optional<double> wanted = first.spec.min_sqnr;
+    if (!wanted) return true;
+    const double sqnr =
+        predicted_sqnr(*stats_of(first), static_cast<double>(static_range(group).scale),
+                       noise_gain(group.factors, group.columns.energy));
+    const bool enough = sqnr >= *wanted;
+    for (const size_t i : group.layers) {
+      std::string& why = layers_[i].report.why;
+      why += fmt::format("; {:.1f} dB predicted", sqnr);
+      if (!enough) why += fmt::format(", {} wanted: per token", *wanted);
+    }
+    return enough;
+  }
+
+  // Inputs that a static scale would keep too little of get one a token.
+  void choose_static() {
+    std::vector<size_t> changed;
+    std::vector<Group> kept;
+    for (Group& group : groups_) {
+      if (keeps_enough(group)) {
+        kept.push_back(std::move(group));
       } else {
-        found->layers.push_back(i);
+        changed.insert(changed.end(), group.layers.begin(), group.layers.end());
       }
     }
-    gammas_.resize(groups_.size());
-    smoothed_amax_.resize(groups_.size(), 0.0F);
+    groups_ = std::move(kept);
+    for (const size_t i : changed) {
+      LayerSpec spec;
+      spec.weight = layers_[i].spec.weight;
+      spec.activation = layers_[i].spec.activation;
+      spec.activation->granularity = Granularity::kPerToken;
+      spec.activation->dynamic = true;
+      layers_[i].spec = spec;
+      join(i);
+    }
   }
 
   [[nodiscard]] const graph::Value& weight_of(const Layer& layer) const {
     return graph_.value(operand_of(graph_.nodes()[layer.node], Role::kWeight));
   }
 
-  void smooth(const Group& group) {
-    const auto index = static_cast<size_t>(&group - groups_.data());
+  // Smoothing factors of a group, and the largest magnitude that they leave.
+  void measure(Group& group) const {
     const LayerSpec& spec = layers_[group.layers.front()].spec;
     if (!spec.smooth) return;
     const std::vector<float>& input_amax = stats_of(layers_[group.layers.front()])->column_amax;
-    std::vector<float> weight_amax(input_amax.size(), 0.0F);
     for (const size_t i : group.layers) {
       const graph::Value& weight = weight_of(layers_[i]);
       if (!weight.constant || weight.constant->weight.empty()) return;
-      const std::vector<float> amax = column_amax(weight, weights_);
-      for (size_t j = 0; j < amax.size(); ++j) weight_amax[j] = std::max(weight_amax[j], amax[j]);
+      add_columns(weight, weights_, group.columns);
     }
-    const std::vector<float> s = smoothing_factors(input_amax, weight_amax, spec.alpha);
-    for (size_t j = 0; j < s.size(); ++j) {
-      smoothed_amax_[index] = std::max(smoothed_amax_[index], input_amax[j] * s[j]);
+    group.factors = smoothing_factors(input_amax, group.columns.amax, spec.alpha);
+    for (size_t j = 0; j < group.factors.size(); ++j) {
+      group.smoothed_amax = std::max(group.smoothed_amax, input_amax[j] * group.factors[j]);
     }
-    const std::string where = place(group, index, s);
+  }
+
+  void smooth(Group& group) {
+    const std::vector<float>& s = group.factors;
+    if (s.empty()) return;
+    const std::string where = place(group);
     for (const size_t i : group.layers) {
       layers_[i].report.smoothing = where;
       layers_[i].columns.resize(s.size());
@@ -242,8 +291,9 @@ class Applier {
     }
   }
 
-  // Multiplies the input by s and says where.
-  std::string place(const Group& group, size_t index, const std::vector<float>& s) {
+  // Multiplies the input by its factors and says where.
+  std::string place(Group& group) {
+    const std::vector<float>& s = group.factors;
     const auto fold = find_fold(editor_, group.x, group.layers.size());
     if (fold && fold->place == Fold::Place::kNorm) {
       scale_norm(editor_, fold->node, s);
@@ -258,17 +308,16 @@ class Applier {
         return "in " + maker->report.name;
       }
     }
-    gammas_[index] = s;
+    group.gamma = s;
     return "in the quantizer";
   }
 
   // Largest magnitude of a group's input under its static scale.
   [[nodiscard]] float static_amax(const Group& group) const {
-    const auto index = static_cast<size_t>(&group - groups_.data());
     const Layer& layer = layers_[group.layers.front()];
     if (layer.spec.input_amax) return *layer.spec.input_amax;
     const auto margin = static_cast<float>(layer.spec.margin);
-    if (layer.spec.smooth) return margin * smoothed_amax_[index];
+    if (layer.spec.smooth) return margin * group.smoothed_amax;
     Collect collect = recipe_.collect;
     using Method = Collect::Method;
     const bool by_steps = collect.method != Method::kHistogram && collect.method != Method::kMse;
@@ -302,14 +351,13 @@ class Applier {
   }
 
   void quantize_input(const Group& group) {
-    const auto index = static_cast<size_t>(&group - groups_.data());
     Layer& first = layers_[group.layers.front()];
     const QuantSpec& spec = *first.spec.activation;
     const std::string name = first.report.name + ".input_quantizer";
     // x as the layer reads it: a norm that was smoothed makes the same value.
     std::vector<graph::Operand> inputs{{Role::kX, group.x}};
-    if (!gammas_[index].empty()) {
-      inputs.push_back({Role::kGamma, editor_.literal(name + ".smoothing", gammas_[index])});
+    if (!group.gamma.empty()) {
+      inputs.push_back({Role::kGamma, editor_.literal(name + ".smoothing", group.gamma)});
     }
     ValueId scale = graph::kNoValue;
     ValueId zero = graph::kNoValue;
@@ -409,8 +457,6 @@ class Applier {
   const WeightSource& weights_;
   std::vector<Layer> layers_;
   std::vector<Group> groups_;
-  std::vector<std::vector<float>> gammas_;  // a group: smoothing left to its quantizer
-  std::vector<float> smoothed_amax_;        // a group
 };
 
 }  // namespace

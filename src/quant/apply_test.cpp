@@ -11,6 +11,7 @@
 #include "quant/smooth.h"
 #include "reference/reference.h"
 #include "tensor/computed_weights.h"
+#include "tensor/quantized.h"
 
 namespace halftone::quant {
 namespace {
@@ -128,6 +129,13 @@ TEST(SmoothingFactors, ByHand) {
   // alpha 0.5: sqrt(w) / sqrt(a).
   const auto s = smoothing_factors({4, 0.25F, 0x1p-32F, 1e30F}, {1, 4, 1, 1e-20F}, 0.5);
   EXPECT_EQ(s, (std::vector<float>{0.5F, 4.0F, 1.0F, 1e-4F}));
+}
+
+TEST(NoiseGain, ByHand) {
+  // Columns of weights with squares 4 and 1; the first is divided by 2.
+  EXPECT_DOUBLE_EQ(noise_gain({2, 1}, {4, 1}), 0.4);
+  EXPECT_EQ(noise_gain({}, {4, 1}), 1.0) << "not smoothed";
+  EXPECT_EQ(noise_gain({2, 1}, {0, 0}), 1.0);
 }
 
 TEST(Apply, Level3SmoothsWhereItCostsNothing) {
@@ -251,6 +259,123 @@ TEST(Apply, ProducersGetStaticScalesAsFarAsTheLevelGoes) {
   EXPECT_FALSE(is_static(options, "ff.net.2"));
   options.static_producers = "some";
   EXPECT_THROW((void)make_recipe(options), Error);
+}
+
+TEST(Apply, WhatTheRecordMustPredictIsAnOptionOfInt8) {
+  const std::string block = "mid_block.attentions.0.transformer_blocks.0.";
+  const auto least = [&](const SchemeOptions& options, const std::string& name) {
+    const auto spec =
+        RuleMatcher(make_recipe(options)).choose(block + name, LayerKind::kLinear).spec;
+    EXPECT_FALSE(spec.activation->dynamic) << name;
+    return spec.min_sqnr;
+  };
+  SchemeOptions options;
+  for (const std::string which : {"ff", "attention", "all", "auto"}) {
+    options = {};
+    options.static_producers = which;
+    const std::string name = which == "attention" ? "attn2.to_out.0" : "ff.net.2";
+    EXPECT_EQ(least(options, name), which == "auto" ? std::optional(kStaticMinSqnr) : std::nullopt);
+    options.static_min_sqnr = 12.5;
+    EXPECT_EQ(least(options, name), 12.5);
+  }
+  EXPECT_EQ(least(options, "attn1.to_out.0"), 12.5);
+  for (const double wrong : {-1.0, 100.5, std::nan("")}) {
+    options.static_min_sqnr = wrong;
+    EXPECT_THROW((void)make_recipe(options), Error) << wrong;
+  }
+  options.static_min_sqnr = 100;
+  options.scheme = "fp8";
+  EXPECT_EQ(least(options, "ff.net.2"), std::nullopt) << "E4M3 rounds relatively";
+  EXPECT_EQ(least(options, "attn1.to_out.0"), std::nullopt);
+}
+
+// All linears per token, then a rule for `pattern`.
+Recipe beside_per_token(const std::string& pattern, const LayerSpec& spec) {
+  Recipe recipe;
+  recipe.scheme = "test";
+  LayerSpec per_token;
+  per_token.weight = channel_weights(DType::kI8);
+  per_token.activation = QuantSpec{.granularity = graph::Granularity::kPerToken, .dynamic = true};
+  recipe.rules = {{".", LayerKind::kLinear, per_token, "per token"},
+                  {pattern, LayerKind::kLinear, spec, "static"}};
+  return parse_recipe(to_json(recipe), "r.json");
+}
+
+LayerSpec static_input(bool smooth, std::optional<double> min_sqnr) {
+  LayerSpec spec;
+  spec.weight = channel_weights(DType::kI8);
+  spec.activation = QuantSpec{};
+  spec.smooth = smooth;
+  spec.min_sqnr = min_sqnr;
+  return spec;
+}
+
+// The record decides, layer by layer, and a layer that falls back is what it would have been.
+TEST(Apply, TheRecordDecidesWhichInputsAreStatic) {
+  const CalibrationRecord record = calibrate();
+  const auto applied = [&](const Recipe& recipe, std::string* text = nullptr) {
+    Graph graph = graph::parse(kBlock);
+    Applied result = apply(graph, recipe, &record, waves());
+    if (text != nullptr) *text = print(graph);
+    return result;
+  };
+  const auto is_static = [](const Applied& result, const std::string& name) {
+    const LayerReport& report = layer(result, name);
+    EXPECT_EQ(report.activation->dynamic,
+              report.activation->granularity == graph::Granularity::kPerToken);
+    EXPECT_EQ(report.activation->dynamic, report.input_scale == 0);
+    return !report.activation->dynamic;
+  };
+  const std::string both = "net.2$|to_out.0$";
+  for (const bool smooth : {false, true}) {
+    const auto recipe = [&](std::optional<double> least) {
+      return beside_per_token(both, static_input(smooth, least));
+    };
+    std::string everything, zero, none, hundred;
+    applied(recipe({}), &everything);
+    applied(recipe(0), &zero);
+    EXPECT_EQ(zero, everything) << "all static";
+    applied(beside_per_token("nothing", static_input(false, {})), &none);
+    const Applied last = applied(recipe(100), &hundred);
+    EXPECT_EQ(hundred, none) << "all per token, nothing smoothed";
+    EXPECT_EQ(layer(last, "ff.net.2").smoothing, "");
+    EXPECT_NE(layer(last, "ff.net.2").why.find("100 wanted: per token"), std::string::npos);
+    // Each layer changes once on the way, not both at the same place.
+    std::map<std::string, double> first_dynamic;
+    for (double least = 0; least <= 100; least += 0.25) {
+      const Applied result = applied(recipe(least));
+      for (const char* name : {"ff.net.2", "attn1.to_out.0"}) {
+        if (!is_static(result, name)) {
+          first_dynamic.try_emplace(name, least);
+        } else {
+          EXPECT_FALSE(first_dynamic.contains(name)) << name << " at " << least;
+        }
+      }
+    }
+    EXPECT_GT(std::fabs(first_dynamic.at("ff.net.2") - first_dynamic.at("attn1.to_out.0")), 0.5);
+    EXPECT_GT(std::min(first_dynamic.at("ff.net.2"), first_dynamic.at("attn1.to_out.0")), 5);
+  }
+  // The threshold itself is enough.
+  const ValueStats& stats = *record.find("ff.net.2");
+  const double scale = static_cast<double>(scale_for(stats.max[0], 127.0F));
+  const double predicted = predicted_sqnr(stats, scale, 1);
+  const auto at = [&](double least) {
+    return is_static(applied(beside_per_token(both, static_input(false, least))), "ff.net.2");
+  };
+  EXPECT_TRUE(at(predicted));
+  EXPECT_FALSE(at(std::nextafter(predicted, 100.0)));
+}
+
+// q falls back and shares the codes of k and v again.
+TEST(Apply, ALayerThatFallsBackJoinsTheOthers) {
+  const CalibrationRecord record = calibrate();
+  const auto text = [&](const std::string& pattern, double least) {
+    Graph graph = graph::parse(kBlock);
+    apply(graph, beside_per_token(pattern, static_input(true, least)), &record, waves());
+    return graph;
+  };
+  EXPECT_EQ(count(text("to_q$", 100), "quantize"), count(text("nothing", 0), "quantize"));
+  EXPECT_EQ(count(text("to_q$", 0), "quantize"), count(text("nothing", 0), "quantize") + 1);
 }
 
 TEST(Apply, AMarginWidensAStaticScale) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -267,6 +268,19 @@ float amax_of(const ValueStats& stats, const Collect& collect, int64_t bits) {
       return mse_amax(stats, bits);
   }
   return largest(stats);
+}
+
+double predicted_sqnr(const ValueStats& stats, double step, double noise_gain) {
+  double total = 0;
+  double count = 0;
+  for (size_t bin = 0; bin < stats.histogram.size(); ++bin) {
+    const auto n = static_cast<double>(stats.histogram[bin]);
+    const auto x = static_cast<double>(middle(static_cast<int64_t>(bin)));
+    count += n;
+    if (bin > 0) total += n * x * x;  // the first bin is that of zero
+  }
+  if (total <= 0) return -std::numeric_limits<double>::infinity();
+  return 10.0 * std::log10(total / count / (noise_gain * step * step / 12.0));
 }
 
 AsymmetricRange asymmetric_range(float low, float high, int64_t bits) {

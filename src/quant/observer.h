@@ -63,6 +63,12 @@ struct Collect {
 // >= 0 and finite. `bits` of the quantizer that will use it matter to mse alone.
 [[nodiscard]] float amax_of(const ValueStats& stats, const Collect& collect, int64_t bits = 8);
 
+// Decibels that integer codes `step` apart keep of a value: its mean square (the histogram, each
+// bin at its middle) over step^2 / 12, the noise of rounding. `noise_gain`: how much more of that
+// noise than of the value gets into what the reader makes of it. Minus infinity when the histogram
+// is empty or holds nothing but zeros.
+[[nodiscard]] double predicted_sqnr(const ValueStats& stats, double step, double noise_gain);
+
 // Scale and zero point (of codes from -2^(bits-1)) for values from `low` to `high`, which are
 // widened to hold 0: s = (high - low) / (2^bits - 1), z = rne(-low / s) - 2^(bits-1).
 struct AsymmetricRange {

@@ -195,6 +195,21 @@ TEST(AmaxOf, HistogramsCutOutliers) {
   EXPECT_LT(amax_of(stats, collect, 4), 2.0F);
 }
 
+TEST(PredictedSqnr, ByHand) {
+  ValueStats stats;
+  const double nothing = -std::numeric_limits<double>::infinity();
+  EXPECT_EQ(predicted_sqnr(stats, 0.5, 1), nothing);
+  stats.histogram.assign(graph::kHistogramBins, 0);
+  EXPECT_EQ(predicted_sqnr(stats, 0.5, 1), nothing);
+  stats.histogram[0] = 24;
+  EXPECT_EQ(predicted_sqnr(stats, 0.5, 1), nothing) << "zeros alone";
+  // The bin of 1 reaches to 1 + 1/32; three of four values are zero.
+  stats.histogram[static_cast<size_t>(graph::histogram_bin(1.0F))] = 8;
+  const double mean_square = 0.25 * 1.015625 * 1.015625;
+  EXPECT_NEAR(predicted_sqnr(stats, 0.5, 1), 10 * std::log10(mean_square * 12 / 0.25), 1e-12);
+  EXPECT_NEAR(predicted_sqnr(stats, 0.5, 4), 10 * std::log10(mean_square * 3 / 0.25), 1e-12);
+}
+
 TEST(ParseMethod, RefusesUnknownNames) {
   double p = 0;
   for (const char* bad : {"", "mean", "hist:", "hist:0", "hist:-1", "hist:nan", "hist:1x"}) {

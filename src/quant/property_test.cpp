@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "graph/ops/reduce.h"
+#include "quant/observer.h"
 #include "quant/search.h"
 #include "quant/smooth.h"
 #include "reference/reference.h"
@@ -216,6 +218,59 @@ TEST(Property, SmoothingChangesNothingButRanges) {
       return std::ranges::max(v) / std::ranges::min(v);
     };
     EXPECT_LT(spread(b), spread(a));
+  });
+}
+
+// What is predicted of a static scale's codes is what a layer's output then has.
+TEST(Property, PredictedSqnrIsThatOfTheOutput) {
+  for_seeds([](std::mt19937_64& random) {
+    constexpr int64_t kTokens = 400;
+    const Tensor x = outliers(random, kTokens, kWidth);
+    Tensor w({DType::kF32, {9, kWidth}});
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < w.values<float>().size(); ++i) {
+      w.values<float>()[i] = normal(random) * static_cast<float>(1 + i % 4);
+    }
+    const auto in = x.values<float>();
+    ValueStats stats;
+    stats.histogram.assign(graph::kHistogramBins, 0);
+    std::vector<float> amax(kWidth, 0.0F);
+    for (size_t i = 0; i < in.size(); ++i) {
+      ++stats.histogram[static_cast<size_t>(graph::histogram_bin(in[i]))];
+      amax[i % kWidth] = std::max(amax[i % kWidth], std::fabs(in[i]));
+    }
+    ColumnStats columns{.amax = std::vector<float>(kWidth, 0.0F),
+                        .energy = std::vector<double>(kWidth, 0.0)};
+    for (size_t i = 0; i < w.values<float>().size(); ++i) {
+      const float value = w.values<float>()[i];
+      columns.amax[i % kWidth] = std::max(columns.amax[i % kWidth], std::fabs(value));
+      columns.energy[i % kWidth] += static_cast<double>(value) * static_cast<double>(value);
+    }
+    for (const bool smooths : {false, true}) {
+      std::vector<float> s(kWidth, 1.0F);
+      if (smooths) s = smoothing_factors(amax, columns.amax, 0.8);
+      double top = 0;
+      for (size_t j = 0; j < s.size(); ++j) top = std::max<double>(top, amax[j] * s[j]);
+      const double step = top / 127;
+      double signal = 0, noise = 0;
+      for (size_t row = 0; row < kTokens; ++row) {
+        for (size_t o = 0; o < 9; ++o) {
+          double exact = 0, error = 0;
+          for (size_t j = 0; j < kWidth; ++j) {
+            const auto value = static_cast<double>(in[row * kWidth + j]);
+            const auto weight = static_cast<double>(w.values<float>()[o * kWidth + j]);
+            const auto factor = static_cast<double>(s[j]);
+            exact += value * weight;
+            error += (std::nearbyint(value * factor / step) * step / factor - value) * weight;
+          }
+          signal += exact * exact;
+          noise += error * error;
+        }
+      }
+      EXPECT_NEAR(predicted_sqnr(stats, step, noise_gain(s, columns.energy)),
+                  10 * std::log10(signal / noise), 1.0)
+          << (smooths ? "smoothed" : "plain");
+    }
   });
 }
 

@@ -53,6 +53,7 @@ Json to_json(const Rule& rule) {
   json.set("activation", spec.activation ? to_json(*spec.activation, false) : Json());
   if (spec.smooth) json.set("smooth_alpha", spec.alpha);
   if (spec.margin != 1) json.set("range_margin", spec.margin);
+  if (spec.min_sqnr) json.set("static_min_sqnr", *spec.min_sqnr);
   if (spec.input_amax) json.set("input_amax", *spec.input_amax);
   if (spec.input_low) json.set("input_low", *spec.input_low);
   if (spec.input_high) json.set("input_high", *spec.input_high);
@@ -131,9 +132,23 @@ AttentionSpec parse_attention(const JsonView& view) {
   return spec;
 }
 
+// Only linears have scales per token to fall back on, and only integers round to equal steps.
+double parse_min_sqnr(const JsonView& view, const Rule& rule) {
+  const JsonView field = view.at("static_min_sqnr");
+  const auto& input = rule.spec.activation;
+  if (rule.kind != LayerKind::kLinear || !input || input->dynamic || !input->symmetric ||
+      input->dtype != DType::kI8) {
+    field.fail("wanted in a rule of kind \"linear\" with a static, symmetric i8 activation");
+  }
+  const double value = field.number();
+  if (!(value >= 0 && value <= 100)) field.fail("wanted 0 to 100 dB");
+  return value;
+}
+
 Rule parse_rule(const JsonView& view) {
-  check_members(view, {"pattern", "kind", "attention", "weight", "activation", "smooth_alpha",
-                       "range_margin", "input_amax", "input_low", "input_high", "why"});
+  check_members(
+      view, {"pattern", "kind", "attention", "weight", "activation", "smooth_alpha", "range_margin",
+             "static_min_sqnr", "input_amax", "input_low", "input_high", "why"});
   Rule rule;
   rule.pattern = view.at("pattern").string();
   rule.kind = parse_kind(view);
@@ -159,6 +174,7 @@ Rule parse_rule(const JsonView& view) {
   }
   spec.margin = view.number_or("range_margin", 1);
   if (!(spec.margin >= 0.1 && spec.margin <= 10)) view.at("range_margin").fail("wanted 0.1 to 10");
+  if (view.has("static_min_sqnr")) spec.min_sqnr = parse_min_sqnr(view, rule);
   spec.input_amax = parse_bound(view, "input_amax");
   spec.input_low = parse_bound(view, "input_low");
   spec.input_high = parse_bound(view, "input_high");
@@ -255,7 +271,7 @@ bool Recipe::needs_record() const {
   return std::ranges::any_of(rules, [](const Rule& rule) {
     const LayerSpec& spec = rule.spec;
     if (spec.attention && !(spec.attention->qk.dynamic && spec.attention->v.dynamic)) return true;
-    if (spec.smooth) return true;
+    if (spec.smooth || spec.min_sqnr) return true;
     return spec.activation && !spec.activation->dynamic && !spec.input_amax && !spec.input_low;
   });
 }

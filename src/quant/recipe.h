@@ -38,6 +38,9 @@ struct LayerSpec {
   bool smooth = false;  // SmoothQuant on this layer's input
   double alpha = 0.8;
   double margin = 1;  // a static scale covers so many times what the record holds
+  // Linears with a static i8 input: the decibels that the record must predict for its codes
+  // (quant::predicted_sqnr); with fewer the input gets a scale a token, and no smoothing.
+  std::optional<double> min_sqnr;
   // Overrides the record (imports): largest magnitude of the input.
   std::optional<float> input_amax;
   std::optional<float> input_low, input_high;  // asymmetric

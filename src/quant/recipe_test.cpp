@@ -43,6 +43,29 @@ TEST(Recipe, JsonRoundTrips) {
   EXPECT_TRUE(again.needs_record());
 }
 
+TEST(Recipe, TheLeastSqnrOfAStaticScaleIsKept) {
+  const auto with = [](std::optional<double> least) {
+    Recipe recipe = sample();
+    LayerSpec spec;
+    spec.weight = QuantSpec{.granularity = Granularity::kPerChannel};
+    spec.activation = QuantSpec{};
+    spec.input_amax = 3.0F;
+    spec.min_sqnr = least;
+    recipe.rules = {{"net.2", LayerKind::kLinear, spec, "static"}};
+    return recipe;
+  };
+  for (const double least : {0.0, 30.5, 100.0}) {
+    const Recipe again = parse_recipe(to_json(with(least)), "r.json");
+    EXPECT_EQ(again.rules[0].spec.min_sqnr, least);
+    EXPECT_EQ(again.hash(), with(least).hash());
+    EXPECT_TRUE(again.needs_record()) << "what is predicted comes from there";
+  }
+  EXPECT_FALSE(parse_recipe(to_json(with({})), "r.json").rules[0].spec.min_sqnr);
+  EXPECT_FALSE(with({}).needs_record()) << "the range is given";
+  EXPECT_NE(with(30).hash(), with({}).hash());
+  EXPECT_NE(with(30).hash(), with(31).hash()) << "another plan";
+}
+
 TEST(Recipe, TheLastMatchingRuleWins) {
   const Recipe recipe = sample();
   const RuleMatcher matcher(recipe);
@@ -82,6 +105,19 @@ TEST(Recipe, RefusesWhatMakesNoSense) {
       R"({"halftone_recipe":1,"scheme":"x","calib_compat":"trt8","rules":[]})",
       with_rule(R"({"pattern":"("})"),
       with_rule(R"({"pattern":7})"),
+      with_rule(R"({"pattern":"a","kind":"linear","static_min_sqnr":30})"),
+      with_rule(R"({"pattern":"a","kind":"linear",)" + w +
+                R"(,"activation":{"dtype":"i8","dynamic":true},"static_min_sqnr":30})"),
+      with_rule(R"({"pattern":"a","kind":"linear",)" + w +
+                R"(,"activation":{"dtype":"i8","symmetric":false},"static_min_sqnr":30})"),
+      with_rule(R"({"pattern":"a","kind":"conv2d",)" + w +
+                R"(,"activation":{"dtype":"i8"},"static_min_sqnr":30})"),
+      with_rule(R"({"pattern":"a","kind":"linear",)" + w +
+                R"(,"activation":{"dtype":"i8"},"static_min_sqnr":-1})"),
+      with_rule(R"({"pattern":"a","kind":"linear",)" + w +
+                R"(,"activation":{"dtype":"i8"},"static_min_sqnr":100.5})"),
+      with_rule(
+          R"({"pattern":"a","kind":"linear","weight":{"dtype":"f8e4m3"},"activation":{"dtype":"f8e4m3"},"static_min_sqnr":30})"),
       with_rule(R"({"pattern":"a","kind":"norm"})"),
       with_rule(R"({"pattern":"a","kind":"attention","weight":{"dtype":"i8"}})"),
       with_rule(R"({"pattern":"a","attention":{"qk":{"dtype":"i8"},"v":{"dtype":"f8e4m3"}}})"),

@@ -56,16 +56,33 @@ std::vector<float> smoothing_factors(const std::vector<float>& input_amax,
   return s;
 }
 
-std::vector<float> column_amax(const graph::Value& weight, const WeightSource& weights) {
+void add_columns(const graph::Value& weight, const WeightSource& weights, ColumnStats& stats) {
   Tensor tensor({DType::kF32, weight.type.shape});
   weights.read(weight.constant->weight, tensor.type(), tensor.data());
   const auto width = static_cast<size_t>(weight.type.shape[-1]);
-  std::vector<float> amax(width, 0.0F);
+  stats.amax.resize(width, 0.0F);
+  stats.energy.resize(width, 0.0);
   const auto values = tensor.values<float>();
   for (size_t i = 0; i < values.size(); i += width) {
-    for (size_t j = 0; j < width; ++j) amax[j] = std::max(amax[j], std::fabs(values[i + j]));
+    for (size_t j = 0; j < width; ++j) {
+      const float w = values[i + j];
+      stats.amax[j] = std::max(stats.amax[j], std::fabs(w));
+      stats.energy[j] += static_cast<double>(w) * static_cast<double>(w);
+    }
   }
-  return amax;
+}
+
+double noise_gain(const std::vector<float>& s, const std::vector<double>& energy) {
+  if (s.empty()) return 1.0;
+  check_internal(s.size() == energy.size(), "noise gain: columns disagree");
+  double before = 0;
+  double after = 0;
+  for (size_t j = 0; j < s.size(); ++j) {
+    const auto factor = static_cast<double>(s[j]);
+    before += energy[j];
+    after += energy[j] / (factor * factor);
+  }
+  return before > 0 ? after / before : 1.0;
 }
 
 std::optional<Fold> find_fold(const Editor& editor, ValueId x, size_t readers) {

@@ -14,9 +14,18 @@ namespace halftone::quant {
                                                    const std::vector<float>& weight_amax,
                                                    double alpha);
 
-// Largest magnitude of each column of a weight [out, in] of the checkpoint.
-[[nodiscard]] std::vector<float> column_amax(const graph::Value& weight,
-                                             const WeightSource& weights);
+// Of each column of weights [out, in] of the checkpoint: the largest magnitude and the sum of
+// squares.
+struct ColumnStats {
+  std::vector<float> amax;
+  std::vector<double> energy;
+};
+// Adds a weight; `stats` is empty or has as many columns.
+void add_columns(const graph::Value& weight, const WeightSource& weights, ColumnStats& stats);
+
+// Noise of equal strength in every column of x s, as a layer's output has it, over the same noise
+// in every column of x: W is divided by s. 1 without factors.
+[[nodiscard]] double noise_gain(const std::vector<float>& s, const std::vector<double>& energy);
 
 // Where x * s can be made for nothing, when `readers` nodes and nobody else read x.
 struct Fold {

@@ -32,6 +32,7 @@ quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::str
   result.smooth = options.smooth;
   result.per_token = options.per_token;
   result.static_producers = options.static_producers;
+  result.static_min_sqnr = options.static_min_sqnr;
   result.alphas.assign(options.alphas.begin(), options.alphas.end());
   result.attention = options.attention;
   result.policy = options.policy;

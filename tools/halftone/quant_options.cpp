@@ -48,14 +48,17 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
   app.add_option("--activations", a.activations,
                  "Inputs of linears: per-token (dynamic), static, or per-token but static where "
                  "attention (static-attention), GEGLU (static-ff) or both (static-producers) then "
-                 "write codes")
+                 "write codes; auto = both, as far as --static-min-sqnr allows")
       ->check(CLI::IsMember(
-          {"per-token", "static", "static-attention", "static-ff", "static-producers"}))
+          {"per-token", "auto", "static", "static-attention", "static-ff", "static-producers"}))
       ->group(kGroup);
-  app.add_option(
-         "--attention", a.attention,
-         "Attention in 8 bits: fp8, int8-fp8 (q and k int8, the rest fp8) or none; default: "
-         "fp8 at level 4 of an fp8 scheme")
+  app.add_option("--static-min-sqnr", a.static_min_sqnr,
+                 "int8: dB that the record must predict for such a scale, else the layer stays "
+                 "per-token (auto: 30.5; static-...: all are static)")
+      ->group(kGroup);
+  app.add_option("--attention", a.attention,
+                 "8-bit attention: fp8, int8-fp8 (q and k int8, the rest fp8) or none; default: "
+                 "fp8 at level 4 of an fp8 scheme")
       ->check(CLI::IsMember({"none", "fp8", "int8-fp8"}))
       ->group(kGroup);
   app.add_option("--policy", a.policy,
@@ -107,7 +110,14 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
     options.static_producers = a.activations == "static-attention"   ? "attention"
                                : a.activations == "static-ff"        ? "ff"
                                : a.activations == "static-producers" ? "all"
+                               : a.activations == "auto"             ? "auto"
                                                                      : "none";
+  }
+  if (!a.static_min_sqnr.empty()) {
+    if (a.activations != "auto" && !a.activations.starts_with("static-")) {
+      throw UsageError("--static-min-sqnr: needs --activations auto or static-...");
+    }
+    options.static_min_sqnr = parse_number(a.static_min_sqnr, "--static-min-sqnr");
   }
   options.attention = a.attention;
   options.policy = a.policy;

@@ -15,7 +15,7 @@ struct QuantArgs {
   std::string level;
   std::vector<std::string> alphas, exclude, include;
   double percentile = 1.0;
-  std::string activations, attention;
+  std::string activations, static_min_sqnr, attention;
   bool simulate = false;
   int calib_size = 0;
 };

@@ -10,7 +10,8 @@ constexpr double kFollowedLevel = 2.5;  // the source systems' default
 constexpr double kAlpha = 0.8;
 // Of static inputs beside ones per token: smoothed, which costs nothing before GEGLU and attention,
 // with room for prompts that the record does not know (docs/quantization.md).
-constexpr StaticInput kStaticInput{.alpha = 0.8, .margin = 1.25};
+constexpr StaticInput kStaticAttention{.alpha = 0.5, .margin = 1.5};
+constexpr StaticInput kStaticFeedForward{.alpha = 0.8, .margin = 1.25};
 
 LayerSpec w8a8(bool per_token) {
   LayerSpec spec;
@@ -37,7 +38,7 @@ Recipe make(const SchemeOptions& options) {
   if (linear.smooth) recipe.alpha = linear.alpha;
   recipe.collect = collect_of(options, Collect::Method::kMinMean);
   add_levels(recipe, *recipe.level, linear, conv);
-  add_static_producers(recipe, options, linear, "none", kStaticInput, kStaticInput);
+  add_static_producers(recipe, options, linear, "none", kStaticAttention, kStaticFeedForward);
   add_attention(recipe, options, false);
   add_policy(recipe, options, linear, conv);
   return recipe;

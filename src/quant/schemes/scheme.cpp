@@ -46,6 +46,19 @@ constexpr std::string_view kGegluReader = "attentions\\..*\\.ff\\.net\\.2$";
 constexpr std::string_view kAttentionReader = "attentions\\..*\\.to_out\\.0$";
 constexpr std::string_view kQkv = "to_[qkv]$|add_[qkv]_proj$";
 
+// What a static scale must keep. FP8 rounds relatively, so it loses nothing by one.
+std::optional<double> least_sqnr(const SchemeOptions& options, std::string_view which,
+                                 const LayerSpec& linear) {
+  const auto& wanted = options.static_min_sqnr;
+  if (wanted && !(*wanted >= 0 && *wanted <= 100)) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("least SQNR of static scales: got {}, wanted 0 to 100 dB", *wanted));
+  }
+  if (linear.weight && linear.weight->dtype != DType::kI8) return std::nullopt;
+  if (wanted || which != "auto") return wanted;
+  return kStaticMinSqnr;
+}
+
 void check_level(double level) {
   if (std::ranges::find(kLevels, level) != kLevels.end()) return;
   throw Error(Errc::kInvalidArgument,
@@ -94,11 +107,13 @@ void add_static_producers(Recipe& recipe, const SchemeOptions& options, const La
                           const StaticInput& ff) {
   const bool is_open = options.static_producers.empty();
   const std::string_view which = is_open ? by_default : std::string_view(options.static_producers);
-  constexpr std::array<std::string_view, 4> kNames{"none", "attention", "ff", "all"};
+  constexpr std::array<std::string_view, 5> kNames{"none", "attention", "ff", "all", "auto"};
   if (std::ranges::find(kNames, which) == kNames.end()) {
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("static producers '{}': there are none, attention, ff and all", which));
+    throw Error(
+        Errc::kInvalidArgument,
+        fmt::format("static producers '{}': there are none, attention, ff, all and auto", which));
   }
+  const std::optional<double> min_sqnr = least_sqnr(options, which, linear);
   const bool per_token =
       linear.activation && linear.activation->granularity == graph::Granularity::kPerToken;
   if (!per_token) return;
@@ -109,14 +124,16 @@ void add_static_producers(Recipe& recipe, const SchemeOptions& options, const La
     spec.smooth = options.smooth.value_or(input.alpha.has_value());
     spec.alpha = options.alpha.value_or(input.alpha.value_or(linear.alpha));
     spec.margin = input.margin;
+    spec.min_sqnr = min_sqnr;
     recipe.rules.push_back(
         {std::string(pattern), LayerKind::kLinear, spec, fmt::format("static: {}", why)});
   };
   const double level = recipe.level.value_or(3);
-  if ((which == "ff" || which == "all") && level >= 2) {
+  const bool both = which == "all" || which == "auto";
+  if ((which == "ff" || both) && level >= 2) {
     add(kGegluReader, ff, "GEGLU writes the codes");
   }
-  if ((which == "attention" || which == "all") && level >= 3) {
+  if ((which == "attention" || both) && level >= 3) {
     add(kAttentionReader, attention, "attention writes the codes");
   }
 }

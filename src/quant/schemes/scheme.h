@@ -20,8 +20,12 @@ struct SchemeOptions {
   std::optional<bool> smooth;     // false: plain maximum ("max")
   std::optional<bool> per_token;  // linear inputs: dynamic per token instead of static per tensor
   // Linears per token, but static what a producer can then write as codes: "attention" (what to_out
-  // reads), "ff" (what GEGLU makes), "all", "none"; empty = the scheme's.
+  // reads), "ff" (what GEGLU makes), "all", "auto" (all that the record allows), "none"; empty =
+  // the scheme's.
   std::string static_producers;
+  // int8: the decibels that the record must predict for such a scale (LayerSpec::min_sqnr); without
+  // it "auto" takes kStaticMinSqnr and the others ask for nothing.
+  std::optional<double> static_min_sqnr;
   // (pattern, alpha): other alphas for some layers.
   std::vector<std::pair<std::string, double>> alphas;
   // Attentions in 8 bits: "none", "fp8", "int8-fp8" (q and k int8, k centered; the rest FP8); empty
@@ -34,6 +38,9 @@ struct SchemeOptions {
   double percentile = 1.0;
   Collect::Compat compat = Collect::Compat::kNone;
 };
+
+// Of "auto". On emoji-xl 40 of 51 inputs keep as much (docs/quantization.md).
+inline constexpr double kStaticMinSqnr = 30.5;
 
 struct Scheme {
   std::string_view name;
