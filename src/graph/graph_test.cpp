@@ -68,6 +68,19 @@ TEST(Graph, RefusesPaddingThatFillsAWindow) {
   EXPECT_THROW((void)types(2, 0), Error);
 }
 
+// What a kernel would read outside of its operand.
+TEST(Graph, RefusesElementsOfNothing) {
+  const auto refused = [](const OpAttrs& attrs, const Shape& x) {
+    const TypedOperand in[] = {{Role::kX, {DType::kF32, x}}};
+    EXPECT_THROW((void)infer_types(attrs, in), Error) << name_of(attrs) << to_string(x);
+  };
+  refused(Upsample{16, 13}, {3, 0, 2, 8});
+  refused(Upsample{16, 13}, {3, 2, 0, 8});
+  refused(Transpose{{}}, Shape());
+  refused(LayerNorm{}, Shape());
+  refused(Reduce{Reduction::kMax, Granularity::kPerTensor}, Shape());
+}
+
 TEST(Graph, VerifyFindsUseBeforeDefinition) {
   Graph g = sample_graph();
   std::vector<Node> nodes = g.nodes();

@@ -106,18 +106,23 @@ inline std::vector<Case> reduce_cases() {
   std::vector<Case> cases;
   for (const DType t : kFloats) {
     const Shape shape{2, 9, 130};
+    const auto add = [&](const Shape& x, Reduction reduction, Granularity g) {
+      Case c;
+      c.name = "reduce " + std::string(to_string(t)) + " " + text(x) + " " +
+               std::string(to_string(reduction)) + " " + std::string(to_string(g));
+      c.attrs = graph::Reduce{reduction, g};
+      c.inputs = {{Role::kX, {t, x}, Fill::kNormal}};
+      if (reduction == Reduction::kSumSquares) c.depth = 2.0 * 9.0 * 130.0;
+      cases.push_back(std::move(c));
+    };
     for (const Reduction reduction :
          {Reduction::kAbsMax, Reduction::kMin, Reduction::kMax, Reduction::kSumSquares}) {
       for (const Granularity g :
            {Granularity::kPerTensor, Granularity::kPerToken, Granularity::kPerColumn}) {
-        Case c;
-        c.name = "reduce " + std::string(to_string(t)) + " " + std::string(to_string(reduction)) +
-                 " " + std::string(to_string(g));
-        c.attrs = graph::Reduce{reduction, g};
-        c.inputs = {{Role::kX, {t, shape}, Fill::kNormal}};
-        if (reduction == Reduction::kSumSquares) c.depth = 2.0 * 9.0 * 130.0;
-        cases.push_back(std::move(c));
+        add(shape, reduction, g);
       }
+      add({0, 8}, reduction, Granularity::kPerTensor);
+      add({3, 0}, reduction, Granularity::kPerTensor);
     }
     Case c;
     c.name = "histogram " + std::string(to_string(t));

@@ -4,7 +4,8 @@ namespace halftone::graph {
 
 std::vector<TensorType> infer(const Transpose& op, std::span<const TypedOperand> in) {
   const TensorType& x = need_operand(in, Role::kX, "transpose");
-  require(op.perm.size() == x.shape.rank(), "transpose", "perm must name every axis once");
+  require(op.perm.size() == x.shape.rank() && !op.perm.empty(), "transpose",
+          "perm must name every axis once, one at least");
   std::vector<int64_t> dims;
   std::vector<bool> seen(op.perm.size(), false);
   for (const int64_t axis : op.perm) {

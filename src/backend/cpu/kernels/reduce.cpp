@@ -103,9 +103,12 @@ class ReduceLaunch final : public Launch {
         partial_(static_cast<size_t>(blocks_.count) * width_) {}
 
   void enqueue(Stream& /*stream*/) const override {
+    if (x_.count == 0 || x_.size == 0) {
+      std::fill_n(y_, width_, 0.0F);
+      return;
+    }
     parallel_for(threads_, blocks_.count, [this](int64_t block, int) { run(block); });
-    if (x_.count == 0 || x_.size == 0) std::fill_n(y_, width_, 0.0F);
-    for (size_t c = 0; c < (blocks_.count > 0 ? width_ : 0); ++c) {
+    for (size_t c = 0; c < width_; ++c) {
       double result = partial_[c];
       for (size_t b = 1; b < static_cast<size_t>(blocks_.count); ++b) {
         const double next = partial_[b * width_ + c];
