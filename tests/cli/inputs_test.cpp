@@ -44,7 +44,10 @@ TEST(Inputs, ValuesThatMeanNothingAreRefused) {
       {{"a", "-W", "0", "-H", "64"}, "--width: got 0"},
       {{"a", "-W", "64", "-H", "-64"}, "--height: got -64"},
       {{"a", "--size", "64x64", "-W", "64"}, "give one"},
-      {{"a", "--memory-limit", "nan"}, "--memory-limit: got nan"},
+      {{"a", "--memory-limit", "nan"}, "--memory-limit: got nan, wanted a number"},
+      {{"a", "--cfg-scale", "NaN"}, "--cfg-scale: got NaN, wanted a number"},
+      {{"a", "--config", "/dev/zero"}, "--config /dev/zero: longer than 1 MiB"},
+      {{"a", "--config", "."}, "--config .: cannot be read"},
       {{"a", "b <lora:x:1>"}, "<lora:...>"},
       {{"a", "-n", "<lora:x:1>"}, "<lora:...>"},
       {{"a", "--prompt-2", "<lora:x:1>"}, "<lora:...>"},
@@ -59,6 +62,13 @@ TEST(Inputs, ValuesThatMeanNothingAreRefused) {
     EXPECT_TRUE(contains(got.err, message)) << got.err;
   }
   EXPECT_FALSE(fs::exists(scratch.path("output.png")));
+  // A search that is left out because its target means nothing would be another recipe.
+  for (const char* bits : {"0", "-4", "nan"}) {
+    const Outcome got = scratch.run({"quantize", "-m", golden("tiny-sdxl"), "--device", "cpu",
+                                     "--target-bits", bits, "-o", "recipe.json"});
+    EXPECT_EQ(got.exit_code, 2) << bits;
+    EXPECT_TRUE(contains(got.err, "--target-bits: got ")) << got.err;
+  }
   for (const Words& size : {Words{"-W", "-64"}, Words{"--size", "64x0"}}) {
     const Words build = {"build", "-m", golden("tiny-sdxl"), "--device", "cpu", "--dry-run"};
     EXPECT_EQ(scratch.run(with(build, size)).exit_code, 2) << size.front();

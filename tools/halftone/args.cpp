@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -197,15 +199,28 @@ class Preparer {
     }
   }
 
+  static std::string read_config(const std::string& path) {
+    constexpr size_t kMost = size_t{1} << 20;
+    std::ifstream file(path, std::ios::binary);
+    std::string text(kMost + 1, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    // A folder opens and then cannot be read.
+    if (!file.is_open() || file.bad()) {
+      throw UsageError(fmt::format("--config {}: cannot be read", path));
+    }
+    text.resize(static_cast<size_t>(file.gcount()));
+    if (text.size() > kMost) throw UsageError(fmt::format("--config {}: longer than 1 MiB", path));
+    return text;
+  }
+
   void add_config() {
     const auto at = std::find(result_.args.begin(), result_.args.end(), "--config");
     if (at == result_.args.end() || at + 1 == result_.args.end()) return;
     const std::string path = *(at + 1);
-    std::ifstream file(path);
-    if (!file) throw UsageError(fmt::format("--config {}: cannot be read", path));
+    std::istringstream text(read_config(path));
     std::vector<CLI::ConfigItem> items;
     try {
-      items = CLI::ConfigTOML().from_config(file);
+      items = CLI::ConfigTOML().from_config(text);
     } catch (const CLI::Error& error) {
       throw UsageError(fmt::format("--config {}: {}", path, error.what()));
     }
@@ -251,6 +266,21 @@ ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,
   return Preparer(app, verb, typed, spelling).run();
 }
 
+namespace {
+
+// NaN lies in every range, and is neither above nor below what it is compared with.
+void refuse_nan(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_type_name().starts_with("FLOAT")) continue;
+    for (const std::string& value : option->results()) {
+      if (!std::isnan(std::strtod(value.c_str(), nullptr))) continue;
+      throw UsageError(fmt::format("{}: got {}, wanted a number", option->get_name(), value));
+    }
+  }
+}
+
+}  // namespace
+
 bool parse(CLI::App& app, std::string_view verb, std::span<const std::string> typed,
            const Spelling& spelling, std::vector<std::string>& notes) {
   for (const std::string& token : typed) {
@@ -268,6 +298,7 @@ bool parse(CLI::App& app, std::string_view verb, std::span<const std::string> ty
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what());
   }
+  refuse_nan(app);
   return true;
 }
 

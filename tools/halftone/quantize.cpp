@@ -122,8 +122,8 @@ void quantize(const CLI::App& app, const QuantizeArgs& a) {
   options.quant_params = a.quant_params;
   options.quant_layers = a.quant_layers;
   options.top_percentage = a.top_percentage;
-  if (a.target_bits > 0) options.target_bits = a.target_bits;
-  if (a.target_act_bits > 0) options.target_act_bits = a.target_act_bits;
+  if (app.count("--target-bits") > 0) options.target_bits = a.target_bits;
+  if (app.count("--target-act-bits") > 0) options.target_act_bits = a.target_act_bits;
   options.objective = objective_of(a.sensitivity);
   options.protect = a.protect;
   const QuantizeReport report = halftone::quantize(options);

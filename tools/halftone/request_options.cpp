@@ -329,9 +329,6 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.cache_dir = common.cache_dir;
   options.device_graphs = !args.no_cuda_graph;
   options.low_vram = args.low_vram;
-  if (!(args.memory_limit >= 0)) {  // NaN is in every range
-    throw UsageError(fmt::format("--memory-limit: got {}, wanted a number", args.memory_limit));
-  }
   options.memory_limit = static_cast<uint64_t>(args.memory_limit * 1048576.0);
   options.reference_check = args.reference_check;
   options.overlap_launches = !args.no_launch_overlap;
