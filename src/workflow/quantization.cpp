@@ -80,7 +80,8 @@ void read_record(const fs::path& path, std::string_view command, const Model& mo
     throw Error(Errc::kNotFound,
                 fmt::format("calibration record {}: is missing, and the recipe '{}' has static "
                             "scales; run '{}' (or name one with --ranges)",
-                            path.string(), result.recipe.scheme, command));
+                            path.empty() ? "(without a cache folder)" : path.string(),
+                            result.recipe.scheme, command));
   }
   auto record = std::make_shared<quant::CalibrationRecord>(quant::load_record(path));
   check_record(*record, model, path);
@@ -132,7 +133,7 @@ std::optional<Quantization> resolve_quantization(const QuantizationOptions& opti
   if (result.recipe.needs_record()) {
     const fs::path path =
         options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
-    read_record(path, "halftone calibrate -m MODEL", model, result);
+    read_record(path, "halftone calibrate -m MODEL --prompts-file FILE", model, result);
   }
   result.name = quant::readable_name(result.recipe, result.record.get());
   log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));
@@ -146,7 +147,8 @@ Quantization resolve_decoder_quantization(const QuantizationOptions& options, co
   result.origin = "scheme " + result.recipe.scheme;
   const fs::path path =
       options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
-  read_record(decoder_record(path), "halftone calibrate -m MODEL --vae-precision int8", model,
+  read_record(decoder_record(path),
+              "halftone calibrate -m MODEL --prompts-file FILE --vae-precision int8", model,
               result);
   result.name = quant::readable_name(result.recipe, result.record.get());
   log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));

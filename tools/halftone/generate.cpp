@@ -40,7 +40,8 @@ void add_options(CLI::App& app, GenerateArgs& a) {
   app.add_flag("--no-metadata,--disable-image-metadata", a.no_metadata,
                "Leave the request out of the PNG")
       ->group("Output");
-  app.add_option("--save-report", a.save_report, "Write the JSON report to a file")
+  app.add_option("--save-report", a.save_report,
+                 "Write the JSON report to a file, one document a prompt")
       ->group("Output");
   app.add_option("--num-warmup-runs", a.warmup_runs, "Runs before the measured one")
       ->check(CLI::Range(0, 1000))

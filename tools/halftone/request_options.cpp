@@ -154,7 +154,7 @@ void add_sampling_options(CLI::App& app, RequestArgs& a) {
   app.add_option("--latents", a.latents, "safetensors with tensor 'latents': start noise")
       ->group("Sampling");
   app.add_option("--dump-latents", a.dump_latents,
-                 "safetensors to write: initial and final latents")
+                 "safetensors to write: initial and final latents; several prompts get _1, _2")
       ->group("Sampling");
 }
 
