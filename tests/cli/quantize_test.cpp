@@ -247,5 +247,44 @@ TEST_F(Quantized, RangesOfMixdqsFile) {
   EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
 }
 
+// int8's choice of static scales by what a record predicts, from the command line to the layers.
+TEST_F(Quantized, StaticScalesAsFarAsTheRecordAllows) {
+  std::ofstream(scratch_.path("p.txt")) << "a cat\n";
+  const Outcome recorded =
+      scratch_.run({"calibrate", "-m", "model", "--prompts-file", "p.txt", "--calib-size", "1",
+                    "--steps", "2", "--size", "64x48", "-o", "record.safetensors"});
+  ASSERT_EQ(recorded.exit_code, 0) << recorded.err;
+  const auto quantize = [&](const Words& words) {
+    return scratch_.run(Words{"quantize", "-m", "model", "--precision", "int8",
+                              "--quantization-level", "3", "--steps", "2", "--ranges",
+                              "record.safetensors", "-o", "r.json"} +
+                        words);
+  };
+  const auto num_layers = [&](const Words& words, const std::string& input) {
+    const Outcome made = quantize(words);
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    const Json json = parse_json(slurp(scratch_.path("r.layers.json")), "r.layers.json");
+    int count = 0;
+    for (const JsonView& layer : JsonView(json, "r.layers.json").at("layers").items()) {
+      const std::string& name = layer.at("name").string();
+      if (!name.ends_with("ff.net.2") && !name.ends_with("to_out.0")) continue;
+      count += layer.at("input").string() == input ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(num_layers({}, "i8 per_tensor"), 0);
+  const int all = num_layers({}, "i8 per_token dynamic");
+  EXPECT_GT(all, 0);
+  EXPECT_EQ(num_layers({"--activations", "static-producers"}, "i8 per_tensor"), all);
+  const Words automatic = {"--activations", "auto", "--static-min-sqnr"};
+  EXPECT_EQ(num_layers(automatic + Words{"0"}, "i8 per_tensor"), all);
+  EXPECT_EQ(num_layers(automatic + Words{"100"}, "i8 per_token dynamic"), all);
+  for (const Words& wrong :
+       {Words{"--static-min-sqnr", "30"}, automatic + Words{"101"}, automatic + Words{"nan"}}) {
+    const Outcome refused = quantize(wrong);
+    EXPECT_EQ(refused.exit_code, 2) << refused.err;
+  }
+}
+
 }  // namespace
 }  // namespace halftone::cli_test
