@@ -84,10 +84,9 @@ void run(const graph::GroupNorm& op, const Call& call) {
   std::vector<float> pieces;  // of x, where somebody measured it
   if (const TensorView* view = call.find(graph::Role::kGroupStatistics)) pieces = load(*view);
   const Shape& shape = call.output().type.shape;
-  if (shape.num_elements() == 0) return;
   const size_t channels = gamma.size();
   const size_t width = channels / to_size(op.groups);
-  const size_t rows = to_size(shape.num_rows() / shape[0]);
+  const size_t rows = to_size(shape.num_rows() / std::max<int64_t>(shape[0], 1));
   std::vector<double> y(x.size());
   for (size_t n = 0; n < to_size(shape[0]); ++n) {
     for (size_t first = 0; first < channels; first += width) {

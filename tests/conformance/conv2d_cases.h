@@ -53,6 +53,7 @@ inline std::vector<Case> conv2d_cases() {
       add(t, {2, 6, 5, 16, 32, 3, 1, 1, 1}, activation, true, true, Fill::kNormal);
     }
     add(t, {0, 6, 5, 16, 32, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {3, 1, 5, 16, 72, 1, 1, 0, 0}, Activation::kNone, false, false, Fill::kNormal);
     // The ends of the networks, in ragged images.
     add(t, {2, 19, 37, 4, 96, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
     add(t, {1, 11, 14, 3, 32, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kIntegers);

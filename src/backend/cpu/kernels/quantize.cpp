@@ -44,9 +44,11 @@ class QuantizeLaunch final : public Launch {
   void enqueue(Stream& /*stream*/) const override {
     if (gamma_) ops_.load(gamma_.dtype, gamma_.data, scratch_.gamma, x_.size);
     if (y_.wants_tensor_maximum()) find_tensor_maximum();
-    // Rows that share a scale stay with one thread while their maximum is found.
+    // Rows that share a scale stay with one thread while their maximum is found; channels without
+    // rows have a scale too.
     const int64_t rows = per_channel_ ? y_.rows_per_scale() : rows_of_task();
-    parallel_for(threads_, divide_up(x_.count, rows), [this, rows](int64_t task, int thread) {
+    const int64_t tasks = per_channel_ ? y_.num_scales() : divide_up(x_.count, rows);
+    parallel_for(threads_, tasks, [this, rows](int64_t task, int thread) {
       const int64_t first = task * rows;
       const int64_t last = std::min(x_.count, first + rows);
       if (per_channel_) {

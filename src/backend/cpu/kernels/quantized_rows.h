@@ -29,6 +29,7 @@ class QuantizedRows {
   [[nodiscard]] int64_t scale_of(int64_t row) const;
   // Rows with the same scale.
   [[nodiscard]] int64_t rows_per_scale() const { return rows_per_scale_; }
+  [[nodiscard]] int64_t num_scales() const { return num_scales_; }
 
  private:
   void set_sharing(const Shape& shape, graph::Granularity granularity);
