@@ -13,20 +13,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::Test;
-using Words = std::vector<std::string>;
-
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 const Words kTiny = {
     "generate", "-m", golden("tiny-sdxl"), "--size", "64x48", "--steps", "2", "--precision", "fp32",
     "--seed",   "7",  "--threads",         "2"};
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // --- usage
 

@@ -13,12 +13,6 @@ namespace halftone::cli_test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 const Words kTiny = {"-m", golden("tiny-sdxl"), "--size", "64x48",      "--steps", "2", "--seed",
                      "7",  "--threads",         "2",      "--progress", "none"};
@@ -32,10 +26,6 @@ Json parsed(const Outcome& outcome) { return parse_json(outcome.out, "stdout"); 
 
 double number(const Json& json, const std::string& object, const std::string& key) {
   return JsonView(json, "stdout").at(object).at(key).number();
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 // Start tags of a page in order, with every attribute checked to be quoted and every element

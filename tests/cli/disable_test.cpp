@@ -9,10 +9,6 @@
 namespace halftone::cli_test {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 Outcome bench(const Scratch& scratch, const std::vector<std::string>& more) {
   std::vector<std::string> words = {"bench",       "e2e",  "-m",          golden("tiny-sdxl"),
                                     "--device",    "cpu",  "--size",      "64x64",

@@ -14,11 +14,6 @@ namespace halftone::cli_test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // The verbs on `model`, each writing to `target` in its own manner.
 std::vector<Words> verbs_writing_to(const std::string& model, const std::string& target) {

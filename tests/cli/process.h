@@ -50,6 +50,10 @@ class Scratch {
   TemporaryFolder folder_;
 };
 
+using Words = std::vector<std::string>;
+[[nodiscard]] Words operator+(Words a, const Words& b);
+[[nodiscard]] bool contains(const std::string& text, const std::string& part);
+
 [[nodiscard]] std::string slurp(const std::filesystem::path& path);
 [[nodiscard]] std::string golden(const std::string& name);  // tests/golden/<name>
 

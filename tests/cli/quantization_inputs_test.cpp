@@ -14,10 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 class QuantizationInputs : public ::testing::Test {
  protected:
   std::string file(const std::string& name, const std::string& text) {
