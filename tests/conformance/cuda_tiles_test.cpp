@@ -77,6 +77,7 @@ struct Problem {
   const char* name;
   GemmShape shape;
   bool row_add = false;
+  bool row_scales = true;  // of 8-bit operands; else one scale
 };
 
 Problem linear(const char* name, Element in, Element out, int64_t m, int64_t n, int64_t k,
@@ -113,6 +114,11 @@ Problem image(const char* name, Element in, Element out, const std::vector<int64
   return p;
 }
 
+Problem one_scale(Problem p) {
+  p.row_scales = false;
+  return p;
+}
+
 std::vector<Problem> problems(Element in, Element out) {
   return {
       linear("ragged", in, out, 200, 328, 400, true),
@@ -120,6 +126,9 @@ std::vector<Problem> problems(Element in, Element out) {
       linear("one step", in, out, 33, 40, 128 / bytes_of(in), true),
       linear("many tiles", in, out, 1500, 1280, 336, true),
       linear("gated", in, out, 200, 328, 336, false, true),
+      linear("gated, residual", in, out, 200, 328, 336, true, true),
+      one_scale(linear("one scale", in, out, 1500, 1280, 336, true)),
+      one_scale(linear("one scale, gated", in, out, 333, 328, 400, false, true)),
       image("row add", in, out, {2, 16, 16, 48}, 328, 1, true, true),
       image("odd steps", in, out, {3, 9, 11, 80}, 88, 1, false, false),
       image("stride", in, out, {2, 31, 30, 32}, 320, 2, true, false),
@@ -174,10 +183,10 @@ class Expected {
     const std::vector<float> residual = floats(d.residual);
     for (int64_t m = 0; m < s_.m; ++m) {
       for (int64_t n = 0; n < s_.n; ++n) {
-        float v = column(d, m, n);
+        float v = column(p, d, m, n);
         if (s_.geglu) {
-          const double gate = column(d, m, s_.n + n);
-          const double value = column(d, m, n);
+          const double gate = column(p, d, m, s_.n + n);
+          const double value = column(p, d, m, n);
           v = static_cast<float>(value * gate * 0.5 * (1.0 + std::erf(gate / std::sqrt(2.0))));
         }
         const auto at = static_cast<size_t>(m * s_.n + n);
@@ -226,10 +235,10 @@ class Expected {
 
   [[nodiscard]] size_t index(int64_t row) const { return static_cast<size_t>(row * s_.channels); }
 
-  [[nodiscard]] float column(const Data& d, int64_t m, int64_t n) const {
+  [[nodiscard]] float column(const Problem& p, const Data& d, int64_t m, int64_t n) const {
     auto v = static_cast<float>(product(m, n));
     if (bytes_of(s_.in) == 1) {
-      v *= d.row_scale.values<float>()[static_cast<size_t>(m)] *
+      v *= d.row_scale.values<float>()[static_cast<size_t>(p.row_scales ? m : 0)] *
            d.column_scale.values<float>()[static_cast<size_t>(n)];
     }
     return v + d.bias.values<float>()[static_cast<size_t>(n)];
@@ -255,7 +264,7 @@ void expect_tiles(const Problem& p, int sms) {
   e.bias = bias.data();
   if (bytes_of(s.in) == 1) {
     e.row_scale = row_scale.as<float>();
-    e.row_scale_step = 1;
+    e.row_scale_step = p.row_scales ? 1 : 0;
     e.column_scale = column_scale.as<float>();
   }
   if (p.row_add) {

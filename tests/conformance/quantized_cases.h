@@ -121,6 +121,7 @@ inline std::vector<Case> quantized_linear_cases() {
     add(DType::kI8, DType::kU8, 4, {2, 45, 1088, 72}, end, false);
     add(DType::kI8, DType::kU8, 2, {1, 9, 1088, 72}, end, false);
     add(DType::kI8, DType::kI8, 8, {1, 130, 464, 80}, end, true);
+    add(DType::kI8, DType::kI8, 8, {1, 130, 464, 80}, {out}, true);
     add(DType::kF8E4M3, DType::kF8E4M3, 8, {1, 130, 464, 80}, end, false);
   }
   // The values of an attention in 8 bits.

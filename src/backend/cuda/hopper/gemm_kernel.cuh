@@ -304,9 +304,9 @@ struct Consumer {
 
   __device__ __forceinline__ void begin_tile(TilePosition at) const {
     if (thread != 0) return;
-    wait_stores_read();
     if constexpr (T::kSplit > 1) barrier_expect(ring.partial_full(index), T::kPartialBytes);
     if (!args.epilogue.residual) return;
+    wait_stores_read();
     barrier_expect(ring.residual(index), T::kStagingBytes / T::kSplit);
 #pragma unroll
     for (int i = 0; i < T::kBlocks; ++i) {
@@ -326,7 +326,8 @@ struct Consumer {
     return staging + ((i * T::kPanels + panel) * 64 + first_row()) * T::kPanelBytes;
   }
 
-  __device__ __forceinline__ void store(TilePosition at) const {
+  // Behind a barrier that follows the writes of panels first..end.
+  __device__ __forceinline__ void store(TilePosition at, int first, int end) const {
     if constexpr (T::kConv) {
       if (args.conv.interleave.y != nullptr) {
         store_interleaved<T>(args, staging, at, first_row(), thread);
@@ -336,12 +337,18 @@ struct Consumer {
     if (thread != 0) return;
 #pragma unroll
     for (int i = 0; i < T::kBlocks; ++i) {
-      for (int panel = 0; panel < T::kPanels; ++panel) {
+      for (int panel = first; panel < end; ++panel) {
         store_2d(&args.y, staged_panel(i, panel), at.n + panel * T::kPanelColumns,
                  at.m + i * 64 + first_row());
       }
     }
     commit_stores();
+  }
+
+  __device__ __forceinline__ void store_written(TilePosition at, int first, int end) const {
+    fence_async_shared();
+    sync();
+    store(at, first, end);
   }
 
   // What the next norm wants to know of the staged tile, taken while it is stored.
@@ -406,7 +413,9 @@ struct Consumer {
     const int lane = thread % 32;
     const int row = T::kPingPong ? 0 : index * T::kBlocks * 64;
     float inverse_y = 1.0f;
-    if constexpr (T::kRequantize) inverse_y = 1.0f / *args.epilogue.y_scale;
+    if constexpr (T::kRequantize && T::kForm != Form::kGeglu) {
+      inverse_y = 1.0f / *args.epilogue.y_scale;
+    }
     RingPosition at;
     if constexpr (T::kPingPong) {
       first += index * step;
@@ -416,24 +425,42 @@ struct Consumer {
         named_arrive(3, 256);
       }
     }
+    // The next tile and what it needs besides sums. In 8-bit linears it is read in the epilogue
+    // of the one before; norms of rows are more work than fits there, convolutions have long loops.
+    constexpr bool kReadsAhead = T::kScaled && !T::kConv;
+    TilePosition next{};
+    TileColumns<T> next_columns;
+    TileRows<T> next_rows;
+    const auto find = [&](int tile) {
+      if (tile >= raster.tiles()) return;
+      next = raster.at(tile, block.rank);
+      next.m += row;
+    };
+    const auto read = [&](int tile) {
+      if (tile >= raster.tiles()) return;
+      next_columns.read(args, next, thread);
+      next_rows.read(args, next, thread);
+    };
+    if constexpr (kReadsAhead) {
+      find(first);
+      read(first);
+    }
     for (int tile = first; tile < raster.tiles(); tile += step) {
-      TilePosition position = raster.at(tile, block.rank);
-      position.m += row;
+      if constexpr (!kReadsAhead) find(tile);
+      const TilePosition position = next;
       begin_tile(position);
-      TileColumns<T> tile_columns;
-      TileRows<T> rows;
-      tile_columns.read(args, position, thread);
-      rows.read(args, position, thread);
+      if constexpr (!kReadsAhead) read(tile);
+      const TileRows<T> rows = next_rows;
+      if constexpr (kReadsAhead || T::kPingPong) {
+        next_columns.publish(args.epilogue, columns, thread);
+      }
+      if constexpr (kReadsAhead) find(tile + step);
       Acc acc[T::kBlocks][T::kBn / 2];
       if constexpr (T::kSplit > 1) {
 #pragma unroll
         for (int i = 0; i < T::kBn / 2; ++i) acc[0][i] = 0;
       }
-      if constexpr (T::kPingPong) {
-        // Waits for the loads here, in the other consumer's time, to keep registers free.
-        tile_columns.publish(columns, thread);
-        named_sync(3 + index, 256);
-      }
+      if constexpr (T::kPingPong) named_sync(3 + index, 256);
       if constexpr (T::kPromote > 0) {
         multiply_promoted<T>(ring, at, steps, row, lane, acc);
         if constexpr (T::kPingPong) named_arrive(4 - index, 256);
@@ -442,12 +469,12 @@ struct Consumer {
           if constexpr (T::kPingPong) named_arrive(4 - index, 256);
         });
       }
-      if constexpr (T::kPingPong) {
-        at.skip<T>(steps);
-      } else {
-        tile_columns.publish(columns, thread);
+      if constexpr (T::kPingPong) at.skip<T>(steps);
+      if constexpr (!kReadsAhead && !T::kPingPong) {
+        next_columns.publish(args.epilogue, columns, thread);
       }
       if constexpr (T::kSplit > 1) exchange(acc);
+      if (thread == 0 && !args.epilogue.residual) wait_stores_read();
       sync();
       if constexpr (T::kSplit > 1) {
         if (thread == 0) barrier_arrive_remote(ring.partial_empty(index), 1 - block.part);
@@ -462,11 +489,14 @@ struct Consumer {
       if (ends_rows()) {
         TileEpilogue<T, Acc>{
             args, position, rows, columns, staging, inverse_y, of_warpgroup % 32, of_warpgroup / 32}
-            .write(acc);
+            .write(acc, [&] {
+              if constexpr (kReadsAhead) read(tile + step);
+              if constexpr (T::kStoresHalves) store_written(position, 0, T::kFirstPanels);
+            });
+      } else if constexpr (kReadsAhead) {
+        read(tile + step);
       }
-      fence_async_shared();
-      sync();
-      store(position);
+      store_written(position, T::kStoresHalves ? T::kFirstPanels : 0, T::kPanels);
       measure(position);
     }
     if (thread == 0) wait_stores_read();

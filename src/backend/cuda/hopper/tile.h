@@ -55,6 +55,13 @@ struct Tile {
   static constexpr int kPanels = kOutRowBytes / kPanelBytes;
   static constexpr int kPanelColumns = kPanelBytes / bytes_of(kOut);
 
+  // The epilogue goes through the columns in two parts. In 8-bit linears of several panels the
+  // first is stored while the second is made.
+  static constexpr int kFirstPanels = kPanels / 2;
+  static constexpr bool kStoresHalves = kScaled && !kConv && kSplit == 1 && kFirstPanels > 0;
+  static constexpr int kFirstChunks =
+      kStoresHalves ? kFirstPanels * kPanelColumns / 8 : kOutN / 32 * 2;
+
   // Rows of a 64-row block that one block of the cluster ends.
   static constexpr int kEndedRows = 64 / kSplit;
 

@@ -16,31 +16,37 @@ struct TilePosition {
 };
 
 // Scales (sums of the weight where rows are normalized), biases and row adds of a tile's columns,
-// on their way to shared memory: `read` starts the loads, `publish` puts the values where the
-// epilogue looks for them.
+// on their way to shared memory: `read` starts the loads and waits for none, `publish` puts the
+// values where the epilogue looks for them.
 template <class T>
 struct TileColumns {
   static constexpr int kPerThread = (T::kBn + 127) / 128;
+  static constexpr bool kMakesCodes = T::kForm == Form::kGeglu && T::kRequantize;
+  float common;
+  float y_scale;
   float scale[kPerThread];
-  float bias[kPerThread];
+  LoadedFloat bias[kPerThread];
   float row_add[kPerThread][T::kBlocks];
+
+  static __device__ __forceinline__ bool is_gate(int c) {
+    return T::kForm == Form::kGeglu && c >= T::kBn / 2;
+  }
 
   __device__ __forceinline__ void read(const KernelArgs& args, TilePosition at, int thread) {
     const EpilogueArgs& e = args.epilogue;
-    const float common = e.row_scale != nullptr && e.row_scale_step == 0 ? *e.row_scale : 1.0f;
+    common = e.row_scale != nullptr && e.row_scale_step == 0 ? *e.row_scale : 1.0f;
+    if constexpr (kMakesCodes) y_scale = *e.y_scale;
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
       const int c = thread + i * 128;
-      const bool gate = T::kForm == Form::kGeglu && c >= T::kBn / 2;
-      int column = at.n + c - (gate ? T::kBn / 2 : 0);
+      int column = at.n + c - (is_gate(c) ? T::kBn / 2 : 0);
       const bool inside = c < T::kBn && column < args.n;
-      column += gate ? args.n : 0;
-      if constexpr (T::kNormalizes) {
-        scale[i] = inside && e.column_sum != nullptr ? e.column_sum[column] : 0.0f;
-      } else {
-        scale[i] = inside && e.column_scale != nullptr ? e.column_scale[column] * common : common;
-      }
-      bias[i] = inside && e.bias != nullptr ? load_float(e.bias, e.bias_element, column) : 0.0f;
+      column += is_gate(c) ? args.n : 0;
+      const float* scales = T::kNormalizes ? e.column_sum : e.column_scale;
+      scale[i] = T::kNormalizes ? 0.0f : 1.0f;
+      if (inside && scales != nullptr) scale[i] = scales[column];
+      bias[i] = {};
+      if (inside && e.bias != nullptr) bias[i].load(e.bias, e.bias_element, column);
       if constexpr (T::kRowAdd) {
 #pragma unroll
         for (int block = 0; block < T::kBlocks; ++block) {
@@ -55,14 +61,19 @@ struct TileColumns {
     }
   }
 
-  // columns: [kBn] scales, [kBn] biases, then [kBlocks][kBn] of the row add.
-  __device__ __forceinline__ void publish(float* columns, int thread) const {
+  // columns: [kBn] pairs of scale and bias, then [kBlocks][kBn] of the row add. Columns of values
+  // that become codes behind their gates are divided by the output's scale.
+  __device__ __forceinline__ void publish(const EpilogueArgs& e, float* columns, int thread) const {
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
       const int c = thread + i * 128;
+      float2 pair = {T::kNormalizes ? scale[i] : scale[i] * common, bias[i].value(e.bias_element)};
+      if constexpr (kMakesCodes) {
+        const float factor = is_gate(c) ? 1.0f : reciprocal(y_scale);
+        pair = {pair.x * factor, pair.y * factor};
+      }
       if (c < T::kBn) {
-        columns[c] = scale[i];
-        columns[T::kBn + c] = bias[i];
+        reinterpret_cast<float2*>(columns)[c] = pair;
         if constexpr (T::kRowAdd) {
 #pragma unroll
           for (int block = 0; block < T::kBlocks; ++block) {
@@ -157,6 +168,16 @@ __device__ __forceinline__ uint32_t staged(int row, int chunk) {
   return panel * 64 * T::kPanelBytes + row * T::kPanelBytes + inside * 16;
 }
 
+// The same for a thread's 16 bytes of two neighbouring chunks, the first of them even: the lower
+// half of a warp has the one, the upper half the other. What depends on the thread is computed once
+// for each of the few values of `chunk % kChunks`, the rest are constants.
+template <class T>
+__device__ __forceinline__ uint32_t staged_pair(int row, int upper_half, int chunk) {
+  constexpr int kChunks = T::kPanelBytes / 16;
+  static_assert(kChunks % 2 == 0);
+  return chunk / kChunks * 64 * T::kPanelBytes + staged<T>(row, chunk % kChunks ^ upper_half);
+}
+
 // These name no memory, so that loads of scales may pass them; the barriers around the epilogue
 // order the staging area.
 __device__ __forceinline__ void store_matrices(uint32_t address, const uint32_t (&v)[4]) {
@@ -175,6 +196,12 @@ struct Quad {
   float2 lower;
 };
 
+// Scales and biases of the two columns that a thread holds of 8.
+struct PairOfColumns {
+  float2 scale;
+  float2 bias;
+};
+
 template <class T, class Acc>
 struct TileEpilogue {
   const KernelArgs& args;
@@ -186,13 +213,19 @@ struct TileEpilogue {
   int lane;
   int warp;  // of the warpgroup
 
-  // Each step is rounded on its own, as the definition of the quantized ops wants. Without
-  // statistics a normalizing tile's shift is 0 and its scale 1: the sum alone.
+  static constexpr int kGate = T::kBn / 16;  // chunks from a value to its gate
+
+  // Each step is rounded on its own, as the definition of the quantized ops wants; in front of a
+  // gate, where the definition leaves a few units open, at once. Without statistics a normalizing
+  // tile's shift is 0 and its scale 1: the sum alone.
+  template <bool kRowScales>
   static __device__ __forceinline__ float scaled(Acc acc, float column, float row, float shift,
                                                  float bias) {
     if constexpr (T::kNormalizes) return fmaf(row, fmaf(shift, column, acc), bias);
     if constexpr (!T::kScaled) return __fadd_rn(acc, bias);
-    return __fadd_rn(__fmul_rn(static_cast<float>(acc), __fmul_rn(row, column)), bias);
+    const float scale = kRowScales ? __fmul_rn(row, column) : column;
+    if constexpr (T::kForm == Form::kGeglu) return fmaf(static_cast<float>(acc), scale, bias);
+    return __fadd_rn(__fmul_rn(static_cast<float>(acc), scale), bias);
   }
   static __device__ __forceinline__ void add(Quad& q, float2 upper, float2 lower) {
     q.upper.x = __fadd_rn(q.upper.x, upper.x);
@@ -201,32 +234,54 @@ struct TileEpilogue {
     q.lower.y = __fadd_rn(q.lower.y, lower.y);
   }
 
-  __device__ __forceinline__ Quad linear(const Acc (&acc)[T::kBn / 2], int block, int chunk) const {
-    const int c = chunk * 8 + lane % 4 * 2;
-    const float2 s = *reinterpret_cast<const float2*>(columns + c);
-    const float2 b = *reinterpret_cast<const float2*>(columns + T::kBn + c);
+  [[nodiscard]] __device__ __forceinline__ PairOfColumns columns_of(int chunk) const {
+    const float4 v = reinterpret_cast<const float4*>(columns)[chunk * 4 + lane % 4];
+    return {{v.x, v.z}, {v.y, v.w}};
+  }
+
+  template <bool kRowScales>
+  __device__ __forceinline__ Quad linear(const Acc (&acc)[T::kBn / 2], const PairOfColumns& c,
+                                         int block, int chunk) const {
     const float upper = rows.scale[block][0];
     const float lower = rows.scale[block][1];
     const Acc* v = acc + chunk * 4;
     const float up = rows.shift[block][0];
     const float low = rows.shift[block][1];
-    Quad q = {{scaled(v[0], s.x, upper, up, b.x), scaled(v[1], s.y, upper, up, b.y)},
-              {scaled(v[2], s.x, lower, low, b.x), scaled(v[3], s.y, lower, low, b.y)}};
+    Quad q = {{scaled<kRowScales>(v[0], c.scale.x, upper, up, c.bias.x),
+               scaled<kRowScales>(v[1], c.scale.y, upper, up, c.bias.y)},
+              {scaled<kRowScales>(v[2], c.scale.x, lower, low, c.bias.x),
+               scaled<kRowScales>(v[3], c.scale.y, lower, low, c.bias.y)}};
     if constexpr (T::kRowAdd) {
-      const float2 r = *reinterpret_cast<const float2*>(columns + (2 + block) * T::kBn + c);
+      const float2 r = *reinterpret_cast<const float2*>(columns + (2 + block) * T::kBn + chunk * 8 +
+                                                        lane % 4 * 2);
       add(q, r, r);
     }
     return q;
   }
 
-  __device__ __forceinline__ Quad value(const Acc (&acc)[T::kBn / 2], int block, int chunk) const {
-    Quad q = linear(acc, block, chunk);
+  // What a chunk needs of its columns. Read ahead of the stores of the chunk before, which the
+  // compiler lets no load of shared memory pass.
+  struct ChunkColumns {
+    PairOfColumns value;
+    PairOfColumns gate;
+  };
+  [[nodiscard]] __device__ __forceinline__ ChunkColumns read_columns(int chunk) const {
+    ChunkColumns c;
+    c.value = columns_of(chunk);
+    if constexpr (T::kForm == Form::kGeglu) c.gate = columns_of(chunk + kGate);
+    return c;
+  }
+
+  template <bool kRowScales>
+  __device__ __forceinline__ Quad value(const Acc (&acc)[T::kBn / 2], const ChunkColumns& c,
+                                        int block, int chunk) const {
+    Quad q = linear<kRowScales>(acc, c.value, block, chunk);
     if constexpr (T::kForm == Form::kGeglu) {
-      const Quad gate = linear(acc, block, chunk + T::kBn / 16);
-      q.upper.x *= gelu(gate.upper.x);
-      q.upper.y *= gelu(gate.upper.y);
-      q.lower.x *= gelu(gate.lower.x);
-      q.lower.y *= gelu(gate.lower.y);
+      const Quad gate = linear<kRowScales>(acc, c.gate, block, chunk + kGate);
+      q.upper.x *= gelu<T::kRequantize>(gate.upper.x);
+      q.upper.y *= gelu<T::kRequantize>(gate.upper.y);
+      q.lower.x *= gelu<T::kRequantize>(gate.lower.x);
+      q.lower.y *= gelu<T::kRequantize>(gate.lower.y);
     } else if constexpr (T::kForm == Form::kActivated) {
       q.upper.x = activate(q.upper.x, args.epilogue.activation);
       q.upper.y = activate(q.upper.y, args.epilogue.activation);
@@ -236,76 +291,145 @@ struct TileEpilogue {
     return q;
   }
 
-  // Two forms: the products of statistics, passed over by predicates, would wait for the tensor
-  // cores all the same.
-  template <bool kStatistics>
-  __device__ __forceinline__ void write_block16(const Acc (&acc)[T::kBn / 2], int block) const {
-    const uint32_t base = staging + block * 64 * T::kOutRowBytes;
+  // All that is decided at run time is a form of its own: a branch inside would keep the compiler
+  // from interleaving chunks, and the products of statistics, passed over by predicates, would wait
+  // for the tensor cores all the same.
+  template <bool kRowScales, bool kResidual, bool kStatistics, int kFirst, int kEnd,
+            int kFirstBlock, int kEndBlock>
+  __device__ __forceinline__ void write16(const Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                          SlotSums<T::kOut> (&slots)[T::kBlocks]) const {
     const int row = warp * 16 + lane % 16;
-    SlotSums<T::kOut> slot;
+    ChunkColumns ahead[2] = {read_columns(kFirst), read_columns(kFirst + 1)};
 #pragma unroll
-    for (int chunk = 0; chunk < T::kOutN / 8; chunk += 2) {
-      Quad q[2] = {value(acc, block, chunk), value(acc, block, chunk + 1)};
-      const uint32_t address = base + staged<T>(row, chunk + lane / 16);
-      uint32_t words[4];
-      if (args.epilogue.residual) {
-        load_matrices(address, words);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          add(q[i], unpack<T::kOut>(words[2 * i]), unpack<T::kOut>(words[2 * i + 1]));
-        }
+    for (int chunk = kFirst; chunk < kEnd; chunk += 2) {
+      const ChunkColumns of[2] = {ahead[0], ahead[1]};
+      if (chunk + 2 < kEnd) {
+        ahead[0] = read_columns(chunk + 2);
+        ahead[1] = read_columns(chunk + 3);
       }
+      const uint32_t place = staging + staged_pair<T>(row, lane / 16, chunk);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        words[2 * i] = pack<T::kOut>(q[i].upper.x, q[i].upper.y);
-        words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
-      }
-      store_matrices(address, words);
-      if constexpr (kStatistics) {
-        constexpr int kSlotChunks = kStatisticsColumns / 8;
-        slot.add(words);
-        if ((chunk + 2) % kSlotChunks != 0) continue;
-        slot.write(args, at.m + block * 64 + warp * 16 + lane / 4,
-                   at.n + (chunk + 2 - kSlotChunks) * 8, lane);
-        slot = {};
-        __syncwarp();
-      }
-    }
-  }
-
-  __device__ __forceinline__ void write_block8(const Acc (&acc)[T::kBn / 2], int block) const {
-    const uint32_t base = staging + block * 64 * T::kOutRowBytes;
-    const int row = warp * 16 + lane / 4;
+      for (int block = kFirstBlock; block < kEndBlock; ++block) {
+        const uint32_t address = place + block * 64 * T::kOutRowBytes;
+        Quad q[2] = {value<kRowScales>(acc[block], of[0], block, chunk),
+                     value<kRowScales>(acc[block], of[1], block, chunk + 1)};
+        uint32_t words[4];
+        if constexpr (kResidual) {
+          load_matrices(address, words);
 #pragma unroll
-    for (int chunk = 0; chunk < T::kOutN / 8; ++chunk) {
-      const Quad q = value(acc, block, chunk);
-      const uint32_t column = chunk % 2 * 8 + lane % 4 * 2;
-      const auto upper =
-          static_cast<uint16_t>(pack<T::kOut>(q.upper.x * inverse_y, q.upper.y * inverse_y));
-      const auto lower =
-          static_cast<uint16_t>(pack<T::kOut>(q.lower.x * inverse_y, q.lower.y * inverse_y));
-      asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row, chunk / 2) + column),
-                   "h"(upper));
-      asm volatile("st.shared.b16 [%0], %1;" ::"r"(base + staged<T>(row + 8, chunk / 2) + column),
-                   "h"(lower));
-    }
-  }
-
-  __device__ __forceinline__ void write(const Acc (&acc)[T::kBlocks][T::kBn / 2]) const {
-#pragma unroll
-    for (int block = 0; block < T::kBlocks; ++block) {
-      if constexpr (T::kRequantize) {
-        write_block8(acc[block], block);
-      } else {
-        if constexpr (kMeasuresRows<T>) {
-          if (args.epilogue.y_statistics != nullptr) {
-            write_block16<true>(acc[block], block);
-            continue;
+          for (int i = 0; i < 2; ++i) {
+            add(q[i], unpack<T::kOut>(words[2 * i]), unpack<T::kOut>(words[2 * i + 1]));
           }
         }
-        write_block16<false>(acc[block], block);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          words[2 * i] = pack<T::kOut>(q[i].upper.x, q[i].upper.y);
+          words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
+        }
+        store_matrices(address, words);
+        if constexpr (kStatistics) add_statistics(slots[block], words, block, chunk);
       }
     }
+  }
+
+  // Blocks of 8-bit operands together, as they share what is read of the columns and hide each
+  // other's waiting; what normalized rows need besides leaves no registers for that.
+  template <bool kRowScales, bool kResidual, bool kStatistics, int kFirst, int kEnd>
+  __device__ __forceinline__ void write16_blocks(const Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                                 SlotSums<T::kOut> (&slots)[T::kBlocks]) const {
+    if constexpr (T::kScaled || T::kBlocks == 1) {
+      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 0, T::kBlocks>(acc, slots);
+    } else {
+      static_assert(T::kBlocks == 2);
+      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 0, 1>(acc, slots);
+      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 1, 2>(acc, slots);
+    }
+  }
+
+  // Of two chunks; a slot that they complete is written.
+  __device__ __forceinline__ void add_statistics(SlotSums<T::kOut>& slot,
+                                                 const uint32_t (&words)[4], int block,
+                                                 int chunk) const {
+    constexpr int kSlotChunks = kStatisticsColumns / 8;
+    slot.add(words);
+    if ((chunk + 2) % kSlotChunks != 0) return;
+    slot.write(args, at.m + block * 64 + warp * 16 + lane / 4, at.n + (chunk + 2 - kSlotChunks) * 8,
+               lane);
+    slot = {};
+    __syncwarp();
+  }
+
+  // Gated values have been multiplied by 1 / y_scale with their columns.
+  template <bool kRowScales, int kFirst, int kEnd>
+  __device__ __forceinline__ void write8(const Acc (&acc)[T::kBlocks][T::kBn / 2]) const {
+    const int row = warp * 16 + lane / 4;
+    const float factor = T::kForm == Form::kGeglu ? 1.0f : inverse_y;
+    ChunkColumns ahead = read_columns(kFirst);
+#pragma unroll
+    for (int chunk = kFirst; chunk < kEnd; ++chunk) {
+      const ChunkColumns of = ahead;
+      if (chunk + 1 < kEnd) ahead = read_columns(chunk + 1);
+      const uint32_t column = chunk % 2 * 8 + lane % 4 * 2;
+#pragma unroll
+      for (int block = 0; block < T::kBlocks; ++block) {
+        const uint32_t base = staging + block * 64 * T::kOutRowBytes + column;
+        const Quad q = value<kRowScales>(acc[block], of, block, chunk);
+        store_codes(base + staged<T>(row, chunk / 2), q.upper, factor);
+        store_codes(base + staged<T>(row + 8, chunk / 2), q.lower, factor);
+      }
+    }
+  }
+  static __device__ __forceinline__ void store_codes(uint32_t address, float2 v, float factor) {
+    const auto codes = static_cast<uint16_t>(pack<T::kOut>(v.x * factor, v.y * factor));
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(address), "h"(codes));
+  }
+
+  // `half_way` runs when half of the sums have been used up and their registers are free.
+  template <bool kRowScales, bool kResidual, bool kStatistics, class F>
+  __device__ __forceinline__ void write_form(const Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                             F half_way) const {
+    constexpr int kChunks = T::kOutN / 8;
+    constexpr int kHalf = T::kFirstChunks;
+    if constexpr (T::kRequantize) {
+      write8<kRowScales, 0, kHalf>(acc);
+      half_way();
+      write8<kRowScales, kHalf, kChunks>(acc);
+    } else {
+      SlotSums<T::kOut> slots[T::kBlocks];
+      write16_blocks<kRowScales, kResidual, kStatistics, 0, kHalf>(acc, slots);
+      half_way();
+      write16_blocks<kRowScales, kResidual, kStatistics, kHalf, kChunks>(acc, slots);
+    }
+  }
+
+  template <bool kRowScales, bool kStatistics, class F>
+  __device__ __forceinline__ void write_residual_or_not(const Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                                        F half_way) const {
+    if constexpr (!T::kRequantize) {
+      if (args.epilogue.residual) {
+        write_form<kRowScales, true, kStatistics>(acc, half_way);
+        return;
+      }
+    }
+    write_form<kRowScales, false, kStatistics>(acc, half_way);
+  }
+
+  template <class F>
+  __device__ __forceinline__ void write(const Acc (&acc)[T::kBlocks][T::kBn / 2],
+                                        F half_way) const {
+    if constexpr (T::kScaled) {
+      if (args.epilogue.row_scale_step != 0) {
+        write_residual_or_not<true, false>(acc, half_way);
+        return;
+      }
+    }
+    if constexpr (kMeasuresRows<T>) {
+      if (args.epilogue.y_statistics != nullptr) {
+        write_residual_or_not<false, true>(acc, half_way);
+        return;
+      }
+    }
+    write_residual_or_not<false, false>(acc, half_way);
   }
 };
 
