@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <map>
 #include <memory>
 
 #include <gtest/gtest.h>
@@ -17,7 +18,7 @@
 #include "case.h"
 #include "group_statistics_cases.h"
 #include "norm_cases.h"
-#include "question.h"
+#include "random_walk.h"
 #include "row_statistics_cases.h"
 
 namespace halftone::conformance {
@@ -244,6 +245,22 @@ Case with_narrow_sums(const Case& c, const Question& q) {
   return wider;
 }
 
+// Adds failures for what a kernel makes of a case.
+void check(const Kernel& kernel, const Case& c, const Question& q) {
+  for (const int64_t extra : {0, 32}) {                                 // bytes
+    if (extra > 0 && kernel.op != graph::OpKind::kAttention) continue;  // dense by contract
+    try {
+      const Case bound = kernel.name.ends_with("hopper") ? with_narrow_sums(c, q) : c;
+      expect_close(bound, q, run_kernel(kernel, c, q, extra), inner_roundings(kernel, q.desc(c)));
+      if (!replaces_input(kernel, q)) continue;
+      expect_close(bound, q, run_kernel(kernel, c, q, extra, true),
+                   inner_roundings(kernel, q.desc(c)));
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what();
+    }
+  }
+}
+
 class CudaConformance : public testing::TestWithParam<size_t> {};
 
 TEST_P(CudaConformance, EqualsReference) {
@@ -265,19 +282,7 @@ TEST_P(CudaConformance, EqualsReference) {
       continue;
     }
     ++reached;
-    const Question q = make_question(c);
-    for (const int64_t extra : {0, 32}) {                                 // bytes
-      if (extra > 0 && kernel.op != graph::OpKind::kAttention) continue;  // dense by contract
-      try {
-        const Case bound = kernel.name.ends_with("hopper") ? with_narrow_sums(c, q) : c;
-        expect_close(bound, q, run_kernel(kernel, c, q, extra), inner_roundings(kernel, q.desc(c)));
-        if (!replaces_input(kernel, q)) continue;
-        expect_close(bound, q, run_kernel(kernel, c, q, extra, true),
-                     inner_roundings(kernel, q.desc(c)));
-      } catch (const Error& error) {
-        ADD_FAILURE() << error.what();
-      }
-    }
+    check(kernel, c, make_question(c));
     if (HasFailure()) break;  // one case explains enough
   }
   if (reached == 0) GTEST_SKIP() << reason;
@@ -291,6 +296,40 @@ std::string test_name(const testing::TestParamInfo<size_t>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Gpu, CudaConformance,
                          testing::Range<size_t>(0, backend::cuda::all_kernels().size()), test_name);
+
+class CudaRandomCases : public testing::TestWithParam<Family> {};
+
+TEST_P(CudaRandomCases, EqualReference) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  constexpr uint64_t kStream = 100;  // beside those of the CPU's processors
+  Walk walk{GetParam(), kStream, 60};
+  walk.take_environment();
+  std::map<std::string, int> runs;
+  const uint64_t refused = walk.each([&](const Case& c, uint64_t) {
+    SCOPED_TRACE(c.name);
+    const graph::OpDesc desc = types_of(c).desc(c);
+    std::optional<Question> q;
+    for (const Kernel* kernel : backend::cuda::all_kernels()) {
+      if (kernel->op != graph::kind_of(c.attrs)) continue;
+      if (!supports(*kernel, desc, gpu().device->info()).ok) continue;
+      if (!q) q = answered(c);
+      if (!q) return;
+      SCOPED_TRACE(kernel->name);
+      print_if_wanted(std::string(kernel->name), c);
+      check(*kernel, c, *q);
+      ++runs[std::string(kernel->name)];
+    }
+  });
+  for (const auto& [name, count] : runs) RecordProperty(name, count);
+  EXPECT_LE(refused, walk.count / 4 + 1) << "cases that type inference refuses";
+  EXPECT_FALSE(runs.empty()) << "no kernel takes any";
+}
+
+std::string family_name(const testing::TestParamInfo<Family>& info) {
+  return std::string(to_string(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Gpu, CudaRandomCases, testing::ValuesIn(kFamilies), family_name);
 
 // Plans name kernels.
 TEST(CudaKernels, NamesAreUnique) {

@@ -1,33 +1,17 @@
 // Every kernel of the CPU's list against the reference on cases drawn at random (random_cases.h),
-// checked as the tables' cases are. By default each test walks a few seeds, always the same;
-//   HALFTONE_RANDOM_SEED=N    the first of them, instead of 1
-//   HALFTONE_RANDOM_COUNT=N   how many
-//   HALFTONE_RANDOM_PRINT=1   prints each case before its kernel runs, for one that ends the
-//   process
-// walk others: a failure names the seed, and the test of its name with that seed and a count of 1
-// repeats it.
-#include <cstdlib>
+// checked as the tables' cases are; random_walk.h says how to walk others.
 #include <exception>
-#include <iostream>
 #include <map>
-#include <optional>
 
 #include <gtest/gtest.h>
 
-#include "halftone/error.h"
-
 #include "cpu_kernels.h"
-#include "random_cases.h"
+#include "random_walk.h"
 
 namespace halftone::conformance {
 namespace {
 
 using backend::Kernel;
-
-uint64_t environment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 // Enough that every kernel is reached, few enough that all tests together take seconds.
 uint64_t default_count(Family family) {
@@ -41,30 +25,7 @@ uint64_t default_count(Family family) {
   }
 }
 
-// Cases of a test. Each processor has seeds of its own, so that all of them together see more.
-struct Walk {
-  Family family;
-  size_t processor;
-  uint64_t first = 1;
-  uint64_t count = default_count(family);
-
-  // Calls use(case, seed) for each that type inference accepts; returns how many it refuses.
-  template <class F>
-  uint64_t each(F use) const {
-    uint64_t refused = 0;
-    for (uint64_t seed = first; seed < first + count && !testing::Test::HasFailure(); ++seed) {
-      const Case c = random_case(family, processor, seed);
-      try {
-        (void)types_of(c);
-      } catch (const Error&) {
-        ++refused;
-        continue;
-      }
-      use(c, seed);
-    }
-    return refused;
-  }
-};
+Walk walk_of(Family family, size_t processor) { return {family, processor, default_count(family)}; }
 
 bool is_reference(const Kernel& kernel) { return kernel.name.ends_with(".reference"); }
 
@@ -78,23 +39,12 @@ std::vector<const Kernel*> kernels_for(const backend::Device& device, const grap
   return found;
 }
 
-// The question, or a failure and none where the reference throws.
-std::optional<Question> answered(const Case& c) {
-  try {
-    return make_question(c);
-  } catch (const std::exception& error) {
-    ADD_FAILURE() << "the reference: " << error.what();
-    return std::nullopt;
-  }
-}
-
 // Adds failures for what a kernel makes of a case; returns whether it ran.
 bool check(const Kernel& kernel, const backend::DeviceInfo& info, const Case& c, const Question& q,
            Layout layout, backend::Stream& stream) {
   const std::string call = std::string(kernel.name) + " " + std::string(to_string(layout));
   SCOPED_TRACE(call);
-  static const bool prints = environment("HALFTONE_RANDOM_PRINT", 0) != 0;
-  if (prints) std::cout << call << " " << c.name << std::endl;
+  print_if_wanted(call, c);
   try {
     const std::vector<Tensor> outputs = run_kernel(kernel, info, c, q, layout, stream);
     expect_close(c, q, outputs);
@@ -109,10 +59,10 @@ bool check(const Kernel& kernel, const backend::DeviceInfo& info, const Case& c,
 class RandomCases : public testing::TestWithParam<std::tuple<size_t, Family>> {};
 
 TEST_P(RandomCases, EqualReference) {
-  Walk walk{std::get<1>(GetParam()), std::get<0>(GetParam())};
-  walk.first = environment("HALFTONE_RANDOM_SEED", walk.first);
-  walk.count = environment("HALFTONE_RANDOM_COUNT", walk.count);
-  const Processor& processor = processors()[walk.processor];
+  const auto [index, family] = GetParam();
+  Walk walk = walk_of(family, index);
+  walk.take_environment();
+  const Processor& processor = processors()[index];
   const ProcessorDevice on = create_device(processor, 3);
   const auto stream = on.device->create_stream();
   int runs = 0;
@@ -151,7 +101,7 @@ TEST(RandomCasesCoverage, ReachEveryKernel) {
       if (!is_reference(*kernel)) reached.try_emplace(kernel->name, 0);
     }
     for (const Family family : kFamilies) {
-      Walk{family, processor}.each([&](const Case& c, uint64_t) {
+      walk_of(family, processor).each([&](const Case& c, uint64_t) {
         for (const Kernel* kernel : kernels_for(*on.device, types_of(c).desc(c), on.info)) {
           ++reached[kernel->name];
         }
