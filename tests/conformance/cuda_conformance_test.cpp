@@ -307,7 +307,8 @@ TEST_P(CudaRandomCases, EqualReference) {
   std::map<std::string, int> runs;
   const uint64_t refused = walk.each([&](const Case& c, uint64_t) {
     SCOPED_TRACE(c.name);
-    const graph::OpDesc desc = types_of(c).desc(c);
+    const Question types = types_of(c);
+    const graph::OpDesc desc = types.desc(c);
     std::optional<Question> q;
     for (const Kernel* kernel : backend::cuda::all_kernels()) {
       if (kernel->op != graph::kind_of(c.attrs)) continue;
