@@ -64,7 +64,8 @@ struct QuantizeOptions {
   double top_percentage = 90;         // of them
   // Searches the mix of formats that the device executes; needs `output`, writes <output>.html too.
   Budget budget;
-  // Drawn for it, and what target_bits measures with; empty = the model's calibration prompts.
+  // Drawn for it, and what target_bits measures with; empty = the model's calibration prompts. A
+  // model that brings none is calibrated with these too, where its record is missing.
   std::vector<std::string> prompts;
   int num_prompts = 8;                           // how many of them
   std::optional<double> target_bits;             // search: mean weight bits, 2 to 8

@@ -149,7 +149,7 @@ class Search {
     if (!needs_record_) return;
     SessionOptions calibrated = session_;
     calibrated.quantization.scheme = "int8";
-    calibrate_if_missing(device_, calibrated);
+    calibrate_if_missing(device_, calibrated, options_.prompts, options_.generate);
   }
 
   void measure() {

@@ -526,13 +526,21 @@ bool is_missing(const fs::path& record, int samples) {
 
 }  // namespace
 
-void calibrate_if_missing(backend::Device& device, const SessionOptions& session) {
+void calibrate_if_missing(backend::Device& device, const SessionOptions& session,
+                          const std::vector<std::string>& prompts,
+                          const GenerateOptions& generate) {
   if (!may_need_record(session)) return;
   const Model model = open_model(session.model, session.cache_dir, {});
   const fs::path file = default_record(model, session.cache_dir);
-  if (file.empty() || calibration_prompts(model).empty()) return;
+  const bool has_own = !calibration_prompts(model).empty();
+  if (file.empty() || (!has_own && prompts.empty())) return;
   const int wanted = session.quantization.calib_size;
   CalibrateOptions options;
+  if (!has_own) {
+    options.prompts = prompts;
+    options.generate = generate;
+    options.calib_size = std::min(options.calib_size, static_cast<int>(prompts.size()));
+  }
   if (wanted > 0) options.calib_size = wanted;
   options.session = session;
   options.session.quantization = {};

@@ -41,7 +41,7 @@ class Quantizer {
           "out and name the recipe with --recipe");
     }
     make_recipe_file();
-    calibrate_if_missing(device_, session_);
+    calibrate_if_missing(device_, session_, options_.prompts, options_.generate);
     auto chosen = resolve_quantization(session_.quantization, session_.precision, model_,
                                        session_.cache_dir, session_.logger);
     if (!chosen) {
@@ -87,7 +87,7 @@ class Quantizer {
       return std::move(found.recipe);
     }
     if (!options_.target_bits && !options_.target_act_bits) return std::nullopt;
-    calibrate_if_missing(device_, session_);
+    calibrate_if_missing(device_, session_, options_.prompts, options_.generate);
     return searched_recipe();
   }
 

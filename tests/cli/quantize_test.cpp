@@ -178,6 +178,23 @@ TEST_F(Quantized, InstalledRecipeIsTakenAndNamed) {
   EXPECT_EQ(row({"model"}), row({"r.json"}));
 }
 
+// A model that brings no prompts is calibrated with those given, drawn as the request says.
+TEST_F(Quantized, GivenPromptsCalibrateAModelWithoutAny) {
+  std::ofstream(scratch_.path("prompts.txt")) << "a cat\na dog\n";
+  const Words quantize = {"quantize", "-m",          "model",   "--precision", "int8",
+                          "--size",   "64x48",       "--steps", "2",           "--threads",
+                          "2",        "--cache-dir", "cache",   "-o",          "r.json"};
+  const Outcome without = scratch_.run(quantize);
+  EXPECT_NE(without.exit_code, 0);
+  EXPECT_TRUE(contains(without.err, "halftone calibrate")) << without.err;
+  const Outcome with = scratch_.run(quantize + Words{"--prompts-file", "prompts.txt"});
+  ASSERT_EQ(with.exit_code, 0) << with.err;
+  EXPECT_TRUE(contains(with.err, "calibrating into")) << with.err;
+  const Outcome drawn = generate({"--precision", "int8", "--cache-dir", "cache"});
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
+  EXPECT_TRUE(contains(drawn.err, ".s2.c2")) << "2 steps of 2 prompts: " << drawn.err;
+}
+
 // Widths for weights and inputs, with one layer's input left alone.
 TEST_F(Quantized, SearchedWidthsKeepProtectedInputs) {
   std::ofstream(scratch_.path("prompts.txt")) << "a cat\na dog\n";

@@ -141,7 +141,7 @@ int run_quantize(Args args) {
   QuantizeArgs a;
   CLI::App app(
       "Writes the recipe of a scheme and what it does to each layer; calibrates first when no "
-      "record is there.",
+      "record is there, with the model's prompts or, where it brings none, those given.",
       "halftone quantize");
   add_model_options(app, a.model);
   add_request_options(app, a.request);
