@@ -1,6 +1,6 @@
-// Every tile of the Hopper family with 16-bit results, also those that no measurement would choose,
-// beside double: ragged shapes, an odd number of steps, more tiles than the device holds at once;
-// the same bytes in many runs. Skipped without such a GPU.
+// Every tile of the Hopper family with 16-bit results and every kernel for few tokens, also those
+// that would not be chosen, beside double: ragged shapes, an odd number of steps, more tiles than
+// the device holds at once; the same bytes in many runs. Skipped without such a GPU.
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -9,6 +9,7 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
+#include "backend/cuda/hopper/few_tokens.h"
 #include "backend/cuda/hopper/gemm.h"
 #include "tensor/tensor.h"
 
@@ -17,6 +18,9 @@ namespace {
 
 using backend::cuda::hopper::Element;
 using backend::cuda::hopper::EpilogueArgs;
+using backend::cuda::hopper::FewTokens;
+using backend::cuda::hopper::FewTokensKernel;
+using backend::cuda::hopper::FewTokensProblem;
 using backend::cuda::hopper::Gemm;
 using backend::cuda::hopper::GemmKernel;
 using backend::cuda::hopper::GemmShape;
@@ -251,6 +255,21 @@ class Expected {
   float largest_ = 0;
 };
 
+// One rounding of the result and `slack` of the largest.
+void expect_close(const Tensor& y, const Expected& expected, float slack) {
+  const float rounding = y.type().dtype == DType::kBF16 ? 0x1p-8F : 0x1p-11F;
+  const std::vector<float> got = floats(y);
+  size_t wrong = 0;
+  float worst = 0;
+  for (size_t j = 0; j < got.size(); ++j) {
+    const float error = std::fabs(got[j] - expected.y()[j]);
+    // Not a number is wrong too.
+    if (!(error <= rounding * std::fabs(expected.y()[j]) + slack * expected.largest())) ++wrong;
+    worst = std::max(worst, error);
+  }
+  EXPECT_EQ(wrong, 0U) << worst << " of " << expected.largest();
+}
+
 void expect_tiles(const Problem& p, int sms) {
   const GemmShape& s = p.shape;
   const Data data(p);
@@ -271,8 +290,7 @@ void expect_tiles(const Problem& p, int sms) {
     e.row_add = row_add.data();
     e.rows_per_image = static_cast<int>(s.out_h * s.out_w);
   }
-  // 13-bit sums of e4m3; one rounding of the result.
-  const float rounding = s.out == Element::kBF16 ? 0x1p-8F : 0x1p-11F;
+  // 13-bit sums of e4m3.
   const float slack = s.in == Element::kE4M3 ? 2e-3F : s.geglu ? 1e-4F : 1e-5F;
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
@@ -284,16 +302,7 @@ void expect_tiles(const Problem& p, int sms) {
     result.spoil();
     gemm.launch(nullptr);
     result.read(y);
-    const std::vector<float> got = floats(y);
-    size_t wrong = 0;
-    float worst = 0;
-    for (size_t j = 0; j < got.size(); ++j) {
-      const float error = std::fabs(got[j] - expected.y()[j]);
-      // Not a number is wrong too.
-      if (!(error <= rounding * std::fabs(expected.y()[j]) + slack * expected.largest())) ++wrong;
-      worst = std::max(worst, error);
-    }
-    EXPECT_EQ(wrong, 0U) << worst << " of " << expected.largest();
+    expect_close(y, expected, slack);
     for (int run = 0; run < kRuns; ++run) gemm.launch(nullptr, true);
     result.read(again);
     EXPECT_EQ(std::memcmp(y.data(), again.data(), y.type().num_bytes()), 0) << "another result";
@@ -311,6 +320,58 @@ TEST(HopperTiles, EachEqualsDoubleAndItself) {
       SCOPED_TRACE(p.name);
       SCOPED_TRACE(static_cast<int>(in));
       if (unsupported_reason(p.shape).empty()) expect_tiles(p, sms);
+    }
+  }
+}
+
+// Weights that the launch before may have written at first, then such that are read ahead of it.
+void expect_few_tokens(const Problem& p) {
+  const GemmShape& s = p.shape;
+  const Data data(p);
+  const Expected expected(p, data);
+  const DeviceTensor x(data.x), weight(data.weight), residual(data.residual), bias(data.bias);
+  Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
+  Tensor again = y.clone();
+  DeviceTensor result(y);
+  FewTokensProblem few;
+  few.element = s.in;
+  few.m = static_cast<int>(s.m);
+  few.n = few.y_pitch = few.residual_pitch = static_cast<int>(s.n);
+  few.k = few.x_pitch = static_cast<int>(s.channels);
+  few.x = x.data();
+  few.weight = weight.data();
+  few.y = result.data();
+  few.residual = s.residual ? residual.data() : nullptr;
+  few.bias = bias.data();
+  for (const FewTokensKernel& kernel : backend::cuda::hopper::few_tokens_kernels()) {
+    if (kernel.element != s.in || kernel.tokens < s.m) continue;
+    SCOPED_TRACE(kernel.name());
+    few.constant_weight = false;
+    result.spoil();
+    FewTokens(kernel, few).launch(nullptr);
+    result.read(y);
+    expect_close(y, expected, 1e-5F);
+    few.constant_weight = true;
+    const FewTokens bound(kernel, few);
+    result.spoil();
+    for (int run = 0; run < kRuns; ++run) bound.launch(nullptr);
+    result.read(again);
+    EXPECT_EQ(std::memcmp(y.data(), again.data(), y.type().num_bytes()), 0) << "another result";
+  }
+}
+
+TEST(HopperFewTokens, EachEqualsDoubleAndItself) {
+  if (num_sms() == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  for (const Element element : {Element::kF16, Element::kBF16}) {
+    for (const Problem& p : {linear("one token", element, element, 1, 1304, 1288, true),
+                             linear("77 tokens", element, element, 77, 200, 2056, true),
+                             linear("full tile", element, element, 80, 328, 456, false),
+                             linear("154 tokens", element, element, 154, 328, 776, true),
+                             linear("one step", element, element, 160, 8, 8, false),
+                             linear("many tiles", element, element, 81, 8448, 72, true)}) {
+      SCOPED_TRACE(p.name);
+      SCOPED_TRACE(static_cast<int>(element));
+      expect_few_tokens(p);
     }
   }
 }

@@ -51,6 +51,16 @@ inline std::vector<Case> linear_cases() {
     add(t, t, {1, 1000, 24, 640}, Activation::kNone, true, false, true, Fill::kNormal);
     add(t, t, {2, 21, 33, 45}, Activation::kNone, true, false, true, Fill::kNormal);
     add(t, t, {2, 5, 33, 7}, Activation::kNone, true, true, true, Fill::kNormal);
+    // Few tokens of a text, ragged in all three sizes.
+    add(t, t, {1, 80, 2056, 72}, Activation::kGelu, false, false, true, Fill::kNormal);
+    add(t, t, {1, 7, 1288, 72}, Activation::kSilu, false, false, false, Fill::kNormal);
+    add(t, t, {1, 77, 200, 640}, Activation::kNone, false, false, true, Fill::kIntegers);
+    add(t, t, {1, 1, 72, 5128}, Activation::kQuickGelu, false, false, true, Fill::kNormal);
+    add(t, t, {2, 77, 776, 136}, Activation::kNone, false, false, true, Fill::kNormal);
+    add(t, t, {1, 160, 72, 328}, Activation::kGeluTanh, false, false, true, Fill::kNormal);
+    add(t, t, {1, 20, 1024, 8}, Activation::kNone, false, false, true, Fill::kNormal);
+    cases.back().name += " f32 bias";
+    cases.back().inputs[2].type.dtype = DType::kF32;
   }
   return cases;
 }

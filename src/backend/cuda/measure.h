@@ -1,4 +1,4 @@
-// Measuring library algorithms while a plan is prepared.
+// Measuring launches while a plan is prepared.
 #pragma once
 
 #include <functional>
@@ -18,6 +18,16 @@ namespace halftone::backend::cuda {
 [[nodiscard]] std::unique_ptr<Launch> faster(
     const std::string& key, const std::function<std::unique_ptr<Launch>()>& own,
     const std::function<std::unique_ptr<Launch>()>& library, double head_start_ms = 0);
+
+// The same for an op whose weight is in memory when its turn comes, as in a network of few rows and
+// more weights than the second level cache holds: what is measured takes turns with copies of the
+// weight. They take 1.5 times that cache and one weight for a moment; where the device has no room
+// for them, the weight itself is read over and over.
+[[nodiscard]] std::unique_ptr<Launch> faster_from_memory(
+    const std::string& key, const graph::OpDesc& desc, const Operands& operands,
+    const std::function<std::unique_ptr<Launch>(const Operands&)>& own,
+    const std::function<std::unique_ptr<Launch>(const Operands&)>& library,
+    double head_start_ms = 0);
 
 // A kernel that is the faster of two where both serve an op. kKey(desc, operands) tells one case
 // from another in the tuning cache; the own kernel needs no workspace.

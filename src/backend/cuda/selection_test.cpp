@@ -143,6 +143,8 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
     // Few rows; a number that the library does not take.
     rows.push_back({arch, linear(DType::kI8, 77),
                     hopper ? "cuda.linear.hopper" : "cuda.linear.codes_mma.plain"});
+    rows.push_back({arch, linear(DType::kF16, 77),
+                    hopper ? "cuda.linear.hopper_or_cublaslt" : "cuda.linear.cublaslt"});
   }
   for (const Row& row : rows) {
     EXPECT_EQ(chosen(row.op, device(row.arch)), row.kernel)
@@ -223,6 +225,17 @@ TEST(Selection, WithoutLibrariesPlainKernelsServe) {
   EXPECT_EQ(chosen(to_codes(attention(), DType::kI8), info), "none");
   info.features.emplace_back("sm_90a");
   EXPECT_EQ(chosen(to_codes(attention(), DType::kI8), info), "cuda.attention.hopper");
+  EXPECT_EQ(chosen(linear(DType::kF16), info), "cuda.linear.hopper");
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    EXPECT_EQ(chosen(linear(dtype, 77), info), "cuda.linear.few_tokens.hopper");
+    EXPECT_EQ(chosen(linear(dtype, 160), info), "cuda.linear.few_tokens.hopper");
+    EXPECT_EQ(chosen(linear(dtype, 161), info), "cuda.linear.plain");
+  }
+  EXPECT_EQ(chosen(linear(DType::kF32, 77), info), "cuda.linear.plain");
+  // The text's keys and values of all layers: more outputs than one tile a block makes.
+  Op wide = linear(DType::kF16, 77);
+  wide.in[1].type.shape = {35840, 1280};
+  EXPECT_NE(chosen(wide, info), "cuda.linear.few_tokens.hopper");
 }
 
 }  // namespace

@@ -24,8 +24,8 @@ using hopper::GemmShape;
 
 constexpr size_t kMeasured = 8;  // the estimate's favourites that are timed
 // A kernel of the library neither starts early nor lets its successor: what overlapping gains. Not
-// of the few rows of texts, whose encoders run side by side: the library's small blocks share an
-// SM.
+// the family's for the few rows of texts, whose encoders run side by side: the library's small
+// blocks share an SM.
 constexpr double kOverlapMs = 0.001;
 constexpr int64_t kTextRows = 200;
 constexpr int64_t kFewRows = 512;
@@ -277,9 +277,16 @@ std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceIn
                                        Config config, const Operands& operands) {
   const GemmShape shape = shape_of(desc);
   if (has_no_rival(shape)) return prepare_hopper(desc, info, config, operands);
+  const std::string key = key_of(shape, hopper_epilogue(desc, operands, shape));
+  if (supports(linear_few_tokens, desc, info).ok) {
+    return faster_from_memory(
+        "either/few/" + key, desc, operands,
+        [&](const Operands& with) { return linear_few_tokens.prepare(desc, info, config, with); },
+        [&](const Operands& with) { return linear_cublaslt.prepare(desc, info, config, with); },
+        kOverlapMs);
+  }
   return faster(
-      "either/" + key_of(shape, hopper_epilogue(desc, operands, shape)),
-      [&] { return prepare_hopper(desc, info, config, operands); },
+      "either/" + key, [&] { return prepare_hopper(desc, info, config, operands); },
       [&] { return linear_cublaslt.prepare(desc, info, config, operands); },
       shape.m > kTextRows ? kOverlapMs : 0);
 }

@@ -1,0 +1,125 @@
+// Choosing, binding and launching the kernels for few tokens.
+#include "backend/cuda/hopper/few_tokens.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "backend/cuda/error.h"
+#include "backend/cuda/hopper/tensor_map.h"
+#include "backend/cuda/launch.h"
+
+namespace halftone::backend::cuda::hopper {
+namespace {
+
+constexpr int kSharedBytes = 227 * 1024;  // of a block at most
+constexpr int kBarrierBytes = kFewTokensStages * 16 + 16;
+constexpr int kRowBytes = kFewTokensTerms * 2;
+
+constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+CUtensorMap rows_map(const FewTokensProblem& p, const void* data, int rows, int pitch,
+                     int box_rows) {
+  const std::array<uint64_t, 2> sizes = {static_cast<uint64_t>(p.k), static_cast<uint64_t>(rows)};
+  const std::array<uint64_t, 1> pitches = {static_cast<uint64_t>(pitch) * 2};
+  const std::array<uint32_t, 2> box = {kFewTokensTerms, static_cast<uint32_t>(box_rows)};
+  return tiled_map(p.element, data, sizes, pitches, box, kRowBytes);
+}
+
+// A launch's description; attributes lie in it, so it stays where it is.
+struct Launch {
+  std::array<cudaLaunchAttribute, 2> attributes{};
+  cudaLaunchConfig_t config{};
+
+  Launch(const FewTokensKernel& kernel, int clusters, int shared_bytes, cudaStream_t stream) {
+    attributes[0].id = cudaLaunchAttributeClusterDimension;
+    attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel.split);
+    attributes[0].val.clusterDim.y = 1;
+    attributes[0].val.clusterDim.z = 1;
+    attributes[1] = overlap_attribute();
+    config.gridDim = dim3(static_cast<unsigned>(clusters * kernel.split));
+    config.blockDim = dim3(static_cast<unsigned>(kernel.threads()));
+    config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+    config.stream = stream;
+    config.attrs = attributes.data();
+    config.numAttrs = overlaps_launches() ? 2 : 1;
+  }
+  Launch(const Launch&) = delete;
+  Launch& operator=(const Launch&) = delete;
+};
+
+void raise_shared_memory(const FewTokensKernel& kernel) {
+  check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             kSharedBytes),
+        "raising a kernel's shared memory");
+}
+
+}  // namespace
+
+std::string FewTokensKernel::name() const {
+  return fmt::format("{}x{} k{}", channels(), tokens, split);
+}
+
+FewTokensLayout::FewTokensLayout(const FewTokensKernel& kernel, int n, int k)
+    : clusters(divide_up(n, kernel.channels())), steps(divide_up(k, kFewTokensTerms)) {
+  const int room = (kSharedBytes - kernel.partial_bytes - kBarrierBytes) / kernel.stage_bytes;
+  stages = std::clamp(std::min(room, divide_up(steps, kernel.split)), 2, kFewTokensStages);
+  partials = std::max(stages * kernel.stage_bytes, kernel.staging_bytes);
+  barriers = partials + kernel.partial_bytes;
+  shared_bytes = barriers + kBarrierBytes;
+}
+
+int clusters_at_once(const FewTokensKernel& kernel, int shared_bytes) {
+  raise_shared_memory(kernel);
+  Launch launch(kernel, 1, shared_bytes, nullptr);
+  launch.config.numAttrs = 1;  // the clusters' size
+  int clusters = 0;
+  check(cudaOccupancyMaxActiveClusters(&clusters, kernel.function, &launch.config),
+        "counting clusters");
+  return clusters;
+}
+
+const FewTokensKernel& choose_few_tokens(
+    const FewTokensProblem& p,
+    const std::function<int(const FewTokensKernel&, int shared_bytes)>& at_once) {
+  const FewTokensKernel* chosen = nullptr;
+  for (const FewTokensKernel& kernel : few_tokens_kernels()) {
+    if (kernel.element != p.element || kernel.tokens < p.m) continue;
+    if (chosen != nullptr && kernel.tokens != chosen->tokens) break;
+    chosen = &kernel;
+    if (p.k < kernel.fewest_terms) continue;
+    const FewTokensLayout layout(kernel, p.n, p.k);
+    if (layout.clusters <= at_once(kernel, layout.shared_bytes)) break;
+  }
+  return *chosen;
+}
+
+FewTokens::FewTokens(const FewTokensKernel& kernel, const FewTokensProblem& p)
+    : kernel_(&kernel), layout_(kernel, p.n, p.k), args_{} {
+  args_.w = rows_map(p, p.weight, p.n, p.k, kernel.channels());
+  args_.x = rows_map(p, p.x, p.m, p.x_pitch, kernel.tokens);
+  args_.y = p.y;
+  args_.residual = p.residual;
+  args_.bias = p.bias;
+  args_.bias_element = p.bias_element;
+  args_.m = p.m;
+  args_.n = p.n;
+  args_.y_pitch = p.y_pitch;
+  args_.residual_pitch = p.residual_pitch;
+  args_.activation = p.activation;
+  args_.constant_weights = p.constant_weight;
+  args_.steps = layout_.steps;
+  args_.stages = layout_.stages;
+  args_.partials = static_cast<uint32_t>(layout_.partials);
+  args_.barriers = static_cast<uint32_t>(layout_.barriers);
+  raise_shared_memory(kernel);
+}
+
+void FewTokens::launch(cudaStream_t stream) const {
+  const Launch launch(*kernel_, layout_.clusters, layout_.shared_bytes, stream);
+  void* arguments[] = {const_cast<FewTokensArgs*>(&args_)};
+  check(cudaLaunchKernelExC(&launch.config, kernel_->function, arguments), "launching few tokens");
+}
+
+}  // namespace halftone::backend::cuda::hopper
