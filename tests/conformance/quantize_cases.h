@@ -166,7 +166,12 @@ inline std::vector<Case> quantized_norm_cases() {
           add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {3, 2048}, out, g, dynamic);
         }
       }
+      // Of nothing: the scales are there all the same.
+      add(t, graph::LayerNorm{1e-5, out, Granularity::kPerToken, true}, {3, 0}, out,
+          Granularity::kPerToken, true);
       const Granularity whole = Granularity::kPerTensor;
+      add(t, graph::GroupNorm{4, 1e-5, Activation::kNone, out, whole, true}, {2, 0, 3, 8}, out,
+          whole, true);
       for (const Activation activation :
            {Activation::kNone, Activation::kSilu, Activation::kGelu}) {
         add(t, graph::GroupNorm{32, 1e-5, activation, out, whole, false}, {2, 5, 7, 320}, out,

@@ -65,7 +65,7 @@ bool fuses_group_norm(const graph::OpDesc& desc) {
 bool fuses_layer_norm(const graph::OpDesc& desc) {
   const auto& op = desc.as<graph::LayerNorm>();
   const int64_t channels = desc.output().shape.row_size();
-  return channels <= kMaxCodedChannels && channels % 8 == 0 &&
+  return channels > 0 && channels <= kMaxCodedChannels && channels % 8 == 0 &&
          (!op.dynamic || op.granularity == graph::Granularity::kPerToken);
 }
 

@@ -245,7 +245,10 @@ void find_scales(const QuantizeArgs& a, cudaStream_t stream) {
 }  // namespace
 
 void launch_quantize(const QuantizeArgs& a, cudaStream_t stream) {
-  if (a.rows * a.cols == 0) return;
+  if (a.rows * a.cols == 0) {  // what nothing was found for still has a scale
+    if (a.scale_in == nullptr && a.groups > 0) find_scales(a, stream);
+    return;
+  }
   if (takes_rows(a)) return quantize_rows(a, stream);
   if (a.scale_in == nullptr) find_scales(a, stream);
   const int64_t elements = a.rows * a.cols;
