@@ -4,17 +4,21 @@
 
 namespace halftone::conformance {
 
-// Head widths of the models, ragged numbers of queries and keys, causal masks, no queries.
+// Head widths of the models, ragged numbers of queries and keys, causal masks, no queries; more
+// heads than a GPU has SMs; scores that spread so far (`gain`) that later keys outweigh the first
+// ones by many powers of two.
 inline std::vector<Case> attention_cases() {
   struct Size {
     int64_t batch, queries, keys, heads, width;
+    double gain = 1.0;
   };
   std::vector<Case> cases;
   const auto add = [&](DType t, Size s, bool causal) {
     Case c;
     c.name = std::string(to_string(t)) + " " +
-             text({s.batch, s.queries, s.keys, s.heads, s.width}) + (causal ? " causal" : "");
-    const double scale = 1.0 / std::sqrt(static_cast<double>(s.width));
+             text({s.batch, s.queries, s.keys, s.heads, s.width}) + (causal ? " causal" : "") +
+             (s.gain > 1.0 ? " spread" : "");
+    const double scale = s.gain / std::sqrt(static_cast<double>(s.width));
     c.attrs = graph::Attention{s.heads, scale, causal};
     const int64_t channels = s.heads * s.width;
     c.inputs = {{Role::kQ, {t, {s.batch, s.queries, channels}}, Fill::kNormal},
@@ -25,8 +29,8 @@ inline std::vector<Case> attention_cases() {
     // over keys adds `keys`; a weight may exceed the mean by e^4. Kernels for bf16 may round the
     // weights to it, which moves the sum by less than 2^-9 of that of absolute values.
     c.roundings = 1.0;
-    c.depth =
-        55.0 * (std::pow(static_cast<double>(s.width), 1.5) + static_cast<double>(s.keys) + 16.0);
+    c.depth = 55.0 * (s.gain * std::pow(static_cast<double>(s.width), 1.5) +
+                      static_cast<double>(s.keys) + 16.0);
     if (t == DType::kBF16) c.depth += 4.0 * std::ldexp(1.0, 23 - 9);
     cases.push_back(std::move(c));
   };
@@ -45,7 +49,13 @@ inline std::vector<Case> attention_cases() {
     add(t, {1, 1, 1, 1, 8}, true);
     add(t, {1, 5, 3, 2, 7}, false);
     add(t, {1, 0, 3, 2, 8}, false);
+    add(t, {1, 20, 390, 1, 64, 16.0}, false);
   }
+  // Two or three heads for each of 132 blocks, of one tile of keys; one of two tiles, then for some
+  // blocks half of another.
+  add(DType::kF16, {2, 1, 9, 140, 64}, false);
+  add(DType::kBF16, {1, 66, 3, 140, 64}, false);
+  add(DType::kF16, {1, 1, 130, 140, 64}, false);
   return cases;
 }
 
@@ -160,6 +170,7 @@ inline std::vector<Case> coded_attention_cases() {
     add(DType::kF16, out, {1, 450, 77, 1, 64});
     add(DType::kF16, out, {3, 1, 81, 1, 64});
     add(DType::kF16, out, {1, 260, 260, 2, 64});
+    add(DType::kF16, out, {1, 66, 3, 140, 64});  // more heads than SMs
     add(DType::kBF16, out, {1, 40, 64, 1, 512});
   }
   return cases;

@@ -46,14 +46,27 @@ struct AttentionLaunch {
   void operator()(const void* args, cudaStream_t stream) const;
 };
 
-// Any number of keys, in one pass; no mask. Blocks own pairs of tiles of 64 queries of a head, one
-// a warpgroup; `full` blocks do, and when what is left of the last wave fits twice, two blocks own
-// a pair, whose warpgroups then share a tile and the keys.
+// Divides what is not negative and below 2^31: the dividend times 2^(31 + shift) / divisor, rounded
+// up, which fits 32 bits, over that power. A block's first loads wait for two quotients.
+struct Divisor {
+  uint32_t factor = 0;
+  int shift = 0;
+
+  Divisor() = default;
+  explicit Divisor(int divisor);  // positive
+};
+
+// Any number of keys, in one pass; no mask. A block an SM takes items in turn: pairs of tiles of 64
+// queries of a head, one a warpgroup. `full` items are such pairs, and when what is left of the
+// last wave fits twice, two items stand for a pair, and the warpgroups share each one's tile and
+// the keys.
 struct OnePassArgs {
   AttentionKernelArgs base;
   int pairs = 0;  // a head
   int heads = 0;
   int full = 0;
+  int items = 0;
+  Divisor by_pairs, by_heads;
 };
 class Attention {
  public:

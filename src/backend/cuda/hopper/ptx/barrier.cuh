@@ -28,6 +28,11 @@ __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+__device__ __forceinline__ void barrier_arrive_by(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(arrivals)
+               : "memory");
+}
+
 // Arrives at the barrier of the same offset in another block of the cluster. Without a wider
 // scope than the block: nothing that this thread wrote is handed over, and a release to the cluster
 // costs a fence of many hundred clocks.
