@@ -80,6 +80,18 @@ TEST(FoldQuantize, OperandsNormsAndResults) {
   expect_equal(graph);
 }
 
+// What adds floats leaves its codes to a pass of their own.
+TEST(FoldQuantize, ResultsWithAResidualStayFloats) {
+  std::string text(kGraph);
+  constexpr std::string_view kFirst = "x=%6 weight=%10";
+  text.insert(text.find(kFirst) + kFirst.size(), " residual=%0");
+  Graph graph = graph::parse(text);
+  run_passes(graph, {});
+  EXPECT_EQ(count(graph, "dequantize"), 0U) << print(graph);
+  EXPECT_EQ(count(graph, "quantize"), 4U) << "weights, and what `first` makes\n" << print(graph);
+  EXPECT_EQ(print(graph).find("y_scale="), std::string::npos) << print(graph);
+}
+
 TEST(FoldQuantize, WhatNoKernelTakesStaysASimulation) {
   Graph graph = graph::parse(kGraph);
   CompileOptions options;

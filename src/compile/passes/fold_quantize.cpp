@@ -255,7 +255,10 @@ class Folder {
       norm.granularity = op.granularity;
       norm.dynamic = op.dynamic;
     };
-    const bool is_static = !op.dynamic && op.granularity == Granularity::kPerTensor;
+    // A product that adds floats is left alone: the fast kernels stage the residual where the codes
+    // would lie, and a pass of its own is a small part of such a product.
+    const bool is_static = !op.dynamic && op.granularity == Granularity::kPerTensor &&
+                           Rewriter::operand(node, Role::kResidual) == graph::kNoValue;
     if (auto* group = std::get_if<graph::GroupNorm>(&fused.attrs)) {
       end_norm(*group);
     } else if (auto* layer = std::get_if<graph::LayerNorm>(&fused.attrs)) {
