@@ -1,7 +1,10 @@
 #include "pipeline/latents.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <thread>
+#include <vector>
 
 namespace halftone::pipeline {
 
@@ -49,9 +52,20 @@ BatchNoise::BatchNoise(Rng rng, std::span<const uint64_t> seeds) {
 Tensor BatchNoise::draw_nchw(int64_t channels, int64_t height, int64_t width) {
   Tensor result({DType::kF32, {static_cast<int64_t>(generators_.size()), channels, height, width}});
   const auto count = static_cast<size_t>(channels * height * width);
-  for (size_t i = 0; i < generators_.size(); ++i) {
-    generators_[i].randn(result.values<float>().subspan(i * count, count));
-  }
+  const std::span<float> values = result.values<float>();
+  // Each image has a generator of its own, so images draw side by side.
+  const size_t images = generators_.size();
+  const size_t num_threads =
+      std::clamp<size_t>(std::thread::hardware_concurrency(), 1, std::max<size_t>(images, 1));
+  const auto draw_every = [&](size_t first) {
+    for (size_t i = first; i < images; i += num_threads) {
+      generators_[i].randn(values.subspan(i * count, count));
+    }
+  };
+  std::vector<std::jthread> others;
+  for (size_t t = 1; t < num_threads; ++t) others.emplace_back(draw_every, t);
+  draw_every(0);
+  others.clear();  // joins
   return result;
 }
 

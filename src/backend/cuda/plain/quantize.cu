@@ -246,7 +246,7 @@ void find_scales(const QuantizeArgs& a, cudaStream_t stream) {
 
 void launch_quantize(const QuantizeArgs& a, cudaStream_t stream) {
   if (a.rows * a.cols == 0) {  // what nothing was found for still has a scale
-    if (a.scale_in == nullptr && a.groups > 0) find_scales(a, stream);
+    if (a.scale_in == nullptr && std::min(a.groups, a.repeats) > 0) find_scales(a, stream);
     return;
   }
   if (takes_rows(a)) return quantize_rows(a, stream);
