@@ -8,6 +8,9 @@
 namespace halftone::backend::cuda {
 namespace {
 
+// CMake's list; the build hands it over with commas.
+constexpr std::string_view kSeparators = ";,";
+
 bool entry_serves(std::string_view entry, int major, int minor) {
   int number = 0;
   const auto [end, error] = std::from_chars(entry.begin(), entry.end(), number);
@@ -27,7 +30,7 @@ bool entry_serves(std::string_view entry, int major, int minor) {
 
 bool has_code_for(std::string_view built, int major, int minor) {
   while (!built.empty()) {
-    const size_t end = built.find(';');
+    const size_t end = built.find_first_of(kSeparators);
     if (entry_serves(built.substr(0, end), major, minor)) return true;
     built = end == std::string_view::npos ? std::string_view() : built.substr(end + 1);
   }
@@ -37,7 +40,7 @@ bool has_code_for(std::string_view built, int major, int minor) {
 std::string readable_architectures(std::string_view built) {
   std::string text;
   while (!built.empty()) {
-    const size_t end = built.find(';');
+    const size_t end = built.find_first_of(kSeparators);
     const std::string_view entry = built.substr(0, end);
     if (!text.empty()) text += ", ";
     text += "sm_";

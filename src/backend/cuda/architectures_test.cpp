@@ -27,7 +27,7 @@ TEST(Architectures, AnEntryServesItsOwnAndWhatTheDriverCanTranslateFor) {
 }
 
 TEST(Architectures, TheFatBinaryServesEveryNamedOne) {
-  constexpr const char* kFat = "80;86;89;90a;100;120";
+  constexpr const char* kFat = "80,86,89,90a,100,120";
   const int wanted[][2] = {{8, 0}, {8, 6}, {8, 9}, {9, 0}, {10, 0}, {10, 3}, {12, 0}, {12, 1}};
   for (const auto& capability : wanted) {
     EXPECT_TRUE(has_code_for(kFat, capability[0], capability[1]))
@@ -39,6 +39,7 @@ TEST(Architectures, TheFatBinaryServesEveryNamedOne) {
 
 TEST(Architectures, AreShownByTheirCommonNames) {
   EXPECT_EQ(readable_architectures("80;90a-real;120-virtual"), "sm_80, sm_90a, sm_120");
+  EXPECT_EQ(readable_architectures("80,90a-real,120-virtual"), "sm_80, sm_90a, sm_120");
   EXPECT_EQ(readable_architectures(""), "");
   ASSERT_EQ(build_versions().size(), 2U);
   EXPECT_TRUE(build_versions()[0].starts_with("CUDA 1"));
