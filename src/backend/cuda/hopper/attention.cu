@@ -289,9 +289,8 @@ struct AttentionConsumer {
     return raised;
   }
 
-  // One turn: scores of tile `next` beside the products of the tile before, whose weights its own
-  // take the place of.
-  __device__ __forceinline__ void turn_over(int next, bool first, Weights& weights) {
+  // The next scores beside the products of the weights; the scores have come at its end.
+  __device__ __forceinline__ void take_turn(const Weights& weights, bool first) {
     wait_turn(index);
     issue_scores();
     issue_values(weights, first);
@@ -299,6 +298,12 @@ struct AttentionConsumer {
     end_turn();
     release(stages.keys_empty(keys_at.stage), step);
     keys_at.advance(step);
+  }
+
+  // One turn: scores of tile `next` beside the products of the tile before, whose weights its own
+  // take the place of.
+  __device__ __forceinline__ void turn_over(int next, bool first, Weights& weights) {
+    take_turn(weights, first);
     mask(next);
     float made[64];
     const bool raised = weigh_next(made);
@@ -368,13 +373,7 @@ struct AttentionConsumer {
     const int first_row = rows;
     enter(item.split);
     barrier_wait(stages.queries_full(queries_at.place), queries_at.phase);
-    wait_turn(index);
-    issue_scores();
-    issue_values(weights, first);
-    wgmma_wait<1>();
-    end_turn();
-    release(stages.keys_empty(keys_at.stage), step);
-    keys_at.advance(step);
+    take_turn(weights, first);
     wgmma_wait<0>();
     release(stages.values_empty(values_at.stage), 1);
     values_at.advance(1 + first_tile);
