@@ -2,8 +2,9 @@
 # Installs the Debian/Ubuntu packages that building and testing need; does nothing when all are there.
 # --checks adds what .ci/run needs beside.
 set -euo pipefail
-packages=(build-essential cmake ninja-build git pkg-config ccache libdnnl-dev nlohmann-json3-dev libcli11-dev
-          libfmt-dev libpng-dev zlib1g-dev libutf8proc-dev libgtest-dev libbenchmark-dev librapidcheck-dev
+# libdnnl-dev only recommends ocl-icd-opencl-dev, but its CMake configuration ends without it.
+packages=(build-essential cmake ninja-build git pkg-config ccache libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev
+          libcli11-dev libfmt-dev libpng-dev zlib1g-dev libutf8proc-dev libgtest-dev libbenchmark-dev librapidcheck-dev
           clang-format python3)
 [ "${1:-}" != --checks ] || packages+=(clang-tidy-19 libomp-19-dev)
 missing=()
