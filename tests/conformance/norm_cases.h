@@ -61,6 +61,9 @@ inline std::vector<Case> layer_norm_cases() {
     add(t, t, {1, 1280});
     add(t, t, {5, 9});
     add(t, t, {0, 64});
+    // More rows than a GPU takes at once, so that a warp has a second and a third.
+    add(t, DType::kF32, {4500, 640});
+    add(t, t, {2300, 1536});
   }
   return cases;
 }

@@ -162,7 +162,7 @@ inline std::vector<Case> quantized_norm_cases() {
               g, dynamic);
           add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {3, 11, 333}, out, g, dynamic);
           add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {1, 13, 640}, out, g, dynamic);
-          add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {6, 1280}, out, g, dynamic);
+          add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {2300, 1280}, out, g, dynamic);
           add(t, graph::LayerNorm{1e-5, out, g, dynamic}, {3, 2048}, out, g, dynamic);
         }
       }

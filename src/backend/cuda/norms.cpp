@@ -202,9 +202,10 @@ size_t workspace_layer_norm(const graph::OpDesc& desc, const DeviceInfo& /*info*
   return makes_codes(desc) && !fuses_layer_norm(desc) ? float_bytes(desc) : 0;
 }
 
-std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const DeviceInfo& info,
                                            Config /*config*/, const Operands& operands) {
   LayerNormArgs args;
+  args.num_units = info.num_units;
   args.x = find_typed(desc, operands, Role::kX);
   args.gamma = find_typed(desc, operands, Role::kGamma);
   args.beta = find_typed(desc, operands, Role::kBeta);

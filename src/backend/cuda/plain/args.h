@@ -188,6 +188,7 @@ struct LayerNormArgs {
   float* y_dynamic = nullptr;
   int64_t rows_per_scale = 1;
   CodeFormat format;
+  int num_units = 1;  // multiprocessors
 };
 inline constexpr int64_t kMaxCodedChannels = 2048;
 void launch_layer_norm(const LayerNormArgs& args, cudaStream_t stream);

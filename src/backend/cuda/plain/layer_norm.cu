@@ -1,4 +1,6 @@
 // Layer normalisation: one read of x, held in registers.
+#include <algorithm>
+
 #include "backend/cuda/launch.h"
 #include "backend/cuda/plain/overlap.cuh"
 #include "backend/cuda/plain/vectors.cuh"
@@ -6,121 +8,174 @@
 namespace halftone::backend::cuda {
 namespace {
 
-// Of a block, side by side: gamma and beta, which are f32 and as long as a row of 16 bits twice,
-// are read once for them.
-constexpr int kRows = 4;
-constexpr int kMaxWarps = static_cast<int>(kMaxCodedChannels) / 8 / 32;
-constexpr int kAnyThreads = 128;
+constexpr int kWarps = 4;  // of a block
+constexpr int kThreads = kWarps * 32;
 
-// Combines each row's values over the block; the same in all of its threads. `parts`: used once.
-template <class Combine>
-__device__ __forceinline__ void reduce_rows(float (&v)[kRows], float4* parts, Combine combine) {
-  static_assert(kRows == 4);
-#pragma unroll
-  for (int d = 1; d < 32; d *= 2) {
-#pragma unroll
-    for (float& value : v) value = combine(value, __shfl_xor_sync(0xffffffffU, value, d));
+// Which threads hold a row, in eights of its columns: kLanes of a warp side by side, kChunks times.
+// A warp holds 32 / kLanes rows. kExact: no eight is behind the last column.
+template <int kLanesT, int kChunksT, bool kExactT>
+struct Layout {
+  static constexpr int kLanes = kLanesT;
+  static constexpr int kChunks = kChunksT;
+  static constexpr bool kExact = kExactT;
+  static constexpr int kChannels = kLanes * kChunks * 8;  // at most
+  static constexpr int kBlockRows = kThreads / kLanes;
+  static constexpr int kUnitBlocks = kChunks <= 5 ? 4 : 3;  // of a multiprocessor, by registers
+  using Values = float[kChunks][8];
+
+  static __device__ __forceinline__ int channels(const LayerNormArgs& a) {
+    return kExact ? kChannels : static_cast<int>(a.channels);
   }
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = make_float4(v[0], v[1], v[2], v[3]);
-  __syncthreads();
-  const auto warps = static_cast<int>(blockDim.x) / 32;
-  float4 all = parts[0];
-#pragma unroll 4
-  for (int i = 1; i < warps; ++i) {
-    const float4 part = parts[i];
-    all.x = combine(all.x, part.x), all.y = combine(all.y, part.y);
-    all.z = combine(all.z, part.z), all.w = combine(all.w, part.w);
+  static __device__ __forceinline__ int column(int chunk) {
+    return (chunk * kLanes + static_cast<int>(threadIdx.x % kLanes)) * 8;
   }
-  v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
+  static __device__ __forceinline__ bool inside(const LayerNormArgs& a, int chunk) {
+    return kExact || column(chunk) < channels(a);
+  }
+};
+
+// A thread's part of a row as it lies in memory. What is behind the last column is read as the
+// first eight, so that all reads are on their way together, and counts as zero.
+template <class L, int kX>
+struct RowPart {
+  Elements<8, kX> x[L::kChunks];
+
+  __device__ __forceinline__ void read(const LayerNormArgs& a, int64_t row) {
+    const int64_t base = row * L::channels(a);
+#pragma unroll
+    for (int c = 0; c < L::kChunks; ++c) {
+      x[c].read(a.x, base + (L::inside(a, c) ? L::column(c) : 0));
+    }
+  }
+  __device__ __forceinline__ void unpack(const LayerNormArgs& a, typename L::Values& y) const {
+#pragma unroll
+    for (int c = 0; c < L::kChunks; ++c) {
+      x[c].unpack(y[c]);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) y[c][k] = L::inside(a, c) ? y[c][k] : 0.0F;
+    }
+  }
+};
+
+template <class L>
+__device__ __forceinline__ float sum_chunks(const float (&v)[L::kChunks]) {
+  float sum = 0;
+#pragma unroll
+  for (const float part : v) sum += part;
+  return sum_row<L::kLanes>(sum, nullptr);
 }
 
-// A block kRows rows, a thread eight of their columns.
-template <int kX, int kY>
-__global__ void __launch_bounds__(kMaxWarps * 32)
+// y without its mean, over its deviation.
+template <class L>
+__device__ __forceinline__ void normalize(const LayerNormArgs& a, typename L::Values& y) {
+  const float share = 1.0F / static_cast<float>(L::channels(a));
+  float sums[L::kChunks] = {};
+#pragma unroll
+  for (int c = 0; c < L::kChunks; ++c) {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) sums[c] += y[c][k];
+  }
+  const float mean = sum_chunks<L>(sums) * share;
+  float squares[L::kChunks] = {};
+#pragma unroll
+  for (int c = 0; c < L::kChunks; ++c) {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      y[c][k] -= mean;
+      squares[c] = fmaf(y[c][k], y[c][k], squares[c]);
+    }
+    if (!L::inside(a, c)) squares[c] = 0;
+  }
+  const float inverse = rsqrtf(fmaf(sum_chunks<L>(squares), share, a.eps));
+#pragma unroll
+  for (int c = 0; c < L::kChunks; ++c) {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) y[c][k] *= inverse;
+  }
+}
+
+// Eight of gamma or beta, which exact layouts have in f32. They come through the first level cache,
+// when they are wanted: a copy in shared memory, which all blocks fetch at the same moment from the
+// same lines of the second level cache, takes three times as long (docs/performance.md).
+template <class L>
+__device__ __forceinline__ void read_parameters(const Typed& from, int column, float (&v)[8]) {
+  load(from.data, L::kExact ? DType::kF32 : from.dtype, column, v);
+}
+
+// y times gamma plus beta; the largest magnitude of the row.
+template <class L>
+__device__ __forceinline__ float scale_and_shift(const LayerNormArgs& a, typename L::Values& y) {
+  float largest[L::kChunks] = {};
+#pragma unroll
+  for (int c = 0; c < L::kChunks; ++c) {
+    const int column = L::inside(a, c) ? L::column(c) : 0;
+    float gamma[8], beta[8];
+    read_parameters<L>(a.gamma, column, gamma);
+    read_parameters<L>(a.beta, column, beta);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      y[c][k] = fmaf(y[c][k], gamma[k], beta[k]);
+      largest[c] = fmaxf(largest[c], fabsf(y[c][k]));
+    }
+  }
+  float all = 0;
+#pragma unroll
+  for (const float of_chunk : largest) all = fmaxf(all, of_chunk);
+  return all;
+}
+
+// The scale of a row's codes, 1 where it has none. `largest`: of this thread's part.
+template <class L>
+__device__ __forceinline__ float scale_of(const LayerNormArgs& a, int64_t row, float largest) {
+  if (a.y_dynamic != nullptr) {
+    const float scale = dynamic_scale(max_row<L::kLanes>(largest, nullptr), a.format.largest);
+    if (threadIdx.x % L::kLanes == 0 && row < a.rows) a.y_dynamic[row] = scale;
+    return scale;
+  }
+  if (a.y_scale == nullptr) return 1.0F;
+  return a.y_scale[a.rows_per_scale >= a.rows ? 0 : min(row, a.rows - 1) / a.rows_per_scale];
+}
+
+// Threads of a row take every so-many-th one, with the next on its way.
+template <int kX, int kY, class L>
+__global__ void __launch_bounds__(kThreads, L::kUnitBlocks)
     layer_norm_kernel(const __grid_constant__ LayerNormArgs a) {
-  __shared__ float4 parts[3][kMaxWarps];
-  const auto channels = static_cast<int>(a.channels);
   if (blockIdx.x == 0) {
-    prefetch(a.gamma, channels);
-    prefetch(a.beta, channels);
+    prefetch(a.gamma, a.channels);
+    prefetch(a.beta, a.channels);
   }
   follow_previous_kernel();
-  const auto add = [](float left, float right) { return left + right; };
-  const auto larger = [](float left, float right) { return fmaxf(left, right); };
-  const bool inside = static_cast<int>(threadIdx.x) * 8 < channels;
-  const int col = inside ? static_cast<int>(threadIdx.x) * 8 : 0;
-  const int64_t first = blockIdx.x * int64_t{kRows};
-  const auto row_at = [&](int r) { return min(first + r, a.rows - 1); };
-  Elements<8, kX> x[kRows];
+  bool coded = kY == kI8 || kY == kF8;
+  if constexpr (kY == kAny) coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
+  const int64_t step = int64_t{gridDim.x} * L::kBlockRows;
+  int64_t row = int64_t{blockIdx.x} * L::kBlockRows + threadIdx.x / L::kLanes;
+  RowPart<L, kX> next;
+  next.read(a, min(row, a.rows - 1));
+  // Rows of a warp go on together, as they share its shuffles.
+  for (int64_t first = int64_t{blockIdx.x} * L::kBlockRows; first < a.rows; first += step) {
+    float y[L::kChunks][8];
+    next.unpack(a, y);
+    if (first + step < a.rows) next.read(a, min(row + step, a.rows - 1));
+    normalize<L>(a, y);
+    const float largest = scale_and_shift<L>(a, y);
+    const float inverse = coded ? inverse_of(scale_of<L>(a, row, largest)) : 1.0F;
+    if (row < a.rows) {
+      const int64_t base = row * L::channels(a);
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) x[r].read(a.x, row_at(r) * channels + col);
-  float gamma[8], beta[8];
-  load(a.gamma.data, a.gamma.dtype, col, gamma);
-  load(a.beta.data, a.beta.dtype, col, beta);
-  const float share = 1.0F / static_cast<float>(channels);
-  // Divisions take long: a thread makes those of one row, the warp shares them.
-  const auto mine = static_cast<int>(threadIdx.x) % kRows;
-  float scale = 1.0F;
-  if (a.y_scale != nullptr) {
-    scale = a.y_scale[a.rows_per_scale >= a.rows ? 0 : row_at(mine) / a.rows_per_scale];
-  }
-  float y[kRows][8];
-  float mean[kRows] = {};
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    x[r].unpack(y[r]);
-#pragma unroll
-    for (int k = 0; k < 8; ++k) mean[r] += y[r][k];
-    if (!inside) mean[r] = 0;
-  }
-  reduce_rows(mean, parts[0], add);
-  float inverse[kRows] = {};
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    mean[r] *= share;
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      y[r][k] -= mean[r];
-      inverse[r] = fmaf(y[r][k], y[r][k], inverse[r]);
+      for (int c = 0; c < L::kChunks; ++c) {
+        if (!L::inside(a, c)) continue;
+        write<kY>(a.y, a.format, coded, base + L::column(c), y[c], inverse);
+      }
     }
-    if (!inside) inverse[r] = 0;
-  }
-  reduce_rows(inverse, parts[1], add);
-  float largest[kRows] = {};
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    inverse[r] = rsqrtf(fmaf(inverse[r], share, a.eps));
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      y[r][k] = fmaf(y[r][k] * inverse[r], gamma[k], beta[k]);
-      largest[r] = fmaxf(largest[r], fabsf(y[r][k]));
-    }
-  }
-  const bool coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
-  if (a.y_dynamic != nullptr) {
-    reduce_rows(largest, parts[2], larger);
-    float own = largest[0];
-#pragma unroll
-    for (int r = 1; r < kRows; ++r) own = mine == r ? largest[r] : own;
-    scale = dynamic_scale(own, a.format.largest);
-    if (threadIdx.x < kRows && first + mine < a.rows) a.y_dynamic[first + mine] = scale;
-  }
-  const float own_inverse = coded ? inverse_of(scale) : 1.0F;
-  float y_inverse[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) y_inverse[r] = __shfl_sync(0xffffffffU, own_inverse, r);
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (!inside || first + r >= a.rows) continue;
-    write<kY>(a.y, a.format, coded, (first + r) * channels + col, y[r], y_inverse[r]);
+    row += step;
   }
 }
 
 // Any number of channels: three reads.
-__global__ void __launch_bounds__(kAnyThreads)
+__global__ void __launch_bounds__(kThreads)
     layer_norm_any_kernel(const __grid_constant__ LayerNormArgs a) {
   follow_previous_kernel();
-  const int64_t row = blockIdx.x * int64_t{kAnyThreads / 32} + threadIdx.x / 32;
+  const int64_t row = blockIdx.x * int64_t{kThreads / 32} + threadIdx.x / 32;
   if (row >= a.rows) return;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t at = row * a.channels;
@@ -140,6 +195,29 @@ __global__ void __launch_bounds__(kAnyThreads)
   }
 }
 
+using AnyLayout = Layout<32, static_cast<int>(kMaxCodedChannels) / 256, false>;
+
+// Calls f with the layout of a row: exact for the widths of text encoders and denoisers.
+template <class F>
+void with_layout(const LayerNormArgs& a, F f) {
+  const bool exact =
+      size_of(a.x.dtype) == 2 && a.gamma.dtype == DType::kF32 && a.beta.dtype == DType::kF32;
+  switch (exact ? a.channels : 0) {
+    case 320:
+      return f(Layout<8, 5, true>{});
+    case 640:
+      return f(Layout<16, 5, true>{});
+    case 768:
+      return f(Layout<32, 3, true>{});
+    case 1280:
+      return f(Layout<32, 5, true>{});
+    case 1536:
+      return f(Layout<32, 6, true>{});
+    default:
+      return f(AnyLayout{});
+  }
+}
+
 }  // namespace
 
 void launch_layer_norm(const LayerNormArgs& a, cudaStream_t stream) {
@@ -150,17 +228,20 @@ void launch_layer_norm(const LayerNormArgs& a, cudaStream_t stream) {
                      takes_eight(a.gamma.data, a.gamma.dtype, a.channels) &&
                      takes_eight(a.beta.data, a.beta.dtype, a.channels);
   if (!eight || a.channels > kMaxCodedChannels) {
-    constexpr int64_t kBlockRows = kAnyThreads / 32;
+    constexpr int64_t kBlockRows = kThreads / 32;
     return launch("layer_norm", layer_norm_any_kernel,
-                  dim3(static_cast<unsigned>((a.rows + kBlockRows - 1) / kBlockRows)), kAnyThreads,
-                  0, stream, a);
+                  dim3(static_cast<unsigned>((a.rows + kBlockRows - 1) / kBlockRows)), kThreads, 0,
+                  stream, a);
   }
-  const auto warps = static_cast<int>((a.channels / 8 + 31) / 32);
-  const dim3 blocks(static_cast<unsigned>((a.rows + kRows - 1) / kRows));
-  with_known_types(
-      a.x.dtype, a.y.dtype, coded ? &a.format : nullptr, [&]<int kX, int kY>(KnownTypes<kX, kY>) {
-        launch("layer_norm", layer_norm_kernel<kX, kY>, blocks, warps * 32, 0, stream, a);
-      });
+  with_layout(a, [&]<class L>(L) {
+    const int64_t blocks = std::min((a.rows + L::kBlockRows - 1) / L::kBlockRows,
+                                    int64_t{a.num_units} * L::kUnitBlocks);
+    with_known_types(a.x.dtype, a.y.dtype, coded ? &a.format : nullptr,
+                     [&]<int kX, int kY>(KnownTypes<kX, kY>) {
+                       launch("layer_norm", layer_norm_kernel<kX, kY, L>,
+                              dim3(static_cast<unsigned>(blocks)), kThreads, 0, stream, a);
+                     });
+  });
 }
 
 }  // namespace halftone::backend::cuda
