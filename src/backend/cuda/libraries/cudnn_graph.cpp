@@ -344,6 +344,9 @@ void CudnnGraph::choose(const std::string& key, int candidates, void* workspace,
       if (s.plan) return;
     }
   }
+  // What was enqueued last may have left another one; measuring is done in the common order.
+  const Cudnn& cudnn = Cudnn::get();
+  Cudnn::check(cudnn.set_stream(cudnn.handle, context().stream), "setting the stream");
   double best = 0;
   size_t chosen = 0;
   int tried = 0;
