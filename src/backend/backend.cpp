@@ -25,6 +25,14 @@ double Stream::ms_between(size_t first, size_t last) const {
   return std::chrono::duration<double, std::milli>(marks_.at(last) - marks_.at(first)).count();
 }
 
+void Device::copy_rows(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes,
+                       size_t count, Stream& stream) {
+  for (size_t i = 0; i < count; ++i) {
+    copy(static_cast<std::byte*>(dst) + i * dst_pitch,
+         static_cast<const std::byte*>(src) + i * src_pitch, bytes, stream);
+  }
+}
+
 const Kernel* find_kernel(std::span<const Kernel* const> kernels, std::string_view name) {
   const auto it = std::ranges::find_if(kernels, [&](const Kernel* k) { return k->name == name; });
   return it == kernels.end() ? nullptr : *it;

@@ -70,6 +70,8 @@ class Stream {
   // Sets time mark `index`; ms_between answers for two marks once the stream is synchronised.
   virtual void mark(size_t index);
   [[nodiscard]] virtual double ms_between(size_t first, size_t last) const;
+  // Returns once what was enqueued before mark `index` is done.
+  virtual void wait_for_mark(size_t /*index*/) {}
   // Names what is enqueued until end_range, for a profiler.
   virtual void begin_range(const char* /*name*/) {}
   virtual void end_range() {}
@@ -142,6 +144,13 @@ class Device {
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   // Device-to-device copy ordered on the stream.
   virtual void copy(void* dst, const void* src, size_t bytes, Stream& stream) = 0;
+  // `count` such copies of `bytes`, dst_pitch and src_pitch bytes from one to the next.
+  virtual void copy_rows(void* dst, size_t dst_pitch, const void* src, size_t src_pitch,
+                         size_t bytes, size_t count, Stream& stream);
+  // As download, but waits for nothing else than what `stream` holds now, a side stream too.
+  virtual void download_behind(Stream& /*stream*/, void* host, const void* device, size_t bytes) {
+    download(host, device, bytes);
+  }
   // Most bytes that were allocated at one time so far; 0 where nobody counts.
   [[nodiscard]] virtual uint64_t peak_bytes() const { return 0; }
 };

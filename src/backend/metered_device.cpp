@@ -62,6 +62,13 @@ class MeteredDevice final : public Device {
   void copy(void* dst, const void* src, size_t bytes, Stream& stream) override {
     device_->copy(dst, src, bytes, stream);
   }
+  void copy_rows(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes,
+                 size_t count, Stream& stream) override {
+    device_->copy_rows(dst, dst_pitch, src, src_pitch, bytes, count, stream);
+  }
+  void download_behind(Stream& stream, void* host, const void* device, size_t bytes) override {
+    device_->download_behind(stream, host, device, bytes);
+  }
   [[nodiscard]] uint64_t peak_bytes() const override { return peak_; }
 
  private:

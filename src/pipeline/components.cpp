@@ -128,11 +128,11 @@ uint64_t Components::bytes_of(const Entry& entry) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// All but the last have a stream of their own; a host's memory has one order.
+// Each of those that run together has a stream of its own, so that the common one can bring what
+// follows them; a host's memory has one order.
 bool Components::is_beside(const std::string& component) const {
   if (device_.info().host_visible_memory) return false;
-  const auto found = std::ranges::find(options_.together, component);
-  return found != options_.together.end() && found + 1 != options_.together.end();
+  return std::ranges::find(options_.together, component) != options_.together.end();
 }
 
 uint64_t Components::arena_offset(const Entry& entry, const std::vector<Entry*>& in_use) const {

@@ -1,7 +1,5 @@
 #include "pipeline/family.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -29,18 +27,6 @@ const Family& find_family(std::string_view name) {
   }
   throw Error(Errc::kUnsupported,
               fmt::format("model family '{}' is not supported, only {}", name, known));
-}
-
-Tensor stack(std::span<const Tensor* const> rows, int64_t batch) {
-  std::vector<int64_t> dims = rows.front()->shape().dims();
-  dims.front() = static_cast<int64_t>(rows.size()) * batch;
-  Tensor result({DType::kF32, Shape(std::move(dims))});
-  auto out = result.values<float>().begin();
-  for (const Tensor* row : rows) {
-    const auto values = row->values<float>();
-    for (int64_t i = 0; i < batch; ++i) out = std::copy(values.begin(), values.end(), out);
-  }
-  return result;
 }
 
 }  // namespace halftone::pipeline

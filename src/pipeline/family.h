@@ -13,15 +13,11 @@
 
 namespace halftone::pipeline {
 
-// Of one text encoder for one text: hidden f32[1, tokens, channels], pooled f32[1, channels] (empty
-// when the encoder has none).
-struct TextOutputs {
-  Tensor hidden, pooled;
-};
-
-// One prompt as the denoiser reads it: context f32[1, tokens, channels], pooled f32[1, channels].
-struct PromptEmbeds {
-  Tensor context, pooled;
+// A text encoder's output (f32[texts, ..., channels]) as a part of a denoiser's input, whose parts
+// are joined along the channels in the order of the list.
+struct TextPart {
+  size_t encoder;  // index in Family::text_encoders
+  std::string_view output, input;
 };
 
 // Micro-conditioning of SDXL, in pixels.
@@ -43,18 +39,14 @@ struct Family {
   double default_strength;  // image to image
   // An absent negative prompt becomes zeros when the model's force_zeros_for_empty_prompt says so.
   bool may_zero_negative;
-  PromptEmbeds (*embed)(std::span<const TextOutputs> encoders);
-  // `prompts` is [uncond, cond] or [cond], `sizes` one for each; each is repeated `batch` times, in
+  std::span<const TextPart> text_parts;
+  // What else conditions: `sizes` is [uncond, cond] or [cond]; each is repeated `batch` times, in
   // this order.
-  Conditioning (*condition)(std::span<const PromptEmbeds* const> prompts,
-                            std::span<const SizeConditioning> sizes, int64_t batch);
+  Conditioning (*condition)(std::span<const SizeConditioning> sizes, int64_t batch);
 };
 
 [[nodiscard]] std::span<const Family* const> families();
 // Throws kUnsupported naming the known ones.
 [[nodiscard]] const Family& find_family(std::string_view name);
-
-// rows f32[1, ...] one after another, each repeated: f32[rows.size() * batch, ...].
-[[nodiscard]] Tensor stack(std::span<const Tensor* const> rows, int64_t batch);
 
 }  // namespace halftone::pipeline

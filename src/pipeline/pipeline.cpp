@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -55,16 +55,6 @@ void report(const ProgressCallback& progress, std::string_view stage, int done, 
   throw Error(Errc::kCancelled, fmt::format("cancelled ({} {}/{})", stage, done, total));
 }
 
-// Row `index` of the leading axis, as a batch of one.
-Tensor row(const Tensor& x, size_t index) {
-  std::vector<int64_t> dims = x.shape().dims();
-  const auto count = static_cast<size_t>(x.shape().num_elements() / dims[0]);
-  dims[0] = 1;
-  return Tensor::from(Shape(dims), x.values<float>().subspan(index * count, count));
-}
-
-Tensor f32_scalar(float value) { return Tensor::from({1}, std::span(&value, 1)); }
-
 }  // namespace
 
 ModelFacts read_facts(const std::map<std::string, std::string>& unet_metadata,
@@ -107,7 +97,9 @@ Pipeline::Pipeline(PipelineOptions options)
                    .one_at_a_time = options_.low_vram,
                    .together = {family_.text_encoders.begin(), family_.text_encoders.end()},
                    .observer = options_.observer,
-                   .logger = options_.logger}) {
+                   .logger = options_.logger}),
+      stream_(options_.device->create_stream()),
+      side_(options_.device->create_side_stream()) {
   check_internal(options_.tokenizers.size() == family_.text_encoders.size(),
                  "one tokenizer a text encoder");
   for (const auto& tokenizer : options_.tokenizers) {
@@ -161,7 +153,8 @@ struct Pipeline::Run {
         height(request_in.height / facts.vae_scale_factor),
         width(request_in.width / facts.vae_scale_factor),
         cfg(request_in.guidance > 1.0),
-        noise(request_in.rng, request_in.seeds) {}
+        noise(request_in.rng, request_in.seeds),
+        timer(*owner.stream_) {}
 
   void prepare() {
     check();
@@ -189,6 +182,7 @@ struct Pipeline::Run {
       if (joins) group.push_back(item);
     }
     by_name.clear();
+    pipeline.stream_->synchronize();  // loading is timed apart
     const Stopwatch clock;
     const auto executors = pipeline.components_.load_only(group, request.progress);
     late_load_ms += clock.ms();
@@ -199,15 +193,23 @@ struct Pipeline::Run {
   Result run() {
     prepare();
     const Stopwatch clock;
-    Conditioning conditioning = condition();
-    const Tensor start = request.init_image != nullptr ? encoded_start() : noise_start();
-    result.initial = start.clone();
-    denoise(conditioning, start);
-    if (request.decode) decode();
+    encode_texts();
+    if (request.init_image != nullptr) {
+      result.initial = encoded_start();
+    } else {
+      draw_start();
+    }
+    denoise();
+    if (request.decode) {
+      decode();
+    } else {
+      read_latents();
+    }
     result.total_ms = clock.ms() - late_load_ms;
+    result.times = timer.times();
     double in_networks = 0;
     for (const StageTime& time : result.times) in_networks += time.ms;
-    add_time("host", 1, result.total_ms - in_networks);
+    result.times.push_back({.name = "host", .runs = 1, .ms = result.total_ms - in_networks});
     result.load_ms += late_load_ms;
     return std::move(result);
   }
@@ -226,16 +228,6 @@ struct Pipeline::Run {
                                 to_string(want)));
       }
     }
-  }
-
-  void add_time(std::string_view name, int runs, double ms) {
-    for (StageTime& time : result.times) {
-      if (time.name != name) continue;
-      time.runs += runs;
-      time.ms += ms;
-      return;
-    }
-    result.times.push_back({std::string(name), runs, ms});
   }
 
   // --- text
@@ -273,50 +265,101 @@ struct Pipeline::Run {
     if (network.has_input("eos_index")) network.set_input("eos_index", ends);
   }
 
-  // What an encoder makes of the texts that it was run on; waits for it.
-  [[nodiscard]] static std::vector<TextOutputs> text_outputs(const Executor& network,
-                                                             size_t count) {
-    const bool has_pooled = network.has_input("eos_index");
-    const Tensor hidden = network.output("hidden");
-    const Tensor pooled = has_pooled ? network.output("pooled") : Tensor();
-    std::vector<TextOutputs> outputs;
-    for (size_t i = 0; i < count; ++i) {
-      outputs.push_back(
-          {.hidden = row(hidden, i), .pooled = has_pooled ? row(pooled, i) : Tensor()});
-    }
-    return outputs;
+  // An input of the denoiser that text encoders make.
+  struct TextInput {
+    std::unique_ptr<backend::Buffer> own{};  // where the denoiser is not loaded yet
+    std::byte* data = nullptr;               // on the device
+    size_t line = 0, sample = 0;             // bytes of a line of all parts, of one batch row
+  };
+
+  [[nodiscard]] static size_t line_bytes(const Executor& network, const TextPart& part) {
+    const TensorType& type = network.output_type(part.output);
+    check_internal(type.dtype == DType::kF32, "text encoders give f32");
+    return static_cast<size_t>(type.shape.row_size()) * sizeof(float);
   }
 
-  // Runs the encoders, side by side where they can be (one row of the times then).
-  std::vector<PromptEmbeds> embed(std::span<const Text> texts) {
+  void place_text_inputs(std::span<Executor* const> encoders) {
+    if (!text_inputs.empty()) return;
+    for (const TextPart& part : pipeline.family_.text_parts) {
+      const Executor& network = *encoders[part.encoder];
+      const Shape& shape = network.output_type(part.output).shape;
+      const size_t line = line_bytes(network, part);
+      TextInput& input = text_inputs[part.input];
+      input.line += line;
+      input.sample += line * static_cast<size_t>(shape.num_rows() / shape[0]);
+    }
+    const auto denoiser = by_name.find("unet");
+    for (auto& [name, input] : text_inputs) {
+      if (denoiser != by_name.end()) {
+        input.data = static_cast<std::byte*>(denoiser->second->input_data(name));
+        continue;
+      }
+      input.own = pipeline.options_.device->allocate(input.sample * num_prompts() * num_images());
+      input.data = static_cast<std::byte*>(input.own->data());
+    }
+  }
+
+  [[nodiscard]] size_t num_prompts() const { return cfg ? 2 : 1; }
+  [[nodiscard]] size_t num_images() const { return static_cast<size_t>(batch); }
+  // Batch rows of the denoiser come uncond first; text 0 is the prompt.
+  [[nodiscard]] size_t first_row(size_t text) const {
+    return (num_prompts() - 1 - text) * num_images();
+  }
+
+  // Copies what encoders `first` to `last` - 1 made of their text `at` to where the denoiser wants
+  // it of text `text`.
+  void place_text(std::span<Executor* const> encoders, size_t first, size_t last, size_t at,
+                  size_t text) {
+    std::map<std::string_view, size_t> begun;  // bytes of the parts before
+    for (const TextPart& part : pipeline.family_.text_parts) {
+      const Executor& network = *encoders[part.encoder];
+      const TextInput& input = text_inputs.at(part.input);
+      const size_t offset = begun[part.input];
+      begun[part.input] += line_bytes(network, part);
+      if (part.encoder < first || part.encoder >= last) continue;
+      for (size_t i = 0; i < num_images(); ++i) {
+        std::byte* row = input.data + (first_row(text) + i) * input.sample;
+        network.copy_output(part.output, static_cast<int64_t>(at), row + offset, input.line);
+      }
+    }
+  }
+
+  // An absent negative prompt.
+  void place_zeros() {
+    for (const auto& [name, input] : text_inputs) {
+      const std::vector<std::byte> zeros(input.sample * num_images());
+      pipeline.options_.device->upload(input.data + first_row(1) * input.sample, zeros.data(),
+                                       zeros.size());
+    }
+  }
+
+  // Runs the encoders on texts[first...], side by side where they can be (one row of the times
+  // then).
+  void embed(std::span<const Text> texts, size_t first_text) {
     const Family& family = pipeline.family_;
     std::vector<Executor*> networks;
     for (const std::string_view name : family.text_encoders) networks.push_back(&executor(name));
+    place_text_inputs(networks);
     const bool overlap = std::ranges::any_of(networks, &Executor::is_beside);
-    std::vector<std::vector<TextOutputs>> outputs(texts.size());  // by text, then by encoder
     const size_t group = overlap ? networks.size() : 1;
     for (size_t first = 0; first < networks.size(); first += group) {
-      const Stopwatch clock;
+      timer.begin();
       std::string label;
       for (size_t i = first; i < first + group; ++i) {
         set_texts(i, *networks[i], texts);
         label.append(label.empty() ? "" : "+").append(family.text_labels[i]);
       }
-      Executor::run_together(std::span(networks).subspan(first, group));
-      draw_start();
-      for (size_t i = first; i < first + group; ++i) {
-        auto of_encoder = text_outputs(*networks[i], texts.size());
-        for (size_t t = 0; t < texts.size(); ++t) outputs[t].push_back(std::move(of_encoder[t]));
+      Executor::start_together(std::span(networks).subspan(first, group));
+      use_waiting_time();
+      for (size_t t = 0; t < texts.size(); ++t) {
+        place_text(networks, first, first + group, t, first_text + t);
       }
-      add_time(label, 1, clock.ms());
+      timer.end(label, 1);
     }
-    std::vector<PromptEmbeds> embeds;
-    for (const auto& of_text : outputs) embeds.push_back(family.embed(of_text));
-    return embeds;
   }
 
-  Conditioning condition() {
-    const int num_texts = cfg ? 2 : 1;
+  void encode_texts() {
+    const auto num_texts = static_cast<int>(num_prompts());
     report(request.progress, "text", 0, num_texts);
     std::vector<Text> texts{{{request.prompt, request.prompt_2}, "prompt"}};
     const bool zeros = cfg && !has_negative() && pipeline.zeros_for_no_negative();
@@ -327,21 +370,12 @@ struct Pipeline::Run {
       texts.push_back({negative, "negative prompt"});
     }
     const auto at_once = static_cast<size_t>(pipeline.texts_at_once(cfg, has_negative()));
-    std::vector<PromptEmbeds> embeds;  // the prompt's, then the negative one's
     for (size_t i = 0; i < texts.size(); i += at_once) {
       if (i > 0) report(request.progress, "text", static_cast<int>(i), num_texts);
-      std::ranges::move(embed(std::span(texts).subspan(i, at_once)), std::back_inserter(embeds));
+      embed(std::span(texts).subspan(i, at_once), i);
     }
-    if (zeros) {
-      embeds.push_back({.context = Tensor::zeros(embeds[0].context.type()),
-                        .pooled = Tensor::zeros(embeds[0].pooled.type())});
-    }
+    if (zeros) place_zeros();
     report(request.progress, "text", num_texts, num_texts);
-    std::vector<const PromptEmbeds*> prompts;
-    if (cfg) prompts.push_back(&embeds[1]);
-    prompts.push_back(&embeds[0]);
-    const std::array sizes = {request.negative_size, request.size};
-    return pipeline.family_.condition(prompts, std::span(sizes).last(prompts.size()), batch);
   }
 
   // --- start
@@ -351,28 +385,31 @@ struct Pipeline::Run {
     return noise.draw_nchw(facts.latent_channels, height, width);
   }
 
-  // Where noise is all that denoising starts from, it is drawn while the device encodes the text.
+  // Where noise is all that denoising starts from.
   void draw_start() {
-    if (request.init_image == nullptr && start_noise.data() == nullptr) start_noise = draw();
+    if (result.initial.data() != nullptr) return;
+    result.initial = draw();
+    for (float& v : result.initial.values<float>()) v *= request.schedule.init_noise_sigma;
   }
 
-  Tensor noise_start() {
+  // While the device encodes the text, the host brings what the denoiser reads beside it.
+  void use_waiting_time() {
+    if (request.init_image != nullptr) return;
     draw_start();
-    for (float& v : start_noise.values<float>()) v *= request.schedule.init_noise_sigma;
-    return std::move(start_noise);
+    if (const auto found = by_name.find("unet"); found != by_name.end()) feed(*found->second);
   }
 
   // The picture's latent, sampled from the encoder's distribution as diffusers does (the first draw
   // of the generators), then noised to where the schedule starts.
   Tensor encoded_start() {
     Executor& encoder = executor("vae_encoder");
-    const Stopwatch clock;
+    timer.begin();
     report(request.progress, "encode", 0, 1);
     encoder.set_input("image", *request.init_image);
     encoder.run_step();
     const Tensor mean = nhwc_to_nchw(encoder.output("mean"));
     const Tensor logvar = nhwc_to_nchw(encoder.output("logvar"));
-    add_time("vae_encoder", 1, clock.ms());
+    timer.end("vae_encoder", 1);
     report(request.progress, "encode", 1, 1);
 
     const Tensor sample = noise.draw_nchw(facts.latent_channels, height, width);
@@ -397,39 +434,83 @@ struct Pipeline::Run {
 
   // --- steps
 
-  void denoise(const Conditioning& conditioning, const Tensor& start) {
-    Executor& unet = executor("unet");
-    const Stopwatch clock;
-    const auto& rows = request.schedule.rows;
-    const auto num_rows = static_cast<int>(rows.size());
+  void set_timestep(Executor& unet, size_t row) const {
+    const float timestep = request.schedule.rows[row].timestep;
+    unet.set_input("timestep", Tensor::from({1}, std::span(&timestep, 1)));
+  }
+
+  // Sets what the first step reads beside the text, once.
+  void feed(Executor& unet) {
+    if (std::exchange(is_fed, true)) return;
+    const std::array sizes = {request.negative_size, request.size};
+    const Conditioning conditioning =
+        pipeline.family_.condition(std::span(sizes).last(num_prompts()), batch);
     for (const auto& [name, value] : conditioning) unet.set_input(name, value);
-    unet.run_prompt();
-    const auto schedule = [&](int row) {
-      unet.set_input("timestep", f32_scalar(rows[static_cast<size_t>(row)].timestep));
-      unet.run_schedule(row);
-    };
-    // Rows that can run beside a step are scheduled one ahead of theirs.
-    const int num_ahead = unet.schedules_beside() ? 1 : num_rows;
-    for (int i = 0; i < num_ahead; ++i) schedule(i);
+    set_timestep(unet, 0);
     Tensor state = Tensor::zeros(unet.input_type("state"));
-    const Tensor x = nchw_to_nhwc(start);
-    std::copy(x.values<float>().begin(), x.values<float>().end(), state.values<float>().begin());
+    const Tensor start = nchw_to_nhwc(result.initial);
+    std::ranges::copy(start.values<float>(), state.values<float>().begin());
     unet.set_input("state", state);
     unet.set_input("noise", Tensor::zeros(unet.input_type("noise")));
-    unet.synchronize();
-    add_time("unet setup", 1, clock.ms());
-    const Stopwatch steps_clock;
+  }
+
+  // Enqueues what the first step waits for.
+  void set_up(Executor& unet, int num_ahead) {
+    timer.begin();
+    feed(unet);
+    for (const auto& [name, input] : text_inputs) {
+      if (!input.own) continue;
+      pipeline.options_.device->copy(unet.input_data(name), input.data, input.own->size(),
+                                     *pipeline.stream_);
+    }
+    unet.run_prompt();
+    for (int i = 0; i < num_ahead; ++i) {
+      if (i > 0) set_timestep(unet, static_cast<size_t>(i));
+      unet.run_schedule(i);
+    }
+    unet.join();
+    timer.end("unet setup", 1);
+  }
+
+  // Leaves the latent on the device.
+  void denoise() {
+    Executor& unet = executor("unet");
+    const auto& rows = request.schedule.rows;
+    const auto num_rows = static_cast<int>(rows.size());
+    // Rows that can run beside a step are scheduled one ahead of theirs.
+    const int num_ahead = unet.schedules_beside() ? 1 : num_rows;
+    set_up(unet, num_ahead);
+    timer.begin();
     report(request.progress, "denoise", 0, num_rows);
+    size_t before = 0;
     for (int i = 0; i < num_rows; ++i) {
-      if (i + 1 >= num_ahead && i + 1 < num_rows) schedule(i + 1);
+      // The host is one step ahead of the device, so that it tells the truth of the progress.
+      const size_t here = timer.mark();
+      if (i > 0) timer.wait_for(before);
+      before = here;
+      if (i + 1 >= num_ahead && i + 1 < num_rows) {
+        set_timestep(unet, static_cast<size_t>(i) + 1);
+        unet.run_schedule(i + 1);
+      }
       step(unet, rows[static_cast<size_t>(i)], i);
       report(request.progress, "denoise", i + 1, num_rows);
     }
-    Tensor latent({DType::kF32, x.shape()});
-    unet.read_output("state", {latent.data(), latent.type().num_bytes()});
+    latent_bytes =
+        sizeof(float) * num_images() * static_cast<size_t>(height * width * facts.latent_channels);
+    latents = pipeline.options_.device->allocate(latent_bytes);
+    unet.copy_output("state", 0, latents->data(),
+                     static_cast<size_t>(facts.latent_channels) * sizeof(float));
+    if (pipeline.side_) pipeline.side_->wait_for(*pipeline.stream_);
+    timer.end(pipeline.family_.denoiser_label, num_rows);
+  }
+
+  // What denoising left, without a wait for what was enqueued since.
+  void read_latents() {
+    Tensor latent({DType::kF32, {batch, height, width, facts.latent_channels}});
+    backend::Stream& stream = pipeline.side_ ? *pipeline.side_ : *pipeline.stream_;
+    pipeline.options_.device->download_behind(stream, latent.data(), latents->data(), latent_bytes);
     if (!all_finite(latent.values<float>())) fail_numeric("the denoised latent", "unet");
     result.latents = nhwc_to_nchw(latent);
-    add_time(pipeline.family_.denoiser_label, num_rows, steps_clock.ms());
   }
 
   void step(Executor& unet, const diffusion::ScheduleRow& row, int index) {
@@ -450,37 +531,38 @@ struct Pipeline::Run {
 
   void decode() {
     Executor& decoder = executor("vae_decoder");
-    const Tensor latents = nchw_to_nhwc(result.latents);
     result.rgb.resize(static_cast<size_t>(batch));
     std::vector<size_t> not_finite;
     for (size_t i = 0; i < result.rgb.size(); ++i) {
       report(request.progress, "decode", static_cast<int>(i), static_cast<int>(batch));
-      if (!decode_one(decoder, latents, i)) not_finite.push_back(i);
+      if (!decode_one(decoder, i)) not_finite.push_back(i);
     }
     // After all others, as the decoder of another precision may take this one's memory.
-    if (!not_finite.empty()) decode_in_fp32(latents, not_finite);
+    if (!not_finite.empty()) decode_in_fp32(not_finite);
     report(request.progress, "decode", static_cast<int>(batch), static_cast<int>(batch));
   }
 
   // Writes image `index`; false when it holds a value that is not finite.
-  bool decode_one(Executor& decoder, const Tensor& latents, size_t index) {
-    const Stopwatch clock;
-    const auto one = static_cast<size_t>(height * width * facts.latent_channels);
-    const auto values = latents.values<float>().subspan(index * one, one);
-    decoder.set_input("latent", Tensor::from({1, height, width, facts.latent_channels}, values));
+  bool decode_one(Executor& decoder, size_t index) {
+    timer.begin();
+    const size_t one = latent_bytes / num_images();
+    pipeline.options_.device->copy(decoder.input_data("latent"),
+                                   static_cast<const std::byte*>(latents->data()) + index * one,
+                                   one, *pipeline.stream_);
     decoder.run_step();
+    if (result.latents.data() == nullptr) read_latents();
     if (request.on_decode) request.on_decode(decoder);
     std::vector<uint8_t>& rgb = result.rgb[index];  // takes its memory while the device decodes
     rgb.resize(static_cast<size_t>(request.height * request.width * 3));
     decoder.read_output("rgb", std::as_writable_bytes(std::span(rgb)));
     float flag = 0;
     decoder.read_output("not_finite", std::as_writable_bytes(std::span(&flag, 1)));
-    add_time("vae", 1, clock.ms());
+    timer.end("vae", 1);
     return flag == 0.0F;
   }
 
   // Latents are finite here, so a decoder of fp32 leaves nothing to try.
-  void decode_in_fp32(const Tensor& latents, const std::vector<size_t>& images) {
+  void decode_in_fp32(const std::vector<size_t>& images) {
     constexpr std::string_view kDecoder = "vae_decoder";
     const auto use = std::ranges::find(result.plans, kDecoder, &Components::Use::component);
     const std::string precision = use->plan->fingerprint.entry("precision");
@@ -500,7 +582,7 @@ struct Pipeline::Run {
     result.load_ms += components.last_load_ms();
     result.build_ms += components.last_build_ms();
     for (const size_t i : images) {
-      if (!decode_one(decoder, latents, i)) fail_numeric("the decoded image", kDecoder);
+      if (!decode_one(decoder, i)) fail_numeric("the decoded image", kDecoder);
     }
   }
 
@@ -518,7 +600,11 @@ struct Pipeline::Run {
   int64_t batch, height, width;
   bool cfg;
   BatchNoise noise;
-  Tensor start_noise;  // drawn ahead
+  StageTimer timer;
+  bool is_fed = false;                                // feed() was called
+  std::map<std::string_view, TextInput> text_inputs;  // by name
+  std::unique_ptr<backend::Buffer> latents;           // f32[n, h, w, c] on the device, denoised
+  size_t latent_bytes = 0;
   std::vector<Components::Wanted> wanted;
   std::map<std::string, Executor*> by_name;  // what is loaded
   double late_load_ms = 0;                   // after prepare()

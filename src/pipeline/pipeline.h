@@ -13,6 +13,7 @@
 #include "diffusion/scheduler.h"
 #include "pipeline/components.h"
 #include "pipeline/family.h"
+#include "pipeline/stage_times.h"
 #include "text/clip_tokenizer.h"
 
 namespace halftone::pipeline {
@@ -69,14 +70,6 @@ struct Request {
   std::function<void(const runtime::Executor& decoder)> on_decode;
 };
 
-struct StageTime {
-  // A text encoder's label (those of encoders that overlap, joined by '+'), "vae_encoder", "unet
-  // setup", the denoiser's label, "vae"; "host" is all else.
-  std::string name;
-  int runs = 0;
-  double ms = 0;
-};
-
 struct Result {
   std::vector<std::vector<uint8_t>> rgb;  // one an image, height * width * 3; empty without decode
   Tensor initial;                         // f32[n, c, h, w]: what denoising started from
@@ -116,6 +109,8 @@ class Pipeline {
   PipelineOptions options_;
   const Family& family_;
   Components components_;
+  std::unique_ptr<backend::Stream> stream_;  // the device's common order
+  std::unique_ptr<backend::Stream> side_;    // for what is read beside it; null where there is none
 };
 
 // Throws kInvalidArgument unless both extents are positive multiples of `factor`; the message

@@ -64,29 +64,60 @@ TEST(Size, SuggestsTheNearestMultiples) {
   EXPECT_THROW(check_size(64, -8, 8), Error);
 }
 
-TEST(Family, SdxlJoinsItsEncodersAndOrdersUncondFirst) {
-  const Family& family = find_family("sdxl");
-  std::vector<TextOutputs> outputs(2);
-  outputs[0].hidden = Tensor::from({1, 2, 1}, std::vector<float>{1, 2});
-  outputs[1].hidden = Tensor::from({1, 2, 2}, std::vector<float>{10, 11, 20, 21});
-  outputs[1].pooled = Tensor::from({1, 2}, std::vector<float>{5, 6});
-  const PromptEmbeds cond = family.embed(outputs);
-  EXPECT_TRUE(
-      std::ranges::equal(cond.context.values<float>(), std::vector<float>{1, 10, 11, 2, 20, 21}));
-  const PromptEmbeds uncond{.context = Tensor::zeros(cond.context.type()),
-                            .pooled = Tensor::zeros(cond.pooled.type())};
-  const std::array<const PromptEmbeds*, 2> prompts = {&uncond, &cond};
+TEST(Family, SdxlRepeatsSizesUncondFirst) {
   const std::array<SizeConditioning, 2> sizes = {
       SizeConditioning{.original = {1, 2}, .crop_top_left = {3, 4}, .target = {5, 6}},
       SizeConditioning{.original = {7, 8}, .crop_top_left = {9, 10}, .target = {11, 12}}};
-  const Conditioning inputs = family.condition(prompts, sizes, 2);
-  ASSERT_EQ(inputs.size(), 3U);
-  EXPECT_EQ(inputs[1].first, "text_embeds");
-  EXPECT_TRUE(std::ranges::equal(inputs[1].second.values<float>(),
-                                 std::vector<float>{0, 0, 0, 0, 5, 6, 5, 6}));
-  EXPECT_EQ(inputs[2].first, "time_ids");
-  EXPECT_EQ(to_string(inputs[2].second.shape()), "[4,6]");
-  EXPECT_EQ(inputs[2].second.values<float>()[12], 7.0F);
+  const Conditioning inputs = find_family("sdxl").condition(sizes, 2);
+  ASSERT_EQ(inputs.size(), 1U);
+  EXPECT_EQ(inputs[0].first, "time_ids");
+  EXPECT_EQ(to_string(inputs[0].second.shape()), "[4,6]");
+  EXPECT_TRUE(std::ranges::equal(inputs[0].second.values<float>(),
+                                 std::vector<float>{1, 2, 3, 4,  5,  6,  1, 2, 3, 4,  5,  6,
+                                                    7, 8, 9, 10, 11, 12, 7, 8, 9, 10, 11, 12}));
+  EXPECT_TRUE(find_family("sd15").condition(sizes, 2).empty());
+}
+
+// A stream whose clock is set by hand.
+class ClockStream final : public backend::Stream {
+ public:
+  void synchronize() override { ++waits; }
+  void mark(size_t index) override {
+    marks_.resize(std::max(marks_.size(), index + 1));
+    marks_[index] = now;
+  }
+  [[nodiscard]] double ms_between(size_t first, size_t last) const override {
+    EXPECT_EQ(waits, 1);  // times are read once, behind everything
+    return marks_.at(last) - marks_.at(first);
+  }
+  double now = 0;
+  int waits = 0;
+
+ private:
+  std::vector<double> marks_;
+};
+
+TEST(StageTimer, AddsStagesOfANameAndLeavesOutWhatIsBetween) {
+  ClockStream stream;
+  StageTimer timer(stream);
+  const auto stage = [&](const char* name, double ms) {
+    timer.begin();
+    stream.now += ms / 2;
+    static_cast<void>(timer.mark());
+    stream.now += ms / 2;
+    timer.end(name, 2);
+    stream.now += 100;
+  };
+  stage("vae", 4);
+  stage("unet", 16);
+  stage("vae", 8);
+  const std::vector<StageTime> times = timer.times();
+  ASSERT_EQ(times.size(), 2U);
+  EXPECT_EQ(times[0].name, "vae");
+  EXPECT_EQ(times[0].runs, 4);
+  EXPECT_EQ(times[0].ms, 12.0);
+  EXPECT_EQ(times[1].name, "unet");
+  EXPECT_EQ(times[1].ms, 16.0);
 }
 
 TEST(Family, UnknownOneNamesTheKnown) {

@@ -30,6 +30,13 @@ struct Prepared {
   bool observed = false;
 };
 
+// Calls that are enqueued one after another and recorded together.
+struct Part {
+  std::vector<Prepared> calls{};
+  std::unique_ptr<backend::Recording> recording{};
+  bool has_run = false;
+};
+
 // Host copies of operands.
 class HostCopies {
  public:
@@ -74,9 +81,10 @@ struct Executor::Impl {
   std::shared_ptr<Buffer> persistent, arena;
   std::vector<std::shared_ptr<Buffer>> constants;  // keeps what the launches point at
   uint64_t constant_bytes = 0;
-  std::array<std::vector<Prepared>, 4> stages;
-  std::array<std::unique_ptr<backend::Recording>, 4> recordings;
-  std::array<bool, 4> has_run{};
+  std::array<Part, 4> stages;
+  Part prompt_rest;           // calls of stage kPrompt that are enqueued behind a schedule row
+  bool prompt_waits = false;  // prompt_rest is not enqueued yet
+  bool runs_beside = false;   // started on `side`, and not yet waited for by the common stream
   // Made per schedule row, read per step: one piece of the persistent region.
   uint64_t crossing_begin = 0, crossing_end = 0;
   std::vector<std::unique_ptr<Buffer>> rows;
@@ -86,10 +94,10 @@ struct Executor::Impl {
       : plan(std::move(p)), profile(plan->profiles.at(index)), device(d), options(std::move(o)) {}
 
   ~Impl() {
-    // What is freed now may still be used by the side stream after an exception.
-    if (!schedule_side) return;
+    // What is freed now may still be used by the side streams after an exception.
     try {
       join_schedule();
+      join_side();
     } catch (const Error&) {  // the device is lost
     }
   }
@@ -131,16 +139,25 @@ struct Executor::Impl {
   void find_crossing();
   // Lets the schedule stage run beside the steps where the device can.
   void separate_schedule();
+  // By call of stage kPrompt: whether it may wait until a schedule row is enqueued.
+  [[nodiscard]] std::vector<bool> find_prompt_rest() const;
+  // Enqueues what waits of stage kPrompt.
+  void finish_prompt();
   // The common stream waits for the row that is pending.
   void join_schedule();
-  void run(Rate stage);
+  // The common stream waits for what was started beside it.
+  void join_side();
+  void run(Part& part);
   // What run() does, on `on`: the stream or the side stream.
-  void enqueue_stage(Rate stage, backend::Stream& on);
+  void enqueue(Part& part, backend::Stream& on);
+  Part& part_of(Rate stage) { return stages[static_cast<size_t>(stage)]; }
   static void enqueue_all(const std::vector<Prepared>& calls, backend::Stream& on);
   void run_timed(std::vector<Prepared>& calls);
   void run_observed(std::vector<Prepared>& calls);
   // Copies what crosses from schedule to step to (save) or from a kept row.
   void move_row(Buffer& row, bool save);
+  // Where an input may be written from now on, in the common order.
+  [[nodiscard]] std::byte* place_of_input(SlotId slot);
   [[nodiscard]] uint64_t row_bytes() const { return crossing_end - crossing_begin; }
 
   [[nodiscard]] SlotId find(const std::vector<Binding>& bindings, std::string_view name,
@@ -163,12 +180,16 @@ void Executor::Impl::load(const WeightSource& weights) {
     total += static_cast<int>(profile.stages[stage].size());
   }
   int done = 0;
+  const std::vector<bool> waits = find_prompt_rest();
   for (size_t stage = 1; stage < stages.size(); ++stage) {
-    for (const Call& call : profile.stages[stage]) {
+    const bool is_prompt = stage == static_cast<size_t>(Rate::kPrompt);
+    for (size_t i = 0; i < profile.stages[stage].size(); ++i) {
+      const Call& call = profile.stages[stage][i];
       if (options.progress && !options.progress({"load", done, total, 0})) {
         throw Error(Errc::kCancelled, "cancelled while loading weights");
       }
-      stages[stage].push_back(prepare(call, static_cast<Rate>(stage), loader));
+      Part& part = is_prompt && waits[i] ? prompt_rest : stages[stage];
+      part.calls.push_back(prepare(call, static_cast<Rate>(stage), loader));
       ++done;
     }
   }
@@ -222,6 +243,15 @@ Prepared Executor::Impl::prepare(const Call& call, Rate stage, ConstantLoader& l
           std::move(host_constants)};
 }
 
+std::byte* Executor::Impl::place_of_input(SlotId slot) {
+  const Rate rate = profile.slots[slot].rate;
+  // What was started and not waited for may still read what earlier stages read.
+  if (rate == Rate::kPrompt) finish_prompt();
+  if (rate != Rate::kStep) join_schedule();
+  join_side();
+  return address(slot);
+}
+
 void Executor::Impl::find_crossing() {
   bool found = false;
   for (const Call& call : profile.stages[static_cast<size_t>(Rate::kStep)]) {
@@ -272,44 +302,87 @@ void Executor::Impl::separate_schedule() {
   schedule_side = std::move(own);
 }
 
+// What the schedule reads runs before all the rest, which keeps its order. The arena is planned for
+// the order of the plan: no place in it may be written before the rest and read by it.
+std::vector<bool> Executor::Impl::find_prompt_rest() const {
+  const std::vector<Call>& calls = profile.stages[static_cast<size_t>(Rate::kPrompt)];
+  std::vector<bool> waits(calls.size(), false);
+  if (!schedule_side) return waits;
+  std::vector<bool> wanted(profile.slots.size(), false);  // by the slot under a view
+  const auto root = [&](SlotId id) {
+    const Slot& slot = profile.slots[id];
+    return slot.storage == Storage::kView ? slot.base : id;
+  };
+  const auto want_inputs = [&](const Call& call) {
+    for (const CallOperand& operand : call.inputs) wanted[root(operand.slot)] = true;
+  };
+  for (const Call& call : profile.stages[static_cast<size_t>(Rate::kSchedule)]) want_inputs(call);
+  for (size_t i = calls.size(); i-- > 0;) {
+    waits[i] = std::ranges::none_of(calls[i].outputs, [&](SlotId id) { return wanted[root(id)]; });
+    if (!waits[i]) want_inputs(calls[i]);
+  }
+  std::vector<bool> made_first(profile.slots.size(), false);
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (waits[i]) continue;
+    for (const SlotId id : calls[i].outputs) made_first[root(id)] = true;
+  }
+  const auto crosses = [&](const CallOperand& operand) {
+    return made_first[root(operand.slot)] && base_of(operand.slot).storage == Storage::kArena;
+  };
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (waits[i] && std::ranges::any_of(calls[i].inputs, crosses)) {
+      waits.assign(calls.size(), false);
+    }
+  }
+  return waits;
+}
+
+void Executor::Impl::finish_prompt() {
+  if (!std::exchange(prompt_waits, false)) return;
+  run(prompt_rest);
+}
+
 void Executor::Impl::join_schedule() {
   if (!schedule_side || schedule_side->pending_row < 0) return;
   stream->wait_for(*schedule_side->stream);
   schedule_side->pending_row = -1;
 }
 
-void Executor::Impl::run(Rate stage) {
+void Executor::Impl::join_side() {
+  if (std::exchange(runs_beside, false)) stream->wait_for(*side);
+}
+
+void Executor::Impl::run(Part& part) {
   if (!side) {
-    enqueue_stage(stage, *stream);
+    enqueue(part, *stream);
     return;
   }
   side->wait_for(*stream);
-  enqueue_stage(stage, *side);
+  enqueue(part, *side);
   stream->wait_for(*side);
 }
 
-void Executor::Impl::enqueue_stage(Rate stage, backend::Stream& on) {
-  const auto index = static_cast<size_t>(stage);
+void Executor::Impl::enqueue(Part& part, backend::Stream& on) {
   if (options.observer) {
-    run_observed(stages[index]);
+    run_observed(part.calls);
     return;
   }
   if (options.profile) {
-    run_timed(stages[index]);
+    run_timed(part.calls);
     return;
   }
-  if (recordings[index]) {
-    recordings[index]->replay(on);
+  if (part.recording) {
+    part.recording->replay(on);
     return;
   }
   // The first run loads code and fills caches, which cannot be recorded.
-  const bool record = options.record && has_run[index] && on.begin_recording();
-  enqueue_all(stages[index], on);
+  const bool record = options.record && part.has_run && on.begin_recording();
+  enqueue_all(part.calls, on);
   if (record) {
-    recordings[index] = on.end_recording();
-    recordings[index]->replay(on);
+    part.recording = on.end_recording();
+    part.recording->replay(on);
   }
-  has_run[index] = true;
+  part.has_run = true;
 }
 
 void Executor::Impl::enqueue_all(const std::vector<Prepared>& calls, backend::Stream& on) {
@@ -405,14 +478,18 @@ void Executor::set_input(std::string_view name, const Tensor& value) {
                 fmt::format("plan '{}': input '{}' is {}, wanted {}", impl_->plan->component, name,
                             to_string(value.type()), to_string(wanted)));
   }
-  // A row that is pending may still read what earlier stages read.
-  if (impl_->profile.slots[slot].rate != Rate::kStep) impl_->join_schedule();
-  impl_->device.upload(impl_->address(slot), value.data(), wanted.num_bytes());
+  impl_->device.upload(impl_->place_of_input(slot), value.data(), wanted.num_bytes());
+}
+
+void* Executor::input_data(std::string_view name) {
+  return impl_->place_of_input(impl_->find(impl_->profile.inputs, name, "input"));
 }
 
 Tensor Executor::output(std::string_view name) const {
   const SlotId slot = impl_->find(impl_->profile.outputs, name, "output");
   Tensor result(impl_->profile.slots[slot].type);
+  impl_->finish_prompt();
+  impl_->join_side();
   impl_->device.download(result.data(), impl_->address(slot), result.type().num_bytes());
   return result;
 }
@@ -421,11 +498,36 @@ void Executor::read_output(std::string_view name, std::span<std::byte> to) const
   const SlotId slot = impl_->find(impl_->profile.outputs, name, "output");
   check_internal(to.size() <= impl_->profile.slots[slot].type.num_bytes(),
                  "more is read than the output holds");
+  impl_->finish_prompt();
+  impl_->join_side();
   impl_->device.download(to.data(), impl_->address(slot), to.size());
 }
 
 const TensorType& Executor::input_type(std::string_view name) const {
   return impl_->profile.slots[impl_->find(impl_->profile.inputs, name, "input")].type;
+}
+
+const TensorType& Executor::output_type(std::string_view name) const {
+  return impl_->profile.slots[impl_->find(impl_->profile.outputs, name, "output")].type;
+}
+
+void Executor::copy_output(std::string_view name, int64_t row, void* to, size_t pitch) const {
+  Impl& impl = *impl_;
+  const SlotId slot = impl.find(impl.profile.outputs, name, "output");
+  const TensorType& type = impl.profile.slots[slot].type;
+  const Shape& shape = type.shape;
+  check_internal(shape.rank() > 1 && row >= 0 && row < shape[0], "an output has no such row");
+  const size_t line = static_cast<size_t>(shape.row_size()) * size_of(type.dtype);
+  const auto num_lines = static_cast<size_t>(shape.num_rows() / shape[0]);
+  check_internal(pitch >= line, "lines of an output would overlap");
+  impl.finish_prompt();
+  impl.join_side();
+  const std::byte* from = impl.address(slot) + static_cast<size_t>(row) * num_lines * line;
+  if (pitch == line) {
+    impl.device.copy(to, from, num_lines * line, *impl.stream);
+  } else {
+    impl.device.copy_rows(to, pitch, from, line, line, num_lines, *impl.stream);
+  }
 }
 
 bool Executor::has_input(std::string_view name) const {
@@ -438,10 +540,16 @@ void Executor::feed_back(std::string_view output, std::string_view input) {
   const SlotId to = impl_->find(impl_->profile.inputs, input, "input");
   const TensorType& type = impl_->profile.slots[from].type;
   check_internal(type == impl_->profile.slots[to].type, "feed_back wants equal types");
-  impl_->device.copy(impl_->address(to), impl_->address(from), type.num_bytes(), *impl_->stream);
+  impl_->finish_prompt();
+  std::byte* place = impl_->place_of_input(to);
+  impl_->device.copy(place, impl_->address(from), type.num_bytes(), *impl_->stream);
 }
 
-void Executor::run_prompt() { impl_->run(Rate::kPrompt); }
+void Executor::run_prompt() {
+  impl_->finish_prompt();
+  impl_->run(impl_->part_of(Rate::kPrompt));
+  impl_->prompt_waits = !impl_->prompt_rest.calls.empty();
+}
 
 void Executor::run_schedule(int row) {
   check_internal(row >= 0, "schedule rows begin at 0");
@@ -450,20 +558,22 @@ void Executor::run_schedule(int row) {
   if (index >= impl.rows.size()) impl.rows.resize(index + 1);
   if (!impl.rows[index]) impl.rows[index] = impl.device.allocate(impl.row_bytes());
   if (!impl.schedule_side) {
-    impl.run(Rate::kSchedule);
+    impl.run(impl.part_of(Rate::kSchedule));
     impl.move_row(*impl.rows[index], true);
     return;
   }
   ScheduleSide& side = *impl.schedule_side;
   side.stream->wait_for(*impl.stream);
-  impl.enqueue_stage(Rate::kSchedule, *side.stream);
+  impl.enqueue(impl.part_of(Rate::kSchedule), *side.stream);
   impl.device.copy(impl.rows[index]->data(), side.results->data(), impl.row_bytes(), *side.stream);
   side.pending_row = row;
+  impl.finish_prompt();
 }
 
 bool Executor::schedules_beside() const { return impl_->schedule_side != nullptr; }
 
 void Executor::run_step(int row) {
+  impl_->finish_prompt();
   if (impl_->row_bytes() > 0) {
     const auto index = static_cast<size_t>(row);
     check_internal(row >= 0 && index < impl_->rows.size() && impl_->rows[index] != nullptr,
@@ -471,29 +581,36 @@ void Executor::run_step(int row) {
     if (impl_->schedule_side && impl_->schedule_side->pending_row == row) impl_->join_schedule();
     impl_->move_row(*impl_->rows[index], false);
   }
-  impl_->run(Rate::kStep);
+  impl_->run(impl_->part_of(Rate::kStep));
 }
 
-void Executor::run_together(std::span<Executor* const> executors) {
-  // All forks lie before the work of the common stream, all joins behind it.
+void Executor::start_together(std::span<Executor* const> executors) {
+  // All forks lie before the work of the common stream.
   for (const Executor* executor : executors) {
     Impl& impl = *executor->impl_;
     if (!impl.side) continue;
     check_internal(impl.row_bytes() == 0, "what has a schedule runs alone");
     impl.side->wait_for(*impl.stream);
-    impl.enqueue_stage(Rate::kStep, *impl.side);
+    impl.enqueue(impl.part_of(Rate::kStep), *impl.side);
+    impl.runs_beside = true;
   }
   for (Executor* executor : executors) {
     if (!executor->is_beside()) executor->run_step();
   }
-  for (const Executor* executor : executors) {
-    if (executor->is_beside()) executor->impl_->stream->wait_for(*executor->impl_->side);
-  }
+}
+
+void Executor::join() {
+  impl_->finish_prompt();
+  impl_->join_schedule();
+  impl_->join_side();
 }
 
 bool Executor::is_beside() const { return impl_->side != nullptr; }
 
-void Executor::synchronize() { impl_->stream->synchronize(); }
+void Executor::synchronize() {
+  join();
+  impl_->stream->synchronize();
+}
 
 const Profile& Executor::profile() const { return impl_->profile; }
 
@@ -513,7 +630,7 @@ MemoryReport Executor::memory() const {
 std::vector<CallTime> Executor::times() const {
   std::vector<CallTime> times;
   for (size_t stage = 1; stage < impl_->stages.size(); ++stage) {
-    for (const Prepared& prepared : impl_->stages[stage]) {
+    for (const Prepared& prepared : impl_->stages[stage].calls) {
       times.push_back({prepared.call->name, std::string(graph::name_of(prepared.call->attrs)),
                        prepared.call->kernel, static_cast<Rate>(stage), prepared.runs,
                        prepared.total_ms, prepared.flop});

@@ -91,11 +91,20 @@ class Executor {
   // The first `to.size()` bytes of an output, once everything that was run is done.
   void read_output(std::string_view name, std::span<std::byte> to) const;
   [[nodiscard]] const TensorType& input_type(std::string_view name) const;
+  [[nodiscard]] const TensorType& output_type(std::string_view name) const;
   [[nodiscard]] bool has_input(std::string_view name) const;
+  // Where the device keeps an input, dense, for copies on the device into it before the stage that
+  // reads it is run; they belong in the common order (Device::create_stream).
+  [[nodiscard]] void* input_data(std::string_view name);
+  // Device copy of row `row` of an output's leading axis, in the common order: its lines (of the
+  // last axis) go to `to` on the device, `pitch` bytes from one to the next.
+  void copy_output(std::string_view name, int64_t row, void* to, size_t pitch) const;
   // Device copy of an output into an input of the same type ("state" of the next step).
   void feed_back(std::string_view output, std::string_view input);
 
-  // Runs stage kPrompt (after the prompt's inputs changed).
+  // Runs stage kPrompt (after the prompt's inputs changed). Where the schedule runs beside the
+  // steps, what it does not read may wait until it is enqueued, so that both overlap; no caller
+  // sees that.
   void run_prompt();
   // Runs stage kSchedule on the current inputs and keeps what later stages need as row `row`.
   void run_schedule(int row);
@@ -104,9 +113,12 @@ class Executor {
   // Runs stage kStep with the kept results of schedule row `row` (ignored when nothing crosses).
   void run_step(int row = 0);
 
-  // run_step() of each; what is `beside` overlaps the others.
-  static void run_together(std::span<Executor* const> executors);
+  // run_step() of each; what is `beside` overlaps the others, and all else until its results are
+  // read or it is joined.
+  static void start_together(std::span<Executor* const> executors);
   [[nodiscard]] bool is_beside() const;
+  // What is enqueued from here on in the common order runs after everything that was started here.
+  void join();
 
   // Waits for everything that was run.
   void synchronize();

@@ -332,6 +332,72 @@ std::string family_name(const testing::TestParamInfo<Family>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Gpu, CudaRandomCases, testing::ValuesIn(kFamilies), family_name);
 
+std::vector<std::byte> numbered(size_t bytes) {
+  std::vector<std::byte> values(bytes);
+  for (size_t i = 0; i < bytes; ++i) values[i] = static_cast<std::byte>(i % 251);
+  return values;
+}
+
+// What a buffer held when the side stream joined, whatever the common order does to it later; sizes
+// around the pieces of pinned memory, all of which are taken.
+TEST(CudaDevice, UploadsInPiecesAndDownloadsBehindASideStream) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  backend::Device& device = *gpu().device;
+  const auto stream = device.create_stream();
+  const auto side = device.create_side_stream();
+  constexpr size_t kPiece = size_t{2} << 20;
+  for (const size_t bytes : {size_t{1}, size_t{4096}, kPiece, kPiece + 1, 19 * kPiece + 5}) {
+    const GuardedBuffer buffer(bytes);
+    const GuardedBuffer kept(bytes);
+    const std::vector<std::byte> values = numbered(bytes);
+    device.upload(buffer.data(), values.data(), bytes);
+    device.copy(kept.data(), buffer.data(), bytes, *stream);
+    side->wait_for(*stream);
+    const std::vector<std::byte> other(bytes, std::byte{7});
+    device.upload(buffer.data(), other.data(), bytes);
+    std::vector<std::byte> read(bytes);
+    device.download_behind(*side, read.data(), kept.data(), bytes);
+    EXPECT_EQ(read, values) << bytes;
+    EXPECT_EQ(kept.read(), values) << bytes;
+    EXPECT_EQ(buffer.read(), other) << bytes;
+  }
+}
+
+TEST(CudaDevice, CopiesRowsBetweenPitches) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  backend::Device& device = *gpu().device;
+  const auto stream = device.create_stream();
+  constexpr size_t kRows = 77;
+  for (const size_t bytes : {size_t{4}, size_t{12}, size_t{3072}}) {
+    const size_t from_pitch = bytes + 8;
+    const size_t to_pitch = 2 * bytes + 20;
+    const GuardedBuffer from(kRows * from_pitch);
+    const GuardedBuffer to(kRows * to_pitch);
+    const std::vector<std::byte> values = numbered(kRows * from_pitch);
+    device.upload(from.data(), values.data(), values.size());
+    device.copy_rows(to.data() + bytes, to_pitch, from.data(), from_pitch, bytes, kRows, *stream);
+    std::vector<std::byte> expected(kRows * to_pitch, std::byte{0xff});
+    for (size_t row = 0; row < kRows; ++row) {
+      std::memcpy(expected.data() + row * to_pitch + bytes, values.data() + row * from_pitch,
+                  bytes);
+    }
+    EXPECT_EQ(to.read(), expected) << bytes;
+  }
+}
+
+// The clock between two marks goes on, and a mark that is reached can be waited for.
+TEST(CudaDevice, MarksTellTheTime) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  const GuardedBuffer buffer(size_t{64} << 20);
+  const auto stream = gpu().device->create_stream();
+  stream->mark(0);
+  const std::vector<std::byte> values(size_t{64} << 20);
+  gpu().device->upload(buffer.data(), values.data(), values.size());
+  stream->mark(1);
+  stream->wait_for_mark(1);
+  EXPECT_GT(stream->ms_between(0, 1), 0.1);
+}
+
 // Plans name kernels.
 TEST(CudaKernels, NamesAreUnique) {
   std::vector<std::string_view> names;

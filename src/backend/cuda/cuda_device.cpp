@@ -76,7 +76,8 @@ class CudaBuffer final : public Buffer {
   std::shared_ptr<uint64_t> used_;
 };
 
-// Pinned memory through which pageable host memory goes, in two halves that take turns.
+// Pinned memory through which pageable host memory goes, in pieces that take turns: so many that
+// the few small uploads before a step do not wait for each other behind the work they are for.
 class Staging {
  public:
   explicit Staging(cudaStream_t stream) : stream_(stream) {
@@ -91,50 +92,52 @@ class Staging {
   Staging& operator=(const Staging&) = delete;
 
   void upload(void* device, const void* host, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += kHalf) {
-      const size_t n = std::min(kHalf, bytes - at);
-      std::byte* half = half_in_turn();
-      std::memcpy(half, static_cast<const std::byte*>(host) + at, n);
-      check(cudaMemcpyAsync(static_cast<std::byte*>(device) + at, half, n, cudaMemcpyHostToDevice,
+    for (size_t at = 0; at < bytes; at += kPiece) {
+      const size_t n = std::min(kPiece, bytes - at);
+      std::byte* piece = next_piece();
+      std::memcpy(piece, static_cast<const std::byte*>(host) + at, n);
+      check(cudaMemcpyAsync(static_cast<std::byte*>(device) + at, piece, n, cudaMemcpyHostToDevice,
                             stream_),
             "uploading");
       check(cudaEventRecord(done_[turn_], stream_), "recording an event");
     }
   }
 
-  // Copies piece i to the device's half while piece i-1 goes to the caller.
-  void download(void* host, const void* device, size_t bytes) {
-    const auto finish = [&](size_t at, const std::byte* half, cudaEvent_t done) {
+  // In the order of `stream`. Piece i comes from the device while piece i-1 goes to the
+  // caller.
+  void download(void* host, const void* device, size_t bytes, cudaStream_t stream) {
+    const auto finish = [&](size_t at, const std::byte* piece, cudaEvent_t done) {
       check(cudaEventSynchronize(done), "downloading");
-      std::memcpy(static_cast<std::byte*>(host) + at, half, std::min(kHalf, bytes - at));
+      std::memcpy(static_cast<std::byte*>(host) + at, piece, std::min(kPiece, bytes - at));
     };
     const std::byte* before = nullptr;
     cudaEvent_t before_done = nullptr;
-    for (size_t at = 0; at < bytes; at += kHalf) {
-      std::byte* half = half_in_turn();
-      check(cudaMemcpyAsync(half, static_cast<const std::byte*>(device) + at,
-                            std::min(kHalf, bytes - at), cudaMemcpyDeviceToHost, stream_),
+    for (size_t at = 0; at < bytes; at += kPiece) {
+      std::byte* piece = next_piece();
+      check(cudaMemcpyAsync(piece, static_cast<const std::byte*>(device) + at,
+                            std::min(kPiece, bytes - at), cudaMemcpyDeviceToHost, stream),
             "downloading");
-      check(cudaEventRecord(done_[turn_], stream_), "recording an event");
-      if (before != nullptr) finish(at - kHalf, before, before_done);
-      before = half;
+      check(cudaEventRecord(done_[turn_], stream), "recording an event");
+      if (before != nullptr) finish(at - kPiece, before, before_done);
+      before = piece;
       before_done = done_[turn_];
     }
-    if (before != nullptr) finish((bytes - 1) / kHalf * kHalf, before, before_done);
+    if (before != nullptr) finish((bytes - 1) / kPiece * kPiece, before, before_done);
   }
 
  private:
-  static constexpr size_t kHalf = kStagingBytes / 2;
-  // The other half, free for use.
-  std::byte* half_in_turn() {
-    turn_ = 1 - turn_;
+  static constexpr size_t kPieces = 8;
+  static constexpr size_t kPiece = kStagingBytes / kPieces;
+  // The one that was used longest ago, free for use.
+  std::byte* next_piece() {
+    turn_ = (turn_ + 1) % kPieces;
     check(cudaEventSynchronize(done_[turn_]), "copying");
-    return static_cast<std::byte*>(data_) + turn_ * kHalf;
+    return static_cast<std::byte*>(data_) + turn_ * kPiece;
   }
 
   cudaStream_t stream_;
   void* data_ = nullptr;
-  cudaEvent_t done_[2] = {};
+  cudaEvent_t done_[kPieces] = {};
   size_t turn_ = 0;
 };
 
@@ -184,10 +187,19 @@ class CudaDevice final : public Device {
     staging_.upload(device, host, bytes);
   }
   void download(void* host, const void* device, size_t bytes) override {
-    staging_.download(host, device, bytes);
+    staging_.download(host, device, bytes, stream_);
+  }
+  void download_behind(Stream& stream, void* host, const void* device, size_t bytes) override {
+    staging_.download(host, device, bytes, handle_of(stream));
   }
   void copy(void* dst, const void* src, size_t bytes, Stream& stream) override {
     check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, handle_of(stream)),
+          "copying on the device");
+  }
+  void copy_rows(void* dst, size_t dst_pitch, const void* src, size_t src_pitch, size_t bytes,
+                 size_t count, Stream& stream) override {
+    check(cudaMemcpy2DAsync(dst, dst_pitch, src, src_pitch, bytes, count, cudaMemcpyDeviceToDevice,
+                            handle_of(stream)),
           "copying on the device");
   }
   [[nodiscard]] uint64_t peak_bytes() const override { return peak_; }

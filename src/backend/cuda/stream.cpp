@@ -63,6 +63,10 @@ double CudaStream::ms_between(size_t first, size_t last) const {
   return static_cast<double>(ms);
 }
 
+void CudaStream::wait_for_mark(size_t index) {
+  check(cudaEventSynchronize(marks_.at(index)), "waiting for a mark");
+}
+
 void CudaStream::wait_for(Stream& other) {
   if (joined_ == nullptr) {
     check(cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming), "creating an event");

@@ -26,6 +26,7 @@ class CudaStream final : public Stream {
   [[nodiscard]] std::unique_ptr<Recording> end_recording() override;
   void mark(size_t index) override;
   [[nodiscard]] double ms_between(size_t first, size_t last) const override;
+  void wait_for_mark(size_t index) override;
   void begin_range(const char* name) override;
   void end_range() override;
   void wait_for(Stream& other) override;

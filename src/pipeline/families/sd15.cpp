@@ -12,19 +12,9 @@ namespace {
 
 constexpr std::array<std::string_view, 1> kEncoders = {"text_encoder"};
 constexpr std::array<std::string_view, 1> kLabels = {"clip"};
+constexpr std::array kTextParts = {TextPart{0, "hidden", "encoder_hidden_states"}};
 
-PromptEmbeds embed(std::span<const TextOutputs> encoders) {
-  return {.context = encoders[0].hidden.clone(), .pooled = {}};
-}
-
-Conditioning condition(std::span<const PromptEmbeds* const> prompts,
-                       std::span<const SizeConditioning>, int64_t batch) {
-  std::vector<const Tensor*> contexts;
-  for (const PromptEmbeds* prompt : prompts) contexts.push_back(&prompt->context);
-  Conditioning inputs;
-  inputs.emplace_back("encoder_hidden_states", stack(contexts, batch));
-  return inputs;
-}
+Conditioning condition(std::span<const SizeConditioning>, int64_t) { return {}; }
 
 }  // namespace
 
@@ -36,7 +26,7 @@ constexpr Family sd15 = {.name = "sd15",
                          .default_guidance = 7.5,
                          .default_strength = 0.8,
                          .may_zero_negative = false,
-                         .embed = embed,
+                         .text_parts = kTextParts,
                          .condition = condition};
 
 }  // namespace halftone::pipeline
