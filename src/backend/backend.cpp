@@ -12,6 +12,9 @@ Support supports(const Kernel& kernel, const graph::OpDesc& desc, const DeviceIn
   if (!kernel.statistics && graph::makes_statistics(desc)) {
     return Support::no("makes no statistics");
   }
+  if (!kernel.projects_queries && graph::projects_queries(desc)) {
+    return Support::no("computes no queries");
+  }
   return kernel.supports(desc, info);
 }
 

@@ -113,6 +113,8 @@ struct Kernel {
   bool in_place = false;
   // Makes what a linear or convolution tells the norm behind it (graph::makes_statistics).
   bool statistics = false;
+  // Takes attentions that compute their queries (graph::projects_queries).
+  bool projects_queries = false;
 };
 
 // Whether a kernel serves an op of its kind: `supports`, and what the kernel's flags say.

@@ -66,9 +66,8 @@ class ProfileCompiler {
     view_of_.assign(n, graph::kNoValue);
     pitched_ok_.assign(n, true);
     for (const Node& node : graph_.nodes()) {
-      const bool takes_pitch = std::holds_alternative<graph::Attention>(node.attrs);
       for (const graph::Operand& operand : node.inputs) {
-        if (!takes_pitch) pitched_ok_[operand.value] = false;
+        if (!takes_pitched_rows(node.attrs, operand.role)) pitched_ok_[operand.value] = false;
       }
     }
     for (const graph::GraphOutput& output : graph_.outputs()) pitched_ok_[output.value] = false;
@@ -172,12 +171,12 @@ class ProfileCompiler {
   }
 
   const Kernel* select(const Node& node, const graph::OpDesc& desc, Call& call) const {
-    const bool pitched = std::ranges::any_of(node.inputs, [&](const graph::Operand& operand) {
-      return !(profile_.slots[slot_of_[operand.value]].row_pitch ==
-               graph_.type(operand.value).shape.row_size());
-    });
-    check_internal(!pitched || std::holds_alternative<graph::Attention>(node.attrs),
-                   "only attention reads pitched views");
+    for (const graph::Operand& operand : node.inputs) {
+      const bool dense = profile_.slots[slot_of_[operand.value]].row_pitch ==
+                         graph_.type(operand.value).shape.row_size();
+      check_internal(dense || takes_pitched_rows(node.attrs, operand.role),
+                     "only attention reads pitched views");
+    }
     for (const Kernel* kernel : kernels_) {
       if (kernel->op != kind_of(node.attrs)) continue;
       const std::string reason = refusal(*kernel, node, desc);

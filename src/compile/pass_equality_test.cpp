@@ -226,6 +226,65 @@ node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] p
 node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
 output "y" %8
 )"},
+          // The linear of the queries and the attention; a text's keys and values stay.
+          {"Queries", "project_queries", 3, false, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,6] prompt
+weight %2 "q" f32[8,8]
+weight %3 "k" f32[8,6]
+weight %4 "v" f32[8,6]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
+node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
+node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
+node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
+output "y" %8
+)"},
+          {"QueriesOfCodes", "project_queries", 1, false, R"(input %0 "x" i8[2,3,8] step
+input %1 "c" f32[2,5,8] prompt
+input %2 "xs" f32[6] step
+input %3 "w" i8[8,8] prompt
+input %4 "ws" f32[8] prompt
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%3 x_scale=%2 w_scale=%4 -> %5 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%1 v=%1 -> %6 f32[2,3,8] step
+output "y" %6
+)"},
+          // Queries that something else reads, and such that more than products make.
+          {"QueriesReadTwice", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,8] prompt
+weight %2 "q" f32[8,8]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,3,8] step
+output "y" %4
+output "q" %3
+)"},
+          {"QueriesThatAreKeys", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+weight %1 "q" f32[8,8]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%2 k=%2 v=%0 -> %3 f32[2,3,8] step
+output "y" %3
+)"},
+          {"QueriesWithBias", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,8] prompt
+weight %2 "q" f32[8,8]
+weight %3 "b" f32[8]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 bias=%3 -> %4 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%4 k=%1 v=%1 -> %5 f32[2,3,8] step
+output "y" %5
+)"},
+          {"QueriesOfAnActivation", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,8] prompt
+weight %2 "q" f32[8,8]
+node "a.q" linear{activation=silu geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,3,8] step
+output "y" %4
+)"},
+          // What is computed once per prompt must not move into the step.
+          {"QueriesOfThePrompt", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] prompt
+input %1 "c" f32[2,5,8] step
+weight %2 "q" f32[8,8]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] prompt
+node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,3,8] step
+output "y" %4
+)"},
           // Text keys and values of two layers: concat, linear, four slices, two q, two attentions.
           {"TextOfTwoLayers", "merge_text_kv", 10, false, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,5,6] prompt

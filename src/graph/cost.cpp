@@ -1,15 +1,22 @@
 #include "graph/cost.h"
 
 namespace halftone::graph {
+namespace {
+
+double elements(const TensorType& type) { return static_cast<double>(type.shape.num_elements()); }
+
+// Of x with a linear's weight.
+double product_flop(std::span<const TypedOperand> in) {
+  const TensorType& weight = need_operand(in, Role::kWeight, "linear");
+  const TensorType& x = need_operand(in, Role::kX, "linear");
+  return 2.0 * static_cast<double>(x.shape.num_rows()) * elements(weight);
+}
+
+}  // namespace
 
 double flop_of(const OpDesc& desc) {
-  const auto elements = [](const TensorType& type) {
-    return static_cast<double>(type.shape.num_elements());
-  };
   if (std::holds_alternative<Linear>(desc.attrs)) {
-    const TensorType& weight = need_operand(desc.inputs, Role::kWeight, "linear");
-    const TensorType& x = need_operand(desc.inputs, Role::kX, "linear");
-    return 2.0 * static_cast<double>(x.shape.num_rows()) * elements(weight);
+    return product_flop(desc.inputs);
   }
   if (std::holds_alternative<Conv2d>(desc.attrs)) {
     const TensorType& weight = need_operand(desc.inputs, Role::kWeight, "conv2d");
@@ -19,9 +26,9 @@ double flop_of(const OpDesc& desc) {
     return 2.0 * static_cast<double>(pixels) * elements(weight);
   }
   if (std::holds_alternative<Attention>(desc.attrs)) {
-    const TensorType& q = need_operand(desc.inputs, Role::kQ, "attention");
     const TensorType& k = need_operand(desc.inputs, Role::kK, "attention");
-    return 4.0 * elements(q) * static_cast<double>(k.shape[1]);
+    const double attended = 4.0 * elements(desc.output()) * static_cast<double>(k.shape[1]);
+    return projects_queries(desc.inputs) ? attended + product_flop(desc.inputs) : attended;
   }
   return 0.0;
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "reference/ops.h"
+#include "reference/reference.h"
 #include "tensor/quantized.h"
 
 namespace halftone::reference {
@@ -37,11 +38,9 @@ double dot(std::span<const float> a, std::span<const float> b) {
 // q, k or v: values, or codes times their scale in double.
 class Operand {
  public:
-  Operand(const Call& call, graph::Role role, graph::Role scale, int64_t heads)
-      : shape_(call.need(role).type.shape),
-        values_(load_codes(call.need(role), shape_[2])),
-        heads_(to_size(heads)) {
-    if (const TensorView* view = call.find(scale)) scales_ = load(*view);
+  Operand(const TensorView& view, const TensorView* scale, int64_t heads)
+      : shape_(view.type.shape), values_(load_codes(view, shape_[2])), heads_(to_size(heads)) {
+    if (scale != nullptr) scales_ = load(*scale);
   }
   [[nodiscard]] std::span<const float> part(size_t token, size_t head) const {
     const size_t width = to_size(shape_[2]) / heads_;
@@ -58,13 +57,33 @@ class Operand {
   size_t heads_;
 };
 
+// The queries of an attention that computes them.
+Tensor project(const Call& call) {
+  std::vector<graph::TypedOperand> typed;
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    if (!graph::is_of_query_linear(call.desc.inputs[i].role)) continue;
+    typed.push_back(call.desc.inputs[i]);
+    views.push_back(call.inputs[i]);
+  }
+  const graph::OpAttrs linear = graph::query_linear(call.desc.inputs);
+  const std::vector<graph::TypedOperand> outputs = infer_outputs(linear, typed);
+  Tensor q(outputs[0].type);
+  const TensorView q_view = q.view();
+  run_op({linear, typed, outputs}, views, {&q_view, 1});
+  return q;
+}
+
 }  // namespace
 
 void run(const graph::Attention& op, const Call& call) {
-  const Operand q(call, graph::Role::kQ, graph::Role::kQScale, op.heads);
-  const Operand k(call, graph::Role::kK, graph::Role::kKScale, op.heads);
-  const Operand v(call, graph::Role::kV, graph::Role::kVScale, op.heads);
-  const Shape& shape = call.need(graph::Role::kQ).type.shape;
+  const bool projects = graph::projects_queries(call.desc);
+  const Tensor projected = projects ? project(call) : Tensor();
+  const TensorView q_view = projects ? projected.view() : call.need(graph::Role::kQ);
+  const Operand q(q_view, call.find(graph::Role::kQScale), op.heads);
+  const Operand k(call.need(graph::Role::kK), call.find(graph::Role::kKScale), op.heads);
+  const Operand v(call.need(graph::Role::kV), call.find(graph::Role::kVScale), op.heads);
+  const Shape& shape = q_view.type.shape;
   const size_t num_queries = to_size(shape[1]);
   const size_t num_keys = to_size(call.need(graph::Role::kK).type.shape[1]);
   const size_t channels = to_size(shape[2]);

@@ -1,5 +1,6 @@
 // Quantized ops against numbers worked out by hand.
 #include <cmath>
+#include <cstring>
 
 #include <gtest/gtest.h>
 
@@ -224,6 +225,46 @@ TEST(QuantizedAttention, EndsInCodes) {
   std::vector<uint8_t> f8;
   for (const float v : values) f8.push_back(quantize_f8e4m3(v, 4.0F));
   EXPECT_EQ(list<uint8_t>(codes_of(DType::kF8E4M3)[0]), f8);
+}
+
+// As the linear of the queries and then the attention, also where the queries are rounded.
+TEST(QuantizedAttention, ProjectsItsQueries) {
+  const auto waves = [](const Shape& shape, double step) {
+    std::vector<float> values;
+    for (int64_t i = 0; i < shape.num_elements(); ++i) {
+      values.push_back(static_cast<float>(std::sin(step * static_cast<double>(i) + 1.0)));
+    }
+    return floats(shape, values).to(DType::kF16);
+  };
+  const Tensor x = waves({2, 3, 6}, 0.7);
+  const Tensor weight = waves({8, 6}, 1.1);
+  const Tensor k = waves({2, 5, 8}, 0.9);
+  const Tensor v = waves({2, 5, 8}, 1.3);
+  const graph::Attention attention{2, 0.5};
+  const auto equal = [](const Tensor& a, const Tensor& b) {
+    EXPECT_EQ(a.type(), b.type());
+    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.type().num_bytes()), 0);
+  };
+  const Tensor q =
+      std::move(evaluate_op(graph::Linear{}, {{Role::kX, &x}, {Role::kWeight, &weight}})[0]);
+  const auto wanted = evaluate_op(attention, {{Role::kQ, &q}, {Role::kK, &k}, {Role::kV, &v}});
+  const auto got = evaluate_op(
+      attention, {{Role::kX, &x}, {Role::kWeight, &weight}, {Role::kK, &k}, {Role::kV, &v}});
+  equal(got[0], wanted[0]);
+
+  const auto codes = evaluate_op(
+      graph::Quantize{DType::kI8, 8, Granularity::kPerToken, true, false}, {{Role::kX, &x}});
+  const auto weight_codes = evaluate_op(
+      graph::Quantize{DType::kI8, 8, Granularity::kPerChannel, true, false}, {{Role::kX, &weight}});
+  const std::vector<std::pair<Role, const Tensor*>> products{{Role::kX, &codes[0]},
+                                                             {Role::kWeight, &weight_codes[0]},
+                                                             {Role::kXScale, &codes[1]},
+                                                             {Role::kWScale, &weight_codes[1]}};
+  const Tensor q8 = std::move(evaluate_op(graph::Linear{.out = DType::kF16}, products)[0]);
+  auto with_codes = products;
+  with_codes.insert(with_codes.end(), {{Role::kK, &k}, {Role::kV, &v}});
+  equal(evaluate_op(attention, with_codes)[0],
+        evaluate_op(attention, {{Role::kQ, &q8}, {Role::kK, &k}, {Role::kV, &v}})[0]);
 }
 
 TEST(ScaleReference, RowsAndColumns) {

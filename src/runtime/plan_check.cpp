@@ -144,8 +144,7 @@ class ProfileCheck {
     if (stage == 0 && !is_constant(s.storage)) {
       fail(fmt::format("{}: reads '{}' while loading", call.name, s.name));
     }
-    if (s.row_pitch != s.type.shape.row_size() &&
-        !std::holds_alternative<graph::Attention>(call.attrs)) {
+    if (s.row_pitch != s.type.shape.row_size() && !takes_pitched_rows(call.attrs, operand.role)) {
       fail(fmt::format("{}: cannot read the pitched '{}'", call.name, s.name));
     }
   }

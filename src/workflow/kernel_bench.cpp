@@ -74,9 +74,10 @@ class Operation {
     for (const Kernel* kernel : device_.kernels()) {
       if (kernel->op != kind_of(attrs_) || !supports(*kernel, desc(), device_.info()).ok) continue;
       const bool slow = kernel->name.ends_with(".plain") || kernel->name.ends_with(".reference");
-      // Where only the reference makes or takes statistics, nobody asks for them.
-      const bool statistics = graph::makes_statistics(desc()) || graph::has_row_statistics(desc());
-      if (statistics && kernel->name.ends_with(".reference")) continue;
+      // Where only the reference makes or takes statistics or queries, nobody asks for them.
+      const bool fused = graph::makes_statistics(desc()) || graph::has_row_statistics(desc()) ||
+                         graph::projects_queries(desc());
+      if (fused && kernel->name.ends_with(".reference")) continue;
       if (list.empty() || !slow) list.push_back(kernel);
     }
     return list;

@@ -16,11 +16,6 @@ TEST(KernelShapes, AreWhatTheNetworksCount) {
   double flop = 0;
   for (const KernelShape& shape : kernel_shapes()) {
     if (shape.network != "sdxl-1024-b2") continue;
-    for (const DType dtype : {DType::kF16, DType::kI8}) {
-      if (!shape.takes(dtype)) continue;
-      EXPECT_NO_THROW(static_cast<void>(infer_types(shape.attrs(dtype), shape.operands(dtype))))
-          << shape.text();
-    }
     const double calls = shape.calls;
     const auto n = [](int64_t v) { return static_cast<double>(v); };
     if (shape.kind == KernelShape::Kind::kConv) {
@@ -35,6 +30,16 @@ TEST(KernelShapes, AreWhatTheNetworksCount) {
   EXPECT_NEAR(flop * 1e-12, 12.7, 0.2);
 }
 
+TEST(KernelShapes, HaveTypesThatFit) {
+  for (const KernelShape& shape : kernel_shapes()) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kI8, DType::kF8E4M3}) {
+      if (!shape.takes(dtype)) continue;
+      EXPECT_NO_THROW(static_cast<void>(infer_types(shape.attrs(dtype), shape.operands(dtype))))
+          << shape.text();
+    }
+  }
+}
+
 TEST(KernelBench, TimesEveryKernelOfAShape) {
   const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   const KernelBenchReport report = bench_kernels(*device, {.network = "turbo-512-b1",
@@ -47,6 +52,16 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
   EXPECT_GT(report.kernels.front().share, 0);
   EXPECT_GT(report.peaks.gbyte_per_second, 0);
   EXPECT_THROW(static_cast<void>(bench_kernels(*device, {.network = "sdxl"})), Error);
+}
+
+// The scalar reference would take minutes for what no kernel of the device serves.
+TEST(KernelBench, LeavesOutWhatOnlyTheReferenceTakes) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+  EXPECT_TRUE(
+      bench_kernels(
+          *device,
+          {.network = "turbo-512-b1-queries", .filter = "", .dtypes = {"f32"}, .iterations = 1})
+          .kernels.empty());
 }
 
 TEST(KernelBench, TimesNormsByBytes) {

@@ -64,6 +64,10 @@ constexpr KernelShape to_codes(KernelShape shape) {
   shape.to_codes = true;
   return shape;
 }
+constexpr KernelShape projecting(KernelShape shape) {
+  shape.projects = true;
+  return shape;
+}
 constexpr KernelShape describing(KernelShape shape) {
   shape.describes = true;
   return shape;
@@ -82,6 +86,9 @@ constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
 // Attentions that write what an output projection with a static scale reads.
 constexpr std::string_view kSdxlStatic = "sdxl-1024-b2-static";
+// Attentions to the text that compute their queries.
+constexpr std::string_view kSdxlQueries = "sdxl-1024-b2-queries";
+constexpr std::string_view kTurboQueries = "turbo-512-b1-queries";
 // Linears around a layer norm, and the halves of it that they may take over.
 constexpr std::string_view kTurboNorms = "turbo-512-b1-norms";
 
@@ -171,6 +178,10 @@ constexpr KernelShape kShapes[] = {
     to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 1024)),
     to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 77)),
     to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 77)),
+    projecting(attention(kSdxlQueries, 10, 2, 10, 4096, 77)),
+    projecting(attention(kSdxlQueries, 60, 2, 20, 1024, 77)),
+    projecting(attention(kTurboQueries, 10, 1, 10, 1024, 77)),
+    projecting(attention(kTurboQueries, 60, 1, 20, 256, 77)),
     with_residual(linear(kTurboNorms, 120, 256, 1280, 1280)),
     describing(with_residual(linear(kTurboNorms, 120, 256, 1280, 1280))),
     with_residual(linear(kTurboNorms, 60, 256, 1280, 5120)),
@@ -183,6 +194,21 @@ constexpr KernelShape kShapes[] = {
     normalizing(linear(kTurboNorms, 10, 1024, 1920, 640)),
     normalizing(linear(kTurboNorms, 10, 1024, 5120, 640, Kind::kGeglu)),
 };
+
+// x and the weight in `dtype`, in 8 bits with a scale for each row; the rest in 16 bits.
+std::vector<graph::TypedOperand> projected_operands(const KernelShape& s, DType dtype) {
+  const int64_t channels = s.heads * s.width;
+  const TensorType kv{size_of(dtype) == 1 ? DType::kF16 : dtype, {s.batch, s.keys, channels}};
+  std::vector<graph::TypedOperand> list = {{Role::kX, {dtype, {s.batch, s.rows, channels}}},
+                                           {Role::kWeight, {dtype, {channels, channels}}},
+                                           {Role::kK, kv},
+                                           {Role::kV, kv}};
+  if (size_of(dtype) == 1) {
+    list.push_back({Role::kXScale, {DType::kF32, {s.batch * s.rows}}});
+    list.push_back({Role::kWScale, {DType::kF32, {channels}}});
+  }
+  return list;
+}
 
 }  // namespace
 
@@ -197,8 +223,8 @@ std::string KernelShape::text() const {
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
     case Kind::kAttention:
-      return fmt::format("attention {}x{}x{}x{} width {}{}", batch, heads, rows, keys, width,
-                         to_codes ? " to codes" : "");
+      return fmt::format("attention {}x{}x{}x{} width {}{}{}", batch, heads, rows, keys, width,
+                         to_codes ? " to codes" : "", projects ? " with queries" : "");
     case Kind::kGroupNorm:
       return fmt::format("group_norm {}x{}x{}x{}{}", batch, size, size, in,
                          measured ? " of measured" : "");
@@ -252,6 +278,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   }
   if (kind == Kind::kAttention) {
     graph::Attention op{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
+    if (projects) return op;
     if (size_of(dtype) == 1 && !to_codes) op.probabilities = DType::kF8E4M3;
     op.out = to_codes ? dtype : result;
     return op;
@@ -265,6 +292,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
 }
 
 std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
+  if (projects) return projected_operands(*this, dtype);
   if (kind == Kind::kAttention) {
     const int64_t channels = heads * width;
     const DType input = to_codes ? DType::kF16 : dtype;

@@ -34,6 +34,8 @@ struct KernelShape {
   bool residual = false, describes = false, normalizes = false;
   // An attention of 16-bit operands whose result is codes of a static scale.
   bool to_codes = false;
+  // An attention that computes its queries from x, which has as many channels as its heads.
+  bool projects = false;
   static constexpr int64_t kGroups = 32;
 
   [[nodiscard]] std::string text() const;

@@ -176,6 +176,97 @@ inline std::vector<Case> coded_attention_cases() {
   return cases;
 }
 
+// Attentions that compute their queries: of values, of codes with one scale or one for each row of
+// x; results in values or codes.
+struct ProjectedSize {
+  int64_t batch, queries, keys, heads, in;
+};
+struct ProjectedForm {
+  DType x, k, out;  // out: k's type, or codes
+  bool row_scales;
+};
+
+inline Case projected_attention(const ProjectedForm& f, const ProjectedSize& s) {
+  Case c;
+  c.name = "projected " + std::string(to_string(f.x)) + "," + std::string(to_string(f.k)) + "," +
+           std::string(to_string(f.out)) + " " + text({s.batch, s.queries, s.keys, s.heads, s.in}) +
+           (f.row_scales ? " row scales" : "");
+  const bool codes = size_of(f.x) == 1;
+  // Scores are about 1: of codes with their scales, queries are 0.2 to 0.4 sqrt(in).
+  const double scale = codes ? 0.5 / std::sqrt(static_cast<double>(s.in)) : 0.125;
+  graph::Attention op{s.heads, scale, false};
+  if (f.out != f.k) op.out = f.out;
+  c.attrs = op;
+  const int64_t channels = s.heads * 64;
+  c.inputs = {{Role::kX, {f.x, {s.batch, s.queries, s.in}}, codes ? Fill::kCodes : Fill::kNormal},
+              {Role::kWeight, {f.x, {channels, s.in}}, codes ? Fill::kCodes : Fill::kWeights},
+              {Role::kK, {f.k, {s.batch, s.keys, channels}}, Fill::kNormal},
+              {Role::kV, {f.k, {s.batch, s.keys, channels}}, Fill::kNormal}};
+  if (codes) {
+    const int64_t scales = f.row_scales ? s.batch * s.queries : 1;
+    c.inputs.push_back({Role::kXScale, {DType::kF32, {scales}}, Fill::kScales});
+    c.inputs.push_back({Role::kWScale, {DType::kF32, {channels}}, Fill::kScales});
+  }
+  // As for other attentions; a query that rounds to the other side moves scores by less than its
+  // weights are rounded.
+  c.roundings = 1.0;
+  c.depth = 55.0 * (512.0 + static_cast<double>(s.keys) + 16.0);
+  if (f.k == DType::kBF16) c.depth += 4.0 * std::ldexp(1.0, 23 - 9);
+  if (f.out != f.k) {
+    c.inputs.push_back({Role::kYScale,
+                        {DType::kF32, {1}},
+                        f.out == DType::kI8 ? Fill::kWideScales : Fill::kUnitScales});
+    // As above; sums of f8 codes are less exact than the rest, and f8 codes near zero fine.
+    const bool coarse = f.x == DType::kF8E4M3;
+    c.rare = coarse || f.k == DType::kBF16 ? 0.25 : 0.06;
+    c.steps = coarse && f.out == DType::kF8E4M3 ? 2 : 0;
+  }
+  return c;
+}
+
+inline std::vector<Case> projected_attentions(const std::vector<ProjectedSize>& sizes) {
+  std::vector<Case> cases;
+  for (const DType k : {DType::kF16, DType::kBF16}) {
+    for (const DType x : {k, DType::kI8, DType::kF8E4M3}) {
+      for (const DType out : {k, DType::kI8, DType::kF8E4M3}) {
+        for (size_t i = 0; i < sizes.size(); ++i) {
+          cases.push_back(
+              projected_attention({x, k, out, size_of(x) == 1 && i % 2 == 0}, sizes[i]));
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+inline std::vector<Case> projected_attention_cases() {
+  std::vector<Case> cases = projected_attentions(
+      {{1, 1, 1, 1, 64}, {3, 63, 77, 2, 64}, {1, 65, 80, 1, 80}, {2, 20, 7, 3, 16}});
+  cases.push_back(
+      projected_attention({DType::kF32, DType::kF32, DType::kF32, false}, {2, 9, 5, 2, 7}));
+  cases.push_back(
+      projected_attention({DType::kI8, DType::kF32, DType::kF32, true}, {2, 9, 5, 2, 7}));
+  cases.push_back(
+      projected_attention({DType::kF16, DType::kF16, DType::kF16, false}, {1, 5, 81, 1, 24}));
+  cases.push_back(
+      projected_attention({DType::kI8, DType::kF16, DType::kI8, true}, {1, 0, 3, 1, 32}));
+  return cases;
+}
+
+// Of several tiles; the shapes of a denoiser. Too long for a CPU's kernels.
+inline std::vector<Case> large_projected_attention_cases() {
+  std::vector<Case> cases = projected_attentions(
+      {{1, 193, 77, 2, 320}, {3, 256, 77, 4, 1280}, {2, 450, 80, 5, 336}, {1, 449, 1, 2, 640}});
+  for (const DType x : {DType::kF16, DType::kI8, DType::kF8E4M3}) {
+    const bool codes = size_of(x) == 1;
+    const DType out = codes ? x : DType::kF16;
+    cases.push_back(projected_attention({x, DType::kF16, out, codes}, {2, 1024, 77, 20, 1280}));
+    cases.push_back(
+        projected_attention({x, DType::kF16, DType::kF16, false}, {1, 4096, 77, 10, 640}));
+  }
+  return cases;
+}
+
 inline std::vector<Case> center_cases() {
   std::vector<Case> cases;
   for (const DType t : kFloats) {

@@ -13,13 +13,27 @@ namespace halftone::conformance {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (auto* table : {linear_cases,          row_statistics_cases,   norm_weight_cases,
-                      conv2d_cases,          attention_cases,        quantized_attention_cases,
-                      coded_attention_cases, center_cases,           group_norm_cases,
-                      layer_norm_cases,      elementwise_cases,      movement_cases,
-                      denoise_step_cases,    quantized_linear_cases, quantized_conv2d_cases,
-                      quantize_cases,        dequantize_cases,       scale_cases,
-                      reduce_cases,          quantized_norm_cases}) {
+  for (auto* table : {linear_cases,
+                      row_statistics_cases,
+                      norm_weight_cases,
+                      conv2d_cases,
+                      attention_cases,
+                      quantized_attention_cases,
+                      coded_attention_cases,
+                      projected_attention_cases,
+                      center_cases,
+                      group_norm_cases,
+                      layer_norm_cases,
+                      elementwise_cases,
+                      movement_cases,
+                      denoise_step_cases,
+                      quantized_linear_cases,
+                      quantized_conv2d_cases,
+                      quantize_cases,
+                      dequantize_cases,
+                      scale_cases,
+                      reduce_cases,
+                      quantized_norm_cases}) {
     std::vector<Case> cases = table();
     all.insert(all.end(), std::make_move_iterator(cases.begin()),
                std::make_move_iterator(cases.end()));

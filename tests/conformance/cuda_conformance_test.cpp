@@ -12,9 +12,12 @@
 
 #include "halftone/error.h"
 
+#include "attention_cases.h"
 #include "backend/cuda/cuda_device.h"
+#include "backend/cuda/hopper/attention_ops.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch.h"
+#include "backend/cuda/stream.h"
 #include "case.h"
 #include "group_statistics_cases.h"
 #include "norm_cases.h"
@@ -296,6 +299,117 @@ std::string test_name(const testing::TestParamInfo<size_t>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Gpu, CudaConformance,
                          testing::Range<size_t>(0, backend::cuda::all_kernels().size()), test_name);
+
+// Every kernel for attentions that compute their queries, also those that would not be chosen:
+// with weights that the launch before may have written, then with such that are read ahead of it.
+class ProjectedAttention {
+ public:
+  ProjectedAttention(const Case& c, const Question& q, int64_t extra)
+      : c_(c), q_(q), y_(q.answers[0].type(), 0), stream_(gpu().device->create_stream()) {
+    for (const Tensor& input : q.inputs) {
+      const int64_t between = extra / static_cast<int64_t>(size_of(input.type().dtype));
+      inputs_.emplace_back(input.type(), between).write(input);
+      views_.push_back(inputs_.back().view);
+    }
+  }
+
+  void check_all() {
+    for (const uint32_t constants : {0U, ~0U}) {
+      const std::vector<TensorView> outputs{y_.view};
+      const auto problem =
+          backend::cuda::project_problem_of(q_.desc(c_), {views_, outputs, nullptr, constants});
+      for (const auto* kernel : backend::cuda::hopper::project_candidates(problem)) {
+        SCOPED_TRACE(kernel->name() + (constants != 0 ? " reads ahead" : ""));
+        check(backend::cuda::hopper::ProjectAttention(*kernel, problem));
+      }
+    }
+  }
+
+  // What the kernel of the linear and the one for few keys make of it, one after the other.
+  [[nodiscard]] Tensor in_two_launches() const {
+    std::vector<graph::TypedOperand> linear_in, attention_in;
+    std::vector<TensorView> linear_views, attention_views;
+    for (size_t i = 0; i < views_.size(); ++i) {
+      const bool of_linear = graph::is_of_query_linear(q_.typed_inputs[i].role);
+      (of_linear ? linear_in : attention_in).push_back(q_.typed_inputs[i]);
+      (of_linear ? linear_views : attention_views).push_back(views_[i]);
+    }
+    const OpAttrs linear = graph::query_linear(q_.typed_inputs);
+    const TensorType q_type = infer_types(linear, linear_in).front();
+    const GpuOperand queries(q_type, 0);
+    attention_in.push_back({Role::kQ, q_type});
+    attention_views.push_back(queries.view);
+    launch("cuda.linear.hopper", linear, linear_in, linear_views, queries);
+    launch("cuda.attention.few_keys.hopper", c_.attrs, attention_in, attention_views, y_);
+    return y_.read();
+  }
+
+ private:
+  void check(const backend::cuda::hopper::ProjectAttention& bound) {
+    constexpr int kRuns = 30;
+    const auto run = [&](int times) {
+      y_.buffer.poison();
+      for (int i = 0; i < times; ++i) bound.launch(backend::cuda::handle_of(*stream_));
+      stream_->synchronize();
+      return y_.read();
+    };
+    std::vector<Tensor> first;
+    first.push_back(run(1));
+    expect_close(with_narrow_sums(c_, q_), q_, first, 8.0);
+    EXPECT_EQ(std::memcmp(first[0].data(), run(kRuns).data(), first[0].type().num_bytes()), 0)
+        << "another result";
+  }
+
+  void launch(std::string_view name, const OpAttrs& attrs,
+              const std::vector<graph::TypedOperand>& typed, const std::vector<TensorView>& views,
+              const GpuOperand& y) const {
+    const Kernel& kernel = *backend::find_kernel(backend::cuda::all_kernels(), name);
+    const std::vector<graph::TypedOperand> typed_outputs = infer_outputs(attrs, typed);
+    const std::vector<TensorView> outputs{y.view};
+    const graph::OpDesc desc{attrs, typed, typed_outputs};
+    ASSERT_TRUE(supports(kernel, desc, gpu().device->info()).ok) << name;
+    kernel.prepare(desc, gpu().device->info(), {}, {views, outputs})->enqueue(*stream_);
+    stream_->synchronize();
+  }
+
+  const Case& c_;
+  const Question& q_;
+  GpuOperand y_;
+  std::unique_ptr<backend::Stream> stream_;
+  std::vector<GpuOperand> inputs_;
+  std::vector<TensorView> views_;
+};
+
+// Integer products make the same queries, and what follows is the same arithmetic. In bf16 no
+// linear of codes ends.
+void expect_two_launches_agree(const Case& c, const Question& q) {
+  if (q.inputs[0].type().dtype != DType::kI8 || q.inputs[2].type().dtype != DType::kF16) return;
+  const Kernel& kernel =
+      *backend::find_kernel(backend::cuda::all_kernels(), "cuda.attention.project.hopper");
+  const Tensor one = std::move(run_kernel(kernel, c, q, 0)[0]);
+  const Tensor two = ProjectedAttention(c, q, 0).in_two_launches();
+  EXPECT_EQ(std::memcmp(one.data(), two.data(), one.type().num_bytes()), 0)
+      << "two launches make another result";
+}
+
+TEST(CudaProjectedAttention, EveryKernelEqualsReference) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  const Kernel& kernel =
+      *backend::find_kernel(backend::cuda::all_kernels(), "cuda.attention.project.hopper");
+  std::vector<Case> cases = projected_attention_cases();
+  std::ranges::copy(large_projected_attention_cases(), std::back_inserter(cases));
+  size_t reached = 0;
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    if (!supports(kernel, types_of(c).desc(c), gpu().device->info()).ok) continue;
+    ++reached;
+    const Question q = make_question(c);
+    for (const int64_t extra : {0, 32}) ProjectedAttention(c, q, extra).check_all();
+    expect_two_launches_agree(c, q);
+    if (HasFailure()) break;  // one case explains enough
+  }
+  if (reached == 0) GTEST_SKIP() << "needs compute capability 9.0";
+}
 
 class CudaRandomCases : public testing::TestWithParam<Family> {};
 

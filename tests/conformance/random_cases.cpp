@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "attention_cases.h"
 #include "tensor/step_coefficients.h"
 
 namespace halftone::conformance {
@@ -236,9 +237,31 @@ Case draw_conv2d(Draw& draw) {
   return c;
 }
 
+// Queries that the attention computes, of values or codes.
+Case draw_projected_attention(Draw& draw) {
+  constexpr int64_t kMostProducts = 4000000;
+  const DType k = draw.floating();
+  const DType x = draw.coin() ? k : draw.code();
+  const DType out = draw.one_in(3) ? draw.code() : k;
+  const bool row_scales = size_of(x) == 1 && draw.coin();
+  const ProjectedSize size{draw.between(1, 3),
+                           draw.extent() + (draw.coin() ? 0 : draw.of<int64_t>({47, 60, 180})),
+                           draw.between(1, 84), draw.between(1, 4),
+                           draw.one_in(4) ? draw.channels() : 16 * draw.between(1, 24)};
+  if (size.batch * size.queries * size.heads * 64 * size.in > kMostProducts) {
+    return draw_projected_attention(draw);
+  }
+  Case c = projected_attention({x, k, out, row_scales}, size);
+  // Few terms of codes are less even than many, and so are the scores.
+  c.depth += std::ldexp(1.0, 23 - 6);
+  c.steps = std::max(c.steps, 1);
+  return c;
+}
+
 // Heads of 1 to 160 channels, ragged queries and keys, masks, codes of each part for itself.
 Case draw_attention(Draw& draw) {
   constexpr int64_t kMostProducts = 1000000;
+  if (draw.one_in(5)) return draw_projected_attention(draw);
   Case c;
   const int64_t heads = draw.between(1, 5), batch = draw.between(1, 3);
   const auto width =

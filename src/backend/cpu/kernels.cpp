@@ -49,6 +49,7 @@ struct ReferenceName {
 constexpr Kernel reference_kernel(std::string_view name, graph::OpKind op) {
   Kernel kernel = plain_kernel(name, op, supports_anything, prepare_reference);
   kernel.statistics = true;
+  kernel.projects_queries = true;
   return kernel;
 }
 

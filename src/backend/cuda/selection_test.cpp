@@ -71,6 +71,21 @@ Op attention(int64_t keys = 1024, bool causal = false) {
   return {graph::Attention{20, 0.125, causal}, {{Role::kQ, x}, {Role::kK, kv}, {Role::kV, kv}}};
 }
 
+// One that computes its queries, from x of `dtype`.
+Op projected_attention(DType dtype, int64_t keys = 77) {
+  const TensorType kv{DType::kF16, {2, keys, 1280}};
+  Op op{graph::Attention{20, 0.125},
+        {{Role::kX, {dtype, {2, 1024, 1280}}},
+         {Role::kWeight, {dtype, {1280, 1280}}},
+         {Role::kK, kv},
+         {Role::kV, kv}}};
+  if (size_of(dtype) == 1) {
+    op.in.push_back({Role::kXScale, {DType::kF32, {2048}}});
+    op.in.push_back({Role::kWScale, {DType::kF32, {1280}}});
+  }
+  return op;
+}
+
 // q and k of `dtype`, all parts in 8 bits.
 Op codes_attention(DType dtype, int64_t heads = 20) {
   const TensorType x{dtype, {2, 1024, 1280}};
@@ -111,6 +126,12 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
         {arch, attention(77), hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.cudnn"});
     rows.push_back({arch, attention(77, true),
                     hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.short.plain"});
+    for (const DType dtype : {DType::kF16, DType::kI8, DType::kF8E4M3}) {
+      const char* projects = hopper ? "cuda.attention.project.hopper" : "none";
+      rows.push_back({arch, projected_attention(dtype), projects});
+      rows.push_back({arch, to_codes(projected_attention(dtype), DType::kI8), projects});
+      rows.push_back({arch, projected_attention(dtype, 81), "none"});
+    }
     for (const DType dtype : {DType::kI8, DType::kF8E4M3}) {
       rows.push_back({arch, codes_attention(dtype),
                       hopper ? "cuda.attention.codes.hopper" : "cuda.attention.codes.plain"});

@@ -1,5 +1,8 @@
 #include "graph/ops/attention.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <fmt/format.h>
 
 #include "graph/ops/quantize.h"
@@ -21,6 +24,28 @@ void require_scale(std::span<const TypedOperand> in, Role role, const TensorType
                       heads > 0 ? " or f32" + to_string(parts) : ""));
 }
 
+// Of q as it is given or computed.
+TensorType query_type(std::span<const TypedOperand> in, const TensorType& k) {
+  if (!projects_queries(in)) {
+    for (const Role role : {Role::kX, Role::kXScale, Role::kWScale}) {
+      require(find_operand(in, role) == nullptr, "attention",
+              fmt::format("{} goes with a weight", to_string(role)));
+    }
+    return need_operand(in, Role::kQ, "attention");
+  }
+  require(find_operand(in, Role::kQ) == nullptr && find_operand(in, Role::kQScale) == nullptr,
+          "attention", "wants q, or x and the weight that q is computed with");
+  require(is_floating(k.dtype) && !is_quantized(k.dtype), "attention",
+          "computes q for floating keys only");
+  std::vector<TypedOperand> operands;
+  std::ranges::copy_if(in, std::back_inserter(operands),
+                       [](const TypedOperand& o) { return is_of_query_linear(o.role); });
+  const TensorType q = infer(query_linear(in), operands).front();
+  require(q.dtype == k.dtype, "attention",
+          fmt::format("x gives q {}, which is not of k's type {}", to_string(q), to_string(k)));
+  return q;
+}
+
 DType result_type(const Attention& op, std::span<const TypedOperand> in, DType q) {
   if (const TensorType* y_scale = find_operand(in, Role::kYScale)) {
     require(*y_scale == TensorType{DType::kF32, {1}}, "attention",
@@ -40,8 +65,8 @@ DType result_type(const Attention& op, std::span<const TypedOperand> in, DType q
 }  // namespace
 
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in) {
-  const TensorType& q = need_operand(in, Role::kQ, "attention");
   const TensorType& k = need_operand(in, Role::kK, "attention");
+  const TensorType q = query_type(in, k);
   const TensorType& v = need_operand(in, Role::kV, "attention");
   require(q.shape.rank() == 3 && k.shape.rank() == 3 && k.shape == v.shape, "attention",
           "wants q [b, tq, c] and k, v [b, tk, c]");
@@ -62,6 +87,23 @@ std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand>
   require(op.probabilities == DType::kF32 || op.probabilities == DType::kF8E4M3, "attention",
           "probabilities are f32 or f8e4m3");
   return {{result_type(op, in, q.dtype), q.shape}};
+}
+
+bool projects_queries(std::span<const TypedOperand> in) {
+  return find_operand(in, Role::kWeight) != nullptr;
+}
+
+bool is_of_query_linear(Role role) {
+  return role == Role::kX || role == Role::kWeight || role == Role::kXScale ||
+         role == Role::kWScale;
+}
+
+Linear query_linear(std::span<const TypedOperand> in) {
+  Linear linear;
+  if (is_quantized(need_operand(in, Role::kX, "attention").dtype)) {
+    linear.out = need_operand(in, Role::kK, "attention").dtype;
+  }
+  return linear;
 }
 
 bool is_quantized(const Attention& op, std::span<const TypedOperand> in) {

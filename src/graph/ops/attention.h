@@ -1,6 +1,6 @@
 #pragma once
 
-#include "graph/ops/op.h"
+#include "graph/ops/linear.h"
 
 namespace halftone::graph {
 
@@ -10,6 +10,10 @@ namespace halftone::graph {
 // heads*d], q's dtype, or `out` when q is quantized.
 // With kYScale (f32[1]) y is the static Quantize per tensor of the result in float, to `out` i8 or
 // f8e4m3; it is not rounded to q's type before.
+//
+// Instead of kQ it may take kX [b, tq, in] and kWeight [heads*d, in], and kXScale and kWScale where
+// they are codes, all as a Linear does (graph/ops/linear.h): then q is that Linear's result,
+// rounded to k's type, which is floating; x that is floating has k's type.
 //
 // In 8 bits, each part for itself:
 //   q and k both i8 or both f8e4m3, with kQScale and kKScale: f32[1], or one for each head's part
@@ -39,7 +43,13 @@ struct Attention {
   bool operator==(const Attention&) const = default;
 };
 std::vector<TensorType> infer(const Attention& op, std::span<const TypedOperand> in);
-// Whether any part of it but its result is in 8 bits.
+// Whether it computes q from x.
+[[nodiscard]] bool projects_queries(std::span<const TypedOperand> in);
+// The operands of an attention that computes q which are those of the linear for it.
+[[nodiscard]] bool is_of_query_linear(Role role);
+// That linear.
+[[nodiscard]] Linear query_linear(std::span<const TypedOperand> in);
+// Whether any part of it but its result, and what q is computed from, is in 8 bits.
 [[nodiscard]] bool is_quantized(const Attention& op, std::span<const TypedOperand> in);
 
 // y = x - mean of x over axis 1, for x [b, t, c]: keys without what all tokens share. Scores change

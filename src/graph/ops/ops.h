@@ -94,6 +94,17 @@ struct OpDesc {
 // Whether a linear or convolution has statistics of its result as a further output.
 [[nodiscard]] bool makes_statistics(const OpDesc& desc);
 
+// Whether an attention computes its queries itself (graph/ops/attention.h); few kernels do that.
+[[nodiscard]] inline bool projects_queries(const OpDesc& desc) {
+  return std::holds_alternative<Attention>(desc.attrs) && projects_queries(desc.inputs);
+}
+
+// Whether rows of an operand may be pitched: slices of a merged linear.
+[[nodiscard]] inline bool takes_pitched_rows(const OpAttrs& attrs, Role role) {
+  return std::holds_alternative<Attention>(attrs) &&
+         (role == Role::kQ || role == Role::kK || role == Role::kV);
+}
+
 // Whether a convolution's results are interleaved (graph/ops/conv2d.h); few kernels do that.
 [[nodiscard]] inline bool is_interleaved(const OpDesc& desc) {
   const auto* conv = std::get_if<Conv2d>(&desc.attrs);

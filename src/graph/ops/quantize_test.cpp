@@ -5,6 +5,7 @@
 
 #include "halftone/error.h"
 
+#include "graph/cost.h"
 #include "graph/graph.h"
 
 namespace halftone::graph {
@@ -84,6 +85,34 @@ TEST(QuantizedOps, AttentionOutputTypes) {
   }
 }
 
+// Queries that the attention computes have the type of its keys.
+TEST(QuantizedOps, AttentionProjectsItsQueries) {
+  const TensorType kv{DType::kF16, {2, 5, 8}};
+  const std::vector<TypedOperand> half{operand(Role::kX, DType::kF16, {2, 3, 6}),
+                                       operand(Role::kWeight, DType::kF16, {8, 6}),
+                                       {Role::kK, kv},
+                                       {Role::kV, kv}};
+  std::vector<TypedOperand> codes{operand(Role::kX, DType::kI8, {2, 3, 6}),
+                                  operand(Role::kWeight, DType::kI8, {8, 6}),
+                                  operand(Role::kXScale, DType::kF32, {6}),
+                                  operand(Role::kWScale, DType::kF32, {8}),
+                                  {Role::kK, kv},
+                                  {Role::kV, kv}};
+  const Attention op{2, 0.5};
+  for (const auto& in : {half, codes}) {
+    EXPECT_TRUE(projects_queries(in));
+    EXPECT_FALSE(is_quantized(op, in));
+    EXPECT_EQ(to_string(infer_types(op, in)[0]), "f16[2,3,8]");
+  }
+  codes.push_back(operand(Role::kYScale, DType::kF32, {1}));
+  EXPECT_EQ(to_string(infer_types(Attention{.heads = 2, .out = DType::kI8}, codes)[0]),
+            "i8[2,3,8]");
+  // The products are counted with those of the attention.
+  const OpAttrs attrs = op;
+  const std::vector<TypedOperand> out = infer_outputs(attrs, half);
+  EXPECT_EQ(flop_of({attrs, half, out}), 2.0 * 6 * 6 * 8 + 4.0 * 6 * 8 * 5);
+}
+
 struct Bad {
   OpAttrs attrs;
   std::vector<TypedOperand> in;
@@ -97,6 +126,12 @@ TEST(QuantizedOps, RefusesWhatDoesNotFit) {
   const TypedOperand ws = operand(Role::kWScale, DType::kF32, {6});
   const TypedOperand xs = operand(Role::kXScale, DType::kF32, {1});
   const TypedOperand ys = operand(Role::kYScale, DType::kF32, {1});
+  const TypedOperand q = operand(Role::kQ, DType::kF32, {1, 2, 8});
+  const TypedOperand k = operand(Role::kK, DType::kF32, {1, 3, 8});
+  const TypedOperand kf = operand(Role::kK, DType::kF16, {1, 3, 8});
+  const TypedOperand v = operand(Role::kV, DType::kF32, {1, 3, 8});
+  const TypedOperand tokens = operand(Role::kX, DType::kF32, {1, 2, 6});
+  const TypedOperand projection = operand(Role::kWeight, DType::kF32, {8, 6});
   const Bad cases[] = {
       {Linear{}, {x, w, ws}, "x_scale goes with"},
       {Linear{}, {x, w, xs}, "w_scale goes with"},
@@ -128,6 +163,22 @@ TEST(QuantizedOps, RefusesWhatDoesNotFit) {
       {LayerNorm{.eps = 1e-5, .out = DType::kI8},
        {xf, operand(Role::kGamma, DType::kF32, {8}), operand(Role::kBeta, DType::kF32, {8})},
        "needs y_scale"},
+      {Attention{2, 0.5}, {q, k, v, tokens}, "goes with a weight"},
+      {Attention{2, 0.5}, {q, projection, k, v}, "wants q, or x"},
+      {Attention{2, 0.5},
+       {tokens, projection, k, operand(Role::kV, DType::kF32, {1, 3, 6})},
+       "k, v [b, tk, c]"},
+      {Attention{2, 0.5}, {tokens, projection, kf, v}, "not of k's type"},
+      {Attention{2, 0.5},
+       {tokens, operand(Role::kWeight, DType::kF32, {8, 5}), k, v},
+       "does not fit weight"},
+      {Attention{2, 0.5},
+       {tokens, operand(Role::kWeight, DType::kF32, {6, 6}), k, v},
+       "does not fit k"},
+      {Attention{2, 0.5},
+       {tokens, projection, operand(Role::kK, DType::kF8E4M3, {1, 3, 8}), v},
+       "for floating keys only"},
+      {Attention{2, 0.5}, {tokens, projection, xs, k, v}, "x_scale goes with"},
       {LayerNorm{.eps = 1e-5, .dynamic = true},
        {xf, operand(Role::kGamma, DType::kF32, {8}), operand(Role::kBeta, DType::kF32, {8})},
        "out is i8"},
@@ -155,9 +206,12 @@ node "y" linear{activation=none geglu=false out=bf16} x=%4 weight=%7 x_scale=%5 
 node "plain" linear{activation=none geglu=false} x=%0 weight=%6 -> %10 f32[2,4] step
 literal %11 "s" f32[1] cdcc4c3d
 node "codes" attention{heads=2 scale=0.5 causal=true out=i8} q=%1 k=%1 v=%1 y_scale=%11 -> %12 i8[1,4,8] step
+weight %13 "p" f16[8,8]
+node "projected" attention{heads=2 scale=0.5 causal=false} x=%1 weight=%13 k=%1 v=%1 -> %14 f16[1,4,8] step
 output "y" %9
 output "plain" %10
 output "codes" %12
+output "projected" %14
 )";
   const Graph graph = parse(kText);
   verify(graph);

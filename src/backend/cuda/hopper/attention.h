@@ -80,6 +80,7 @@ class Attention {
 
 // Few keys, all of them in shared memory; causal or not.
 inline constexpr int kFewKeys = 128;
+inline constexpr int kTextKeys = 80;  // what CLIP's 77 tokens need
 struct FewKeysArgs {
   AttentionKernelArgs base;
   int tiles = 0;            // of 64 queries a head

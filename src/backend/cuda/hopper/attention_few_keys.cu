@@ -3,8 +3,7 @@
 // tile of 64 queries, with the next one under way. What bounds it is reading q and writing y.
 #include <algorithm>
 
-#include "backend/cuda/hopper/attention_tile.cuh"
-#include "backend/cuda/hopper/mma/wgmma.cuh"
+#include "backend/cuda/hopper/few_keys.cuh"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -13,15 +12,14 @@ constexpr int kGroups = 2;  // warpgroups
 constexpr int kTileQueries = 64;
 constexpr int kQueryStages = 2;  // of a warpgroup; each takes its tile's output too
 constexpr int kBlockThreads = kGroups * 128;
-constexpr int kRowBytes = kHeadDim * 2;
-constexpr uint32_t kTileBytes = kTileQueries * kRowBytes;
+constexpr uint32_t kTileBytes = kTileQueries * kHeadRowBytes;
 static_assert(kTileBytes == kOutBytes);
 
 // Shared memory: queries, keys, values, barriers. Rows of 128 bytes in eights keep every part
 // aligned to the swizzle.
 template <int kKeys>
 struct FewKeysShared {
-  static constexpr uint32_t kPartBytes = kKeys * kRowBytes;
+  static constexpr uint32_t kPartBytes = kKeys * kHeadRowBytes;
   static constexpr uint32_t kKeysAt = kGroups * kQueryStages * kTileBytes;
   static constexpr uint32_t kValuesAt = kKeysAt + kPartBytes;
   static constexpr uint32_t kBarriersAt = kValuesAt + kPartBytes;
@@ -50,8 +48,8 @@ template <Element kElement, Element kOut, int kKeys>
 __device__ __forceinline__ void attend(const FewKeysArgs& args, const FewKeysShared<kKeys>& shared,
                                        uint32_t queries, int tile, int lane, float unit) {
   float scores[kKeys / 2];
-  const uint64_t q = operand_descriptor<kRowBytes>(queries);
-  const uint64_t k = operand_descriptor<kRowBytes>(shared.base + FewKeysShared<kKeys>::kKeysAt);
+  const uint64_t q = operand_descriptor<kHeadRowBytes>(queries);
+  const uint64_t k = operand_descriptor<kHeadRowBytes>(shared.base + FewKeysShared<kKeys>::kKeysAt);
   wgmma_begin();
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -66,25 +64,11 @@ __device__ __forceinline__ void attend(const FewKeysArgs& args, const FewKeysSha
     visible[0] = min(visible[0], row + 1);
     visible[1] = min(visible[1], row + 9);
   }
-  mask_scores(scores, visible, lane);
   RowState state;
-  float shrink[2];
-  const float scale[2] = {args.base.scale_log2, args.base.scale_log2};
-  raise_top(scores, state, scale, shrink);
-  soften(scores, state, scale, 0.0F, shrink);
   uint32_t weights[kKeys / 16][4];
-  pack_weights<kElement>(scores, weights);
-
+  weigh<kElement>(scores, visible, args.base.scale_log2, lane, state, weights);
   float out[32];
-  const uint64_t v = operand_descriptor<kRowBytes>(shared.base + FewKeysShared<kKeys>::kValuesAt);
-  constexpr uint64_t kSixteenRows = 16 * kRowBytes / 16;
-  wgmma_begin();
-#pragma unroll
-  for (int i = 0; i < kKeys / 16; ++i) {
-    WgmmaRegisters64<kElement>::mma(out, weights[i], v + i * kSixteenRows,
-                                    static_cast<int>(i != 0));
-  }
-  wgmma_commit();
+  multiply_values<kElement>(out, weights, shared.base + FewKeysShared<kKeys>::kValuesAt);
   float sum[2];
   sum_of_quad(state, sum);
   wgmma_wait<0>();
@@ -181,9 +165,8 @@ AttentionLaunch launch_of(const AttentionProblem& p) {
 }  // namespace
 
 FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : args_{} {
-  constexpr int kText = 80;  // what CLIP's 77 tokens need
-  const bool text = p.keys <= kText;
-  const int box = text ? kText : kFewKeys;
+  const bool text = p.keys <= kTextKeys;
+  const int box = text ? kTextKeys : kFewKeys;
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kTileQueries);
   args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, box);
   args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, box);
@@ -198,7 +181,7 @@ FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : arg
   const int64_t all = args_.tiles * p.heads * p.batch;
   const int64_t wanted = std::min<int64_t>((all + slots - 1) / slots, args_.tiles);
   args_.tiles_per_block = static_cast<int>((wanted + kGroups - 1) / kGroups * kGroups);
-  launch_ = text ? launch_of<kText>(p) : launch_of<kFewKeys>(p);
+  launch_ = text ? launch_of<kTextKeys>(p) : launch_of<kFewKeys>(p);
   launch_.grid =
       dim3(static_cast<unsigned>((args_.tiles + args_.tiles_per_block - 1) / args_.tiles_per_block),
            static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));

@@ -1,4 +1,7 @@
 // Attention of the graph on the kernels for heads of 64 channels.
+#include "backend/cuda/hopper/attention_ops.h"
+
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -6,6 +9,7 @@
 #include "backend/cuda/context.h"
 #include "backend/cuda/hopper/attention.h"
 #include "backend/cuda/hopper/element_of.h"
+#include "backend/cuda/hopper/project_attention.h"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/measure.h"
 
@@ -42,9 +46,11 @@ Support supports_half(const graph::OpDesc& desc, const DeviceInfo& info) {
   return supports_heads(desc, info);
 }
 
+// x takes the place of q where the kernel computes that.
 hopper::AttentionProblem problem_of(const graph::OpDesc& desc, const Operands& operands) {
   const auto& op = desc.as<graph::Attention>();
-  const TensorView& q = *find_view(desc, operands, Role::kQ);
+  const TensorView* x = find_view(desc, operands, Role::kX);
+  const TensorView& q = x != nullptr ? *x : *find_view(desc, operands, Role::kQ);
   const TensorView& k = *find_view(desc, operands, Role::kK);
   const TensorView& v = *find_view(desc, operands, Role::kV);
   const TensorView& y = operands.outputs[0];
@@ -52,7 +58,7 @@ hopper::AttentionProblem problem_of(const graph::OpDesc& desc, const Operands& o
     return view.row_pitch * static_cast<int64_t>(size_of(view.type.dtype));
   };
   hopper::AttentionProblem problem;
-  problem.element = *hopper::element_of(q.type.dtype);
+  problem.element = *hopper::element_of(k.type.dtype);
   problem.out = *hopper::element_of(y.type.dtype);
   problem.q = q.data;
   problem.k = k.data;
@@ -112,6 +118,79 @@ std::unique_ptr<Launch> prepare_few_keys(const graph::OpDesc& desc, const Device
   return make_launch([attention](cudaStream_t stream) { attention.launch(stream); });
 }
 
+// --- few keys, with the linear of the queries
+
+using hopper::ProjectAttention;
+using hopper::ProjectKernel;
+using hopper::ProjectProblem;
+
+Support supports_project(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (!graph::projects_queries(desc)) return Support::no("wants x and the weight of the queries");
+  if (graph::is_quantized(desc.as<graph::Attention>(), desc.inputs)) {
+    return Support::no("wants k, v and probabilities in 16 bits");
+  }
+  const DType k = desc.input(Role::kK)->dtype;
+  if (k != DType::kF16 && k != DType::kBF16) return Support::no("wants keys in f16 or bf16");
+  if (desc.input(Role::kV)->dtype != k) return Support::no("keys and values differ in type");
+  const TensorType& x = *desc.input(Role::kX);
+  if (desc.input(Role::kWeight)->dtype != x.dtype)
+    return Support::no("x and weight differ in type");
+  if (desc.as<graph::Attention>().causal) return Support::no("no causal mask");
+  if (desc.input(Role::kK)->shape[1] > hopper::kTextKeys)
+    return Support::no("wants at most 80 keys");
+  constexpr int64_t kCopyAlignment = 16;  // bytes
+  if (x.shape[2] * static_cast<int64_t>(size_of(x.dtype)) % kCopyAlignment != 0) {
+    return Support::no("rows of x are no multiple of 16 bytes");
+  }
+  constexpr int64_t kLargest = int64_t{1} << 31;
+  if (x.shape.num_rows() >= kLargest || x.shape[2] >= kLargest) return Support::no("too large");
+  return supports_heads(desc, info);
+}
+
+// Pitches hardly matter, and those of keys differ from layer to layer.
+std::string project_key(const ProjectProblem& p) {
+  const hopper::AttentionProblem& a = p.attention;
+  return fmt::format("project1/{}{}{}{}/{}x{}x{}x{}x{}/sm{}", static_cast<int>(p.in),
+                     static_cast<int>(a.element), static_cast<int>(a.out), p.row_scales ? 't' : '-',
+                     a.batch, a.heads, a.queries, p.channels, a.keys, context().num_sms);
+}
+
+// The fastest, by measurement or from the cache.
+ProjectAttention choose(const ProjectProblem& problem) {
+  const std::vector<const ProjectKernel*> all = hopper::project_candidates(problem);
+  const std::string key = project_key(problem);
+  if (const auto known = context().tuning.find(key)) {
+    for (const ProjectKernel* kernel : all) {
+      if (kernel->name() == *known) return {*kernel, problem};
+    }
+  }
+  std::optional<ProjectAttention> best;
+  double best_ms = 0;
+  for (const ProjectKernel* kernel : all) {
+    const ProjectAttention attention(*kernel, problem);
+    const double ms = measure_ms([&] { attention.launch(context().stream); });
+    if (best && ms >= best_ms) continue;
+    best = attention;
+    best_ms = ms;
+    context().tuning.insert(key, kernel->name());
+  }
+  return *best;
+}
+
+std::unique_ptr<Launch> prepare_project(const graph::OpDesc& desc, const DeviceInfo& /*info*/,
+                                        Config /*config*/, const Operands& operands) {
+  return make_launch([attention = choose(project_problem_of(desc, operands))](cudaStream_t stream) {
+    attention.launch(stream);
+  });
+}
+
+constexpr Kernel project_kernel() {
+  Kernel kernel = plain_kernel("cuda.attention.project.hopper", graph::OpKind::kAttention,
+                               supports_project, prepare_project);
+  kernel.projects_queries = true;
+  return kernel;
+}
+
 // --- codes
 
 Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -150,6 +229,24 @@ std::unique_ptr<Launch> prepare_codes(const graph::OpDesc& desc, const DeviceInf
 
 }  // namespace
 
+hopper::ProjectProblem project_problem_of(const graph::OpDesc& desc, const Operands& operands) {
+  const TensorView& x = *find_view(desc, operands, Role::kX);
+  const TensorView& weight = *find_view(desc, operands, Role::kWeight);
+  const TensorView* x_scale = find_view(desc, operands, Role::kXScale);
+  ProjectProblem p;
+  p.attention = problem_of(desc, operands);
+  p.in = *hopper::element_of(x.type.dtype);
+  p.channels = x.type.shape[2];
+  p.weight = weight.data;
+  p.weight_pitch = weight.row_pitch * hopper::bytes_of(p.in);
+  p.constant_weight = is_constant(desc, operands, Role::kWeight);
+  if (x_scale == nullptr) return p;
+  p.row_scale = x_scale->as<float>();
+  p.row_scales = x_scale->type.shape.num_elements() > 1;
+  p.column_scale = find_view(desc, operands, Role::kWScale)->as<float>();
+  return p;
+}
+
 const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
                                              supports_attention, prepare_attention);
 const Kernel attention_either = faster_kernel<attention_hopper, attention_cudnn, key_of>(
@@ -160,6 +257,7 @@ const Kernel attention_to_codes_either =
 const Kernel attention_few_keys_hopper =
     plain_kernel("cuda.attention.few_keys.hopper", graph::OpKind::kAttention, supports_few_keys,
                  prepare_few_keys);
+const Kernel attention_project_hopper = project_kernel();
 const Kernel attention_codes_hopper =
     plain_kernel("cuda.attention.codes.hopper", graph::OpKind::kAttention, supports_codes,
                  prepare_codes, workspace_codes);

@@ -12,6 +12,8 @@ namespace halftone::backend::cuda::hopper {
 // Columns of a row that one pair (mean, sum of squared deviations from it) describes.
 inline constexpr int kStatisticsColumns = 80;
 
+inline constexpr float kLog2E = 1.44269504f;
+
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
 
 // y = act(acc * (row_scale[m] * column_scale[n]) + bias[n] + row_add[image(m), n]) + residual, then

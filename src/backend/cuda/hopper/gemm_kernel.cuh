@@ -120,8 +120,9 @@ struct RingPosition {
   }
 };
 
-template <class T>
-__device__ __forceinline__ void load_weights(const KernelArgs& args, const Ring<T>& ring, int stage,
+// Of args the map `b` and, with a gate, the columns `n`.
+template <class T, class Args>
+__device__ __forceinline__ void load_weights(const Args& args, const Ring<T>& ring, int stage,
                                              int rank, int n, int channel, int tap) {
   constexpr int kHalf = T::kBn / 2;
   constexpr uint32_t kHalfBytes = kHalf * T::kRowBytes;
@@ -212,14 +213,15 @@ __device__ __forceinline__ void release(const Ring<T>& ring, int stage, int lane
   }
 }
 
-// `steps` K steps of one tile. `row` = first row of this consumer inside the tile. `all_issued`
-// runs when the tensor cores have all of it in their queue.
-template <class T, class Acc, class F>
+// `steps` K steps of one tile. `row` = first row of this consumer inside the tile. The blocks of
+// sums are of 64 rows each, or share out the columns (T::kSharesColumns). `all_issued` runs when
+// the tensor cores have all of it in their queue.
+template <class T, class Acc, int kSums, class F>
 __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, int steps, int row,
-                                         int lane, Acc (&acc)[T::kBlocks][T::kBn / 2],
-                                         F all_issued) {
-  using Mma = Wgmma<T::kIn, T::kBn>;
-  constexpr uint64_t kBlockStep = 64 * T::kRowBytes / 16;
+                                         int lane, Acc (&acc)[T::kBlocks][kSums], F all_issued) {
+  using Mma = Wgmma<T::kIn, kSums * 2>;
+  constexpr uint64_t kRowStep = T::kSharesColumns ? 0 : 64 * T::kRowBytes / 16;
+  constexpr uint64_t kColumnStep = T::kSharesColumns ? kSums * 2 * T::kRowBytes / 16 : 0;
   int previous = -1;
   for (int step = 0; step < steps; ++step) {
     barrier_wait(ring.full(at.stage), at.phase);
@@ -230,7 +232,7 @@ __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, 
     for (int k = 0; k < T::kRowBytes / 32; ++k) {
 #pragma unroll
       for (int block = 0; block < T::kBlocks; ++block) {
-        Mma::mma(acc[block], a + block * kBlockStep + 2 * k, b + 2 * k,
+        Mma::mma(acc[block], a + block * kRowStep + 2 * k, b + block * kColumnStep + 2 * k,
                  k == 0 ? static_cast<int>(step != 0) : 1);
       }
     }

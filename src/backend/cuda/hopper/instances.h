@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backend/cuda/hopper/gemm.h"
+#include "backend/cuda/hopper/project_attention.h"
 
 namespace halftone::backend::cuda::hopper {
 
@@ -24,5 +25,15 @@ inline constexpr InstancePart kInstanceParts[] = {
     e4m3_linear_kernels, e4m3_conv_kernels, f16_linear_kernels,
     bf16_linear_kernels, f16_conv_kernels,  bf16_conv_kernels,
 };
+
+using ProjectInstancePart = std::vector<ProjectKernel> (*)();
+
+[[nodiscard]] std::vector<ProjectKernel> s8_project_kernels();
+[[nodiscard]] std::vector<ProjectKernel> e4m3_project_kernels();
+[[nodiscard]] std::vector<ProjectKernel> f16_project_kernels();
+[[nodiscard]] std::vector<ProjectKernel> bf16_project_kernels();
+
+inline constexpr ProjectInstancePart kProjectInstanceParts[] = {
+    s8_project_kernels, e4m3_project_kernels, f16_project_kernels, bf16_project_kernels};
 
 }  // namespace halftone::backend::cuda::hopper

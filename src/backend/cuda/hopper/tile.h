@@ -45,6 +45,7 @@ struct Tile {
 
   static constexpr int kK = kRowBytes / bytes_of(kIn);
   static constexpr int kBlocks = kPingPong ? kBm / 64 : kBm / 128;  // 64-row blocks of a consumer
+  static constexpr bool kSharesColumns = false;
   static constexpr int kOutN = kForm == Form::kGeglu ? kBn / 2 : kBn;
   static constexpr int kOutRowBytes = kOutN * bytes_of(kOut);
   // The output is staged in column panels as wide as the copy engine can swizzle.

@@ -53,7 +53,6 @@ __device__ __forceinline__ float power_of_two(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-inline constexpr float kLog2E = 1.44269504f;
 
 // x * Phi(x), with Phi(-|x|) = 2^q(|x|). q is a minimax polynomial of log2(Phi(-a)) for a <= 6 and
 // falls on beyond. So the error is relative to the result, on both sides: 3e-6; in front of codes

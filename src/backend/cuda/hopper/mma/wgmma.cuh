@@ -93,31 +93,44 @@ HALFTONE_WGMMA_SIZES(Element::kBF16, float, HALFTONE_FLOAT_REGISTER, "k16.f32.bf
 #undef HALFTONE_WGMMA
 #undef HALFTONE_WGMMA_SIZES
 
-// The same with a in registers, 32 bytes of K (the fragment of four words), and 64 columns of b. In
-// 16 bits b is [k, n] rows of 64 elements, that is N-major; in 8 bits [n, k], K-major.
+// The same with a in registers, 32 bytes of K (the fragment of four words). Wgmma64: 64 columns of
+// b, which in 16 bits is [k, n] rows of 64 elements, that is N-major; in 8 bits [n, k], K-major.
+// Wgmma80: 80 columns, K-major.
 template <Element kElement>
 struct WgmmaRegisters64;
-#define HALFTONE_WGMMA_REGISTERS64(element, text, tail)                                \
-  template <>                                                                          \
-  struct WgmmaRegisters64<element> {                                                   \
-    static __device__ __forceinline__ void mma(float (&d)[32], const uint32_t (&a)[4], \
-                                               uint64_t desc_b, int accumulate) {      \
-      asm volatile(                                                                    \
-          "{\n"                                                                        \
-          ".reg .pred p;\n"                                                            \
-          "setp.ne.b32 p, %37, 0;\n"                                                   \
-          "wgmma.mma_async.sync.aligned.m64n64" text " {" HALFTONE_LIST4               \
-          "}, {%32, %33, %34, %35}, %36, p, 1, 1" tail                                 \
-          ";\n"                                                                        \
-          "}\n"                                                                        \
-          : HALFTONE_BIND4(HALFTONE_FLOAT_REGISTER)                                    \
-          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate)); \
-    }                                                                                  \
+template <Element kElement>
+struct WgmmaRegisters80;
+// `a0` to `p`: numbers of the operands after the registers, as strings.
+#define HALFTONE_WGMMA_REGISTERS(element, n, text, tail, groups, a0, a1, a2, a3, b, p)    \
+  template <>                                                                             \
+  struct WgmmaRegisters##n<element> {                                                     \
+    static __device__ __forceinline__ void mma(float (&d)[n / 2], const uint32_t (&a)[4], \
+                                               uint64_t desc_b, int accumulate) {         \
+      asm volatile(                                                                       \
+          "{\n"                                                                           \
+          ".reg .pred p;\n"                                                               \
+          "setp.ne.b32 p, %" p                                                            \
+          ", 0;\n"                                                                        \
+          "wgmma.mma_async.sync.aligned.m64n" #n text " {" HALFTONE_LIST##groups          \
+          "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 "}, %" b ", p, 1, 1" tail                 \
+          ";\n"                                                                           \
+          "}\n"                                                                           \
+          : HALFTONE_BIND##groups(HALFTONE_FLOAT_REGISTER)                                \
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate));    \
+    }                                                                                     \
   };
+#define HALFTONE_WGMMA_REGISTERS64(element, text, tail) \
+  HALFTONE_WGMMA_REGISTERS(element, 64, text, tail, 4, "32", "33", "34", "35", "36", "37")
+#define HALFTONE_WGMMA_REGISTERS80(element, text) \
+  HALFTONE_WGMMA_REGISTERS(element, 80, text, ", 0", 5, "40", "41", "42", "43", "44", "45")
 HALFTONE_WGMMA_REGISTERS64(Element::kF16, "k16.f32.f16.f16", ", 1")
 HALFTONE_WGMMA_REGISTERS64(Element::kBF16, "k16.f32.bf16.bf16", ", 1")
 HALFTONE_WGMMA_REGISTERS64(Element::kE4M3, "k32.f32.e4m3.e4m3", "")
+HALFTONE_WGMMA_REGISTERS80(Element::kF16, "k16.f32.f16.f16")
+HALFTONE_WGMMA_REGISTERS80(Element::kBF16, "k16.f32.bf16.bf16")
+#undef HALFTONE_WGMMA_REGISTERS
 #undef HALFTONE_WGMMA_REGISTERS64
+#undef HALFTONE_WGMMA_REGISTERS80
 
 __device__ __forceinline__ void wgmma_begin() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
