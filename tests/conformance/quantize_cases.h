@@ -136,16 +136,21 @@ inline std::vector<Case> reduce_cases() {
 // Norms that end in Quantize: their sums have another order than the reference's.
 inline std::vector<Case> quantized_norm_cases() {
   std::vector<Case> cases;
-  const auto add = [&](DType t, OpAttrs attrs, const Shape& x, DType out, Granularity granularity,
-                       bool dynamic) {
+  struct Operands {
+    DType affine;  // of gamma and beta
+    Fill x = Fill::kNormal;
+  };
+  const auto add_of = [&](DType t, const Operands& of, OpAttrs attrs, const Shape& x, DType out,
+                          Granularity granularity, bool dynamic) {
     Case c;
     c.name = "quantized norm " + std::string(graph::name_of(attrs)) + " " +
-             std::string(to_string(t)) + " " + text(x) + " to " + std::string(to_string(out)) +
-             " " + std::string(to_string(granularity)) + (dynamic ? " dynamic" : "");
+             std::string(to_string(t)) + "," + std::string(to_string(of.affine)) + " " + text(x) +
+             " to " + std::string(to_string(out)) + " " + std::string(to_string(granularity)) +
+             (dynamic ? " dynamic" : "") + (of.x == Fill::kFar ? " far" : "");
     c.attrs = std::move(attrs);
-    c.inputs = {{Role::kX, {t, x}, Fill::kNormal},
-                {Role::kGamma, {t, {x[-1]}}, Fill::kNormal},
-                {Role::kBeta, {t, {x[-1]}}, Fill::kNormal}};
+    c.inputs = {{Role::kX, {t, x}, of.x},
+                {Role::kGamma, {of.affine, {x[-1]}}, Fill::kNormal},
+                {Role::kBeta, {of.affine, {x[-1]}}, Fill::kNormal}};
     if (!dynamic) {
       c.inputs.push_back(
           {Role::kYScale, {DType::kF32, scale_shape(granularity, x)}, Fill::kScales});
@@ -154,8 +159,23 @@ inline std::vector<Case> quantized_norm_cases() {
     c.depth = 64.0;
     cases.push_back(std::move(c));
   };
+  const auto add = [&](DType t, OpAttrs attrs, const Shape& x, DType out, Granularity granularity,
+                       bool dynamic) {
+    add_of(t, {t}, std::move(attrs), x, out, granularity, dynamic);
+  };
   for (const DType t : kFloats) {
     for (const DType out : {DType::kI8, DType::kF8E4M3}) {
+      // Widths that kernels know when they are compiled, with the parameters that networks have;
+      // and others, whose columns are padded: what stands there must not reach a row's scale.
+      const Granularity token = Granularity::kPerToken;
+      for (const int64_t width : {320, 640, 768, 1280, 1536}) {
+        add_of(t, {DType::kF32}, graph::LayerNorm{1e-5, out, token, true}, {9, width}, out, token,
+               true);
+      }
+      for (const int64_t width : {72, 1000, 1280}) {
+        add_of(t, {t, Fill::kFar}, graph::LayerNorm{1e-5, out, token, true}, {5, width}, out, token,
+               true);
+      }
       for (const Granularity g : {Granularity::kPerTensor, Granularity::kPerToken}) {
         for (const bool dynamic : {false, true}) {
           add(t, graph::GroupNorm{8, 1e-5, Activation::kSilu, out, g, dynamic}, {2, 6, 5, 64}, out,

@@ -117,6 +117,7 @@ __device__ __forceinline__ float scale_and_shift(const LayerNormArgs& a, typenam
       y[c][k] = fmaf(y[c][k], gamma[k], beta[k]);
       largest[c] = fmaxf(largest[c], fabsf(y[c][k]));
     }
+    if (!L::inside(a, c)) largest[c] = 0;
   }
   float all = 0;
 #pragma unroll
