@@ -217,12 +217,14 @@ inline Case projected_attention(const ProjectedForm& f, const ProjectedSize& s) 
                         {DType::kF32, {1}},
                         f.out == DType::kI8 ? Fill::kWideScales : Fill::kUnitScales});
     // As above; sums of f8 codes are less exact than the rest, and f8 codes near zero fine. Queries
-    // that round to bf16's other side there (2^-8 of them) move some: of 700,000 codes, simulated
-    // with sums of 13 bits, one by six and eight by more than three.
+    // that round to bf16's other side (2^-8 of them) move some there: of 700,000 codes, simulated
+    // with sums of 13 bits, 31 by three to six, all of them evenly spaced ones.
     const bool coarse = f.x == DType::kF8E4M3;
     c.rare = coarse || f.k == DType::kBF16 ? 0.25 : 0.06;
-    const int near_zero = f.k == DType::kBF16 ? 8 : 2;
-    c.steps = coarse && f.out == DType::kF8E4M3 ? near_zero : 0;
+    if (coarse && f.out == DType::kF8E4M3) {
+      c.steps = 2;
+      if (f.k == DType::kBF16) c.steps_near_zero = 8;
+    }
   }
   return c;
 }

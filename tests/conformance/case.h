@@ -45,6 +45,9 @@ struct Case {
   double depth = 0.0;
   // How many codes a quantized output may be from the reference's.
   int steps = 0;
+  // The same for f8e4m3 codes up to 16, which are spaced evenly while what is rounded may have
+  // the error of larger values.
+  int steps_near_zero = 0;
   // Share of the elements that may lie beyond the bound, by less than the magnitude (codes: by
   // one): where a rounded value within the op falls to the other side, because what is rounded
   // differs a little.
