@@ -64,6 +64,20 @@ class WholeNumbers final : public WeightSource {
   }
 };
 
+// Of an image to a text, whose keys and values are made once per prompt.
+constexpr const char* kCrossAttention =
+    R"(input %0 "x" f32[2,3,8] step
+input %1 "c" f32[2,5,6] prompt
+weight %2 "q" f32[8,8]
+weight %3 "k" f32[8,6]
+weight %4 "v" f32[8,6]
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
+node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
+node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
+node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
+output "y" %8
+)";
+
 Tensors inputs_of(const graph::Graph& graph) {
   Tensors inputs;
   for (const graph::Value& value : graph.values()) {
@@ -215,29 +229,9 @@ output "y" %10
 )"},
           // Keys and values of the text only, once per prompt: concat, linear, two slices, q,
           // attention.
-          {"CrossAttention", "merge_qkv", 6, false, R"(input %0 "x" f32[2,3,8] step
-input %1 "c" f32[2,5,6] prompt
-weight %2 "q" f32[8,8]
-weight %3 "k" f32[8,6]
-weight %4 "v" f32[8,6]
-node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
-node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
-node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
-node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
-output "y" %8
-)"},
+          {"CrossAttention", "merge_qkv", 6, false, kCrossAttention},
           // The linear of the queries and the attention; a text's keys and values stay.
-          {"Queries", "project_queries", 3, false, R"(input %0 "x" f32[2,3,8] step
-input %1 "c" f32[2,5,6] prompt
-weight %2 "q" f32[8,8]
-weight %3 "k" f32[8,6]
-weight %4 "v" f32[8,6]
-node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
-node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
-node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
-node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
-output "y" %8
-)"},
+          {"Queries", "project_queries", 3, false, kCrossAttention},
           {"QueriesOfCodes", "project_queries", 1, false, R"(input %0 "x" i8[2,3,8] step
 input %1 "c" f32[2,5,8] prompt
 input %2 "xs" f32[6] step
@@ -304,17 +298,7 @@ node "b" attention{heads=2 scale=0.125 causal=false} q=%11 k=%12 v=%13 -> %14 f3
 output "y" %14
 )"},
           // One layer's are left to merge_qkv; keys of the picture itself are no text.
-          {"TextOfOneLayer", "merge_text_kv", 4, false, R"(input %0 "x" f32[2,3,8] step
-input %1 "c" f32[2,5,6] prompt
-weight %2 "q" f32[8,8]
-weight %3 "k" f32[8,6]
-weight %4 "v" f32[8,6]
-node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %5 f32[2,3,8] step
-node "a.k" linear{activation=none geglu=false} x=%1 weight=%3 -> %6 f32[2,5,8] prompt
-node "a.v" linear{activation=none geglu=false} x=%1 weight=%4 -> %7 f32[2,5,8] prompt
-node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,3,8] step
-output "y" %8
-)"},
+          {"TextOfOneLayer", "merge_text_kv", 4, false, kCrossAttention},
           // Sums of the weight, four biases, the convolution, the interleaving.
           {"Subpixel", "subpixel_upsample", 4, true, R"(input %0 "x" f32[2,3,4,8] step
 weight %1 "w" f32[6,3,3,8]
