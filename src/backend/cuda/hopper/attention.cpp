@@ -3,6 +3,7 @@
 #include <array>
 
 #include "backend/cuda/error.h"
+#include "backend/cuda/hopper/gemm_args.h"
 #include "backend/cuda/hopper/tensor_map.h"
 #include "backend/cuda/launch.h"
 
@@ -35,6 +36,17 @@ CUtensorMap head_rows_map(const AttentionProblem& p, Element element, const void
                                            static_cast<uint64_t>(pitch * rows)};
   const std::array<uint32_t, 3> box = {kHeadDim, static_cast<uint32_t>(box_rows), 1};
   return tiled_map(element, data, sizes, pitches, box, kHeadDim * bytes_of(element));
+}
+
+AttentionKernelArgs attention_args(const AttentionProblem& p, int key_rows) {
+  AttentionKernelArgs args{};
+  args.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, key_rows);
+  args.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, key_rows);
+  args.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, kOutRows);
+  args.keys = static_cast<int>(p.keys);
+  args.scale_log2 = p.scale * kLog2E;
+  args.y_scale = p.y_scale;
+  return args;
 }
 
 }  // namespace halftone::backend::cuda::hopper

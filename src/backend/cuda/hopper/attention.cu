@@ -486,13 +486,8 @@ Divisor::Divisor(int divisor) {
 }
 
 Attention::Attention(const AttentionProblem& p, int num_sms) : args_{} {
+  args_.base = attention_args(p, kKeys);
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kQueries);
-  args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, kKeys);
-  args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, kKeys);
-  args_.base.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, 64);
-  args_.base.keys = static_cast<int>(p.keys);
-  args_.base.scale_log2 = p.scale * kLog2E;
-  args_.base.y_scale = p.y_scale;
   args_.pairs = static_cast<int>((p.queries + kQueries - 1) / kQueries);
   args_.heads = static_cast<int>(p.heads);
   args_.by_pairs = Divisor(args_.pairs);

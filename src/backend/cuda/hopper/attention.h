@@ -144,5 +144,8 @@ class CodesAttention {
 [[nodiscard]] CUtensorMap head_rows_map(const AttentionProblem& problem, Element element,
                                         const void* data, int64_t rows, int64_t pitch,
                                         int box_rows);
+inline constexpr int kOutRows = 64;  // of y that are stored at a time
+// All but the map of q, for keys and values in 16 bits that come `key_rows` at a time.
+[[nodiscard]] AttentionKernelArgs attention_args(const AttentionProblem& problem, int key_rows);
 
 }  // namespace halftone::backend::cuda::hopper

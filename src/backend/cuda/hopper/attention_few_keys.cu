@@ -166,14 +166,8 @@ AttentionLaunch launch_of(const AttentionProblem& p) {
 
 FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : args_{} {
   const bool text = p.keys <= kTextKeys;
-  const int box = text ? kTextKeys : kFewKeys;
+  args_.base = attention_args(p, text ? kTextKeys : kFewKeys);
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kTileQueries);
-  args_.base.k = head_rows_map(p, p.element, p.k, p.keys, p.k_pitch, box);
-  args_.base.v = head_rows_map(p, p.element, p.v, p.keys, p.v_pitch, box);
-  args_.base.y = head_rows_map(p, p.out, p.y, p.queries, p.y_pitch, kTileQueries);
-  args_.base.keys = static_cast<int>(p.keys);
-  args_.base.scale_log2 = p.scale * kLog2E;
-  args_.base.y_scale = p.y_scale;
   args_.causal = p.causal;
   args_.tiles = static_cast<int>((p.queries + kTileQueries - 1) / kTileQueries);
   // One wave: as many tiles a block as that takes.

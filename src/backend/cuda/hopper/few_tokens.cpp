@@ -7,8 +7,8 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/error.h"
+#include "backend/cuda/hopper/cluster_launch.h"
 #include "backend/cuda/hopper/tensor_map.h"
-#include "backend/cuda/launch.h"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -27,27 +27,11 @@ CUtensorMap rows_map(const FewTokensProblem& p, const void* data, int rows, int 
   return tiled_map(p.element, data, sizes, pitches, box, kRowBytes);
 }
 
-// A launch's description; attributes lie in it, so it stays where it is.
-struct Launch {
-  std::array<cudaLaunchAttribute, 2> attributes{};
-  cudaLaunchConfig_t config{};
-
-  Launch(const FewTokensKernel& kernel, int clusters, int shared_bytes, cudaStream_t stream) {
-    attributes[0].id = cudaLaunchAttributeClusterDimension;
-    attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel.split);
-    attributes[0].val.clusterDim.y = 1;
-    attributes[0].val.clusterDim.z = 1;
-    attributes[1] = overlap_attribute();
-    config.gridDim = dim3(static_cast<unsigned>(clusters * kernel.split));
-    config.blockDim = dim3(static_cast<unsigned>(kernel.threads()));
-    config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-    config.stream = stream;
-    config.attrs = attributes.data();
-    config.numAttrs = overlaps_launches() ? 2 : 1;
-  }
-  Launch(const Launch&) = delete;
-  Launch& operator=(const Launch&) = delete;
-};
+[[nodiscard]] ClusterLaunch launch_of(const FewTokensKernel& kernel, int clusters, int shared_bytes,
+                                      cudaStream_t stream) {
+  return {dim3(static_cast<unsigned>(clusters * kernel.split)), kernel.split, kernel.threads(),
+          shared_bytes, stream};
+}
 
 void raise_shared_memory(const FewTokensKernel& kernel) {
   check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -72,7 +56,7 @@ FewTokensLayout::FewTokensLayout(const FewTokensKernel& kernel, int n, int k)
 
 int clusters_at_once(const FewTokensKernel& kernel, int shared_bytes) {
   raise_shared_memory(kernel);
-  Launch launch(kernel, 1, shared_bytes, nullptr);
+  ClusterLaunch launch = launch_of(kernel, 1, shared_bytes, nullptr);
   launch.config.numAttrs = 1;  // the clusters' size
   int clusters = 0;
   check(cudaOccupancyMaxActiveClusters(&clusters, kernel.function, &launch.config),
@@ -117,7 +101,7 @@ FewTokens::FewTokens(const FewTokensKernel& kernel, const FewTokensProblem& p)
 }
 
 void FewTokens::launch(cudaStream_t stream) const {
-  const Launch launch(*kernel_, layout_.clusters, layout_.shared_bytes, stream);
+  const ClusterLaunch launch = launch_of(*kernel_, layout_.clusters, layout_.shared_bytes, stream);
   void* arguments[] = {const_cast<FewTokensArgs*>(&args_)};
   check(cudaLaunchKernelExC(&launch.config, kernel_->function, arguments), "launching few tokens");
 }

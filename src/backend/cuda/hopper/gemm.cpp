@@ -9,9 +9,9 @@
 #include "halftone/error.h"
 
 #include "backend/cuda/error.h"
+#include "backend/cuda/hopper/cluster_launch.h"
 #include "backend/cuda/hopper/instances.h"
 #include "backend/cuda/hopper/tensor_map.h"
-#include "backend/cuda/launch.h"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -228,21 +228,11 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
 }
 
 void Gemm::launch(cudaStream_t stream, bool overlap) const {
-  std::array<cudaLaunchAttribute, 2> attributes{};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel_->cluster_blocks());
-  attributes[0].val.clusterDim.y = 1;
-  attributes[0].val.clusterDim.z = 1;
-  attributes[1] = overlap_attribute();
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(blocks_);
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(kernel_->shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes.data();
-  config.numAttrs = overlap && overlaps_launches() ? 2 : 1;
+  const ClusterLaunch launch(dim3(blocks_), kernel_->cluster_blocks(), kThreads,
+                             kernel_->shared_bytes, stream, overlap && overlaps_launches());
   void* arguments[] = {const_cast<KernelArgs*>(&args_)};
-  check(cudaLaunchKernelExC(&config, kernel_->function, arguments), "launching a matrix kernel");
+  check(cudaLaunchKernelExC(&launch.config, kernel_->function, arguments),
+        "launching a matrix kernel");
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -2,11 +2,10 @@
 // cluster: x is read once and kept, the blocks of the cluster tell each other what they measured.
 // Sums have a fixed order.
 #include <algorithm>
-#include <array>
 
 #include <cooperative_groups.h>
 
-#include "backend/cuda/launch.h"
+#include "backend/cuda/hopper/cluster_launch.h"
 #include "backend/cuda/plain/overlap.cuh"
 #include "backend/cuda/plain/vectors.cuh"
 
@@ -217,22 +216,12 @@ void run(const GroupNormArgs& a, const Division& d, cudaStream_t stream) {
   check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(kMostBytes)),
         "raising a norm's shared memory");
-  std::array<cudaLaunchAttribute, 2> attributes{};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(d.slices);
-  attributes[0].val.clusterDim.y = 1;
-  attributes[0].val.clusterDim.z = 1;
-  attributes[1] = overlap_attribute();
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(d.slices), static_cast<unsigned>(a.groups / d.bundle),
-                        static_cast<unsigned>(a.n));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(d.bytes);
-  config.stream = stream;
-  config.attrs = attributes.data();
-  config.numAttrs = overlaps_launches() ? 2 : 1;
+  const dim3 blocks(static_cast<unsigned>(d.slices), static_cast<unsigned>(a.groups / d.bundle),
+                    static_cast<unsigned>(a.n));
+  const hopper::ClusterLaunch launch(blocks, static_cast<int>(d.slices), kThreads,
+                                     static_cast<int>(d.bytes), stream);
   void* arguments[] = {const_cast<GroupNormArgs*>(&a), const_cast<Division*>(&d)};
-  check(cudaLaunchKernelExC(&config, function, arguments), "launching a norm of clusters");
+  check(cudaLaunchKernelExC(&launch.config, function, arguments), "launching a norm of clusters");
 }
 
 }  // namespace

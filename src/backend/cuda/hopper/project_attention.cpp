@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/error.h"
+#include "backend/cuda/hopper/cluster_launch.h"
 #include "backend/cuda/hopper/gemm_args.h"
 #include "backend/cuda/hopper/instances.h"
 #include "backend/cuda/hopper/tensor_map.h"
-#include "backend/cuda/launch.h"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
@@ -68,13 +68,8 @@ std::vector<const ProjectKernel*> project_candidates(const ProjectProblem& p) {
 ProjectAttention::ProjectAttention(const ProjectKernel& kernel, const ProjectProblem& p)
     : kernel_(&kernel), args_{} {
   const AttentionProblem& a = p.attention;
+  args_.base = attention_args(a, kTextKeys);
   args_.base.q = x_map(p, kernel);
-  args_.base.k = head_rows_map(a, a.element, a.k, a.keys, a.k_pitch, kTextKeys);
-  args_.base.v = head_rows_map(a, a.element, a.v, a.keys, a.v_pitch, kTextKeys);
-  args_.base.y = head_rows_map(a, a.out, a.y, a.queries, a.y_pitch, 64);
-  args_.base.keys = static_cast<int>(a.keys);
-  args_.base.scale_log2 = a.scale * kLog2E;
-  args_.base.y_scale = a.y_scale;
   args_.b = weight_map(p, kernel);
   args_.n = static_cast<int>(a.heads * kHeadDim);
   args_.out = a.out;
@@ -94,21 +89,10 @@ ProjectAttention::ProjectAttention(const ProjectKernel& kernel, const ProjectPro
 }
 
 void ProjectAttention::launch(cudaStream_t stream) const {
-  std::array<cudaLaunchAttribute, 2> attributes{};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(kernel_->cluster);
-  attributes[0].val.clusterDim.y = 1;
-  attributes[0].val.clusterDim.z = 1;
-  attributes[1] = overlap_attribute();
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid_;
-  config.blockDim = dim3(static_cast<unsigned>(kernel_->threads));
-  config.dynamicSmemBytes = static_cast<size_t>(kernel_->shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes.data();
-  config.numAttrs = overlaps_launches() ? 2 : 1;
+  const ClusterLaunch launch(grid_, kernel_->cluster, kernel_->threads, kernel_->shared_bytes,
+                             stream);
   void* arguments[] = {const_cast<ProjectArgs*>(&args_)};
-  check(cudaLaunchKernelExC(&config, kernel_->function, arguments), "launching attention");
+  check(cudaLaunchKernelExC(&launch.config, kernel_->function, arguments), "launching attention");
 }
 
 }  // namespace halftone::backend::cuda::hopper
