@@ -77,6 +77,11 @@ constexpr KernelShape normalizing(KernelShape shape) {
   return shape;
 }
 
+constexpr KernelShape weight_only(KernelShape shape) {
+  shape.weight_only = true;
+  return shape;
+}
+
 constexpr std::string_view kSdxl = "sdxl-1024-b2";
 constexpr std::string_view kTurbo = "turbo-512-b1";
 constexpr std::string_view kSd3 = "sd3-1024-b2";
@@ -91,6 +96,9 @@ constexpr std::string_view kSdxlQueries = "sdxl-1024-b2-queries";
 constexpr std::string_view kTurboQueries = "turbo-512-b1-queries";
 // Linears around a layer norm, and the halves of it that they may take over.
 constexpr std::string_view kTurboNorms = "turbo-512-b1-norms";
+// Keys and values of the text in the 8-bit modes: many layers', one layer's.
+constexpr std::string_view kTurboText = "turbo-512-b1-text";
+constexpr std::string_view kSdxlText = "sdxl-1024-b2-text";
 
 constexpr KernelShape kShapes[] = {
     linear(kSdxl, 60, 2048, 10240, 1280, Kind::kGeglu),
@@ -193,6 +201,11 @@ constexpr KernelShape kShapes[] = {
     describing(with_residual(linear(kTurboNorms, 20, 1024, 640, 640))),
     normalizing(linear(kTurboNorms, 10, 1024, 1920, 640)),
     normalizing(linear(kTurboNorms, 10, 1024, 5120, 640, Kind::kGeglu)),
+    weight_only(linear(kTurboText, 5, 77, 35840, 2048)),
+    weight_only(linear(kTurboText, 1, 77, 2560, 2048)),
+    weight_only(linear(kTurboText, 1, 77, 1280, 2048)),
+    weight_only(linear(kSdxlText, 5, 154, 35840, 2048)),
+    weight_only(linear(kSdxlText, 1, 154, 2560, 2048)),
 };
 
 // x and the weight in `dtype`, in 8 bits with a scale for each row; the rest in 16 bits.
@@ -210,15 +223,22 @@ std::vector<graph::TypedOperand> projected_operands(const KernelShape& s, DType 
   return list;
 }
 
+// x in f16, the weight in `dtype`.
+std::vector<graph::TypedOperand> weight_only_operands(const KernelShape& s, DType dtype) {
+  return {{Role::kX, {DType::kF16, {s.rows, s.in}}},
+          {Role::kWeight, {dtype, {s.out, s.in}}},
+          {Role::kWScale, {DType::kF32, {s.out}}}};
+}
+
 }  // namespace
 
 std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kGeglu:
-      return fmt::format("{} {}x{}x{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows, out,
-                         in, residual ? " residual" : "", describes ? " describing" : "",
-                         normalizes ? " normalizing" : "");
+      return fmt::format("{} {}x{}x{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows,
+                         out, in, residual ? " residual" : "", describes ? " describing" : "",
+                         normalizes ? " normalizing" : "", weight_only ? " weight only" : "");
     case Kind::kConv:
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
@@ -237,7 +257,7 @@ std::string KernelShape::text() const {
 
 bool KernelShape::takes(DType dtype) const {
   if (residual || describes || normalizes) return size_of(dtype) == 2;
-  return (kind != Kind::kQuantize && !to_codes) || size_of(dtype) == 1;
+  return (kind != Kind::kQuantize && !to_codes && !weight_only) || size_of(dtype) == 1;
 }
 
 graph::OpAttrs KernelShape::attrs(DType dtype) const {
@@ -284,6 +304,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
     return op;
   }
   graph::Linear op;
+  if (weight_only) return op;
   op.geglu = kind == Kind::kGeglu;
   op.out = result;
   op.row_statistics = describes;
@@ -293,6 +314,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
 
 std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
   if (projects) return projected_operands(*this, dtype);
+  if (weight_only) return weight_only_operands(*this, dtype);
   if (kind == Kind::kAttention) {
     const int64_t channels = heads * width;
     const DType input = to_codes ? DType::kF16 : dtype;

@@ -36,6 +36,8 @@ struct KernelShape {
   bool to_codes = false;
   // An attention that computes its queries from x, which has as many channels as its heads.
   bool projects = false;
+  // A linear of x in f16 by a weight of 8-bit codes, without a bias, which comes from memory.
+  bool weight_only = false;
   static constexpr int64_t kGroups = 32;
 
   [[nodiscard]] std::string text() const;

@@ -3,6 +3,7 @@
 // the device holds at once; the same bytes in many runs. Skipped without such a GPU.
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -82,6 +83,8 @@ struct Problem {
   GemmShape shape;
   bool row_add = false;
   bool row_scales = true;  // of 8-bit operands; else one scale
+  // Of a weight beside x in 16 bits, which then are whole numbers: all sums are exact.
+  std::optional<Element> codes = std::nullopt;
 };
 
 Problem linear(const char* name, Element in, Element out, int64_t m, int64_t n, int64_t k,
@@ -120,6 +123,11 @@ Problem image(const char* name, Element in, Element out, const std::vector<int64
 
 Problem one_scale(Problem p) {
   p.row_scales = false;
+  return p;
+}
+
+Problem weight_only(Problem p, Element codes) {
+  p.codes = codes;
   return p;
 }
 
@@ -162,8 +170,10 @@ struct Data {
     const int64_t columns = s.geglu ? 2 * s.n : s.n;
     const DType in = dtype_of(s.in);
     const float size = s.in == Element::kS8 ? 127.0F : 1.0F;
-    x = codes(in, rows * s.channels, random, size);
-    weight = codes(in, columns * s.channels * s.kernel_h * s.kernel_w, random, size);
+    x = p.codes ? whole_numbers(in, rows * s.channels, random)
+                : codes(in, rows * s.channels, random, size);
+    weight = codes(p.codes ? dtype_of(*p.codes) : in,
+                   columns * s.channels * s.kernel_h * s.kernel_w, random, size);
     residual = random_tensor(dtype_of(s.out), s.m * s.n, random, 1.0F);
     bias = random_tensor(DType::kF32, columns, random, 1.0F);
     row_add = random_tensor(DType::kF32, s.images * s.n, random, 1.0F);
@@ -176,6 +186,12 @@ struct Data {
     Tensor t(TensorType{dtype, {count}});
     for (int8_t& v : t.values<int8_t>()) v = static_cast<int8_t>(random() & 0xFFU);
     return t;
+  }
+
+  static Tensor whole_numbers(DType dtype, int64_t count, std::mt19937& random) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& v : values) v = static_cast<float>(random() % 7) - 3.0F;
+    return Tensor::from({count}, values).to(dtype);
   }
 };
 
@@ -244,6 +260,8 @@ class Expected {
     if (bytes_of(s_.in) == 1) {
       v *= d.row_scale.values<float>()[static_cast<size_t>(p.row_scales ? m : 0)] *
            d.column_scale.values<float>()[static_cast<size_t>(n)];
+    } else if (p.codes) {
+      v *= d.column_scale.values<float>()[static_cast<size_t>(n)];
     }
     return v + d.bias.values<float>()[static_cast<size_t>(n)];
   }
@@ -325,16 +343,20 @@ TEST(HopperTiles, EachEqualsDoubleAndItself) {
 }
 
 // Weights that the launch before may have written at first, then such that are read ahead of it.
-void expect_few_tokens(const Problem& p) {
+void expect_few_tokens(const Problem& p, int sms) {
   const GemmShape& s = p.shape;
   const Data data(p);
   const Expected expected(p, data);
-  const DeviceTensor x(data.x), weight(data.weight), residual(data.residual), bias(data.bias);
+  const DeviceTensor x(data.x), weight(data.weight), residual(data.residual), bias(data.bias),
+      scale(data.column_scale);
   Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
   Tensor again = y.clone();
   DeviceTensor result(y);
   FewTokensProblem few;
   few.element = s.in;
+  few.codes = p.codes;
+  few.scale = scale.as<float>();
+  few.num_sms = sms;
   few.m = static_cast<int>(s.m);
   few.n = few.y_pitch = few.residual_pitch = static_cast<int>(s.n);
   few.k = few.x_pitch = static_cast<int>(s.channels);
@@ -344,13 +366,13 @@ void expect_few_tokens(const Problem& p) {
   few.residual = s.residual ? residual.data() : nullptr;
   few.bias = bias.data();
   for (const FewTokensKernel& kernel : backend::cuda::hopper::few_tokens_kernels()) {
-    if (kernel.element != s.in || kernel.tokens < s.m) continue;
+    if (kernel.element != s.in || kernel.codes != p.codes || kernel.tokens < s.m) continue;
     SCOPED_TRACE(kernel.name());
     few.constant_weight = false;
     result.spoil();
     FewTokens(kernel, few).launch(nullptr);
     result.read(y);
-    expect_close(y, expected, 1e-5F);
+    expect_close(y, expected, p.codes ? 1e-7F : 1e-5F);
     few.constant_weight = true;
     const FewTokens bound(kernel, few);
     result.spoil();
@@ -361,7 +383,8 @@ void expect_few_tokens(const Problem& p) {
 }
 
 TEST(HopperFewTokens, EachEqualsDoubleAndItself) {
-  if (num_sms() == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  const int sms = num_sms();
+  if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
   for (const Element element : {Element::kF16, Element::kBF16}) {
     for (const Problem& p : {linear("one token", element, element, 1, 1304, 1288, true),
                              linear("77 tokens", element, element, 77, 200, 2056, true),
@@ -371,7 +394,28 @@ TEST(HopperFewTokens, EachEqualsDoubleAndItself) {
                              linear("many tiles", element, element, 81, 8448, 72, true)}) {
       SCOPED_TRACE(p.name);
       SCOPED_TRACE(static_cast<int>(element));
-      expect_few_tokens(p);
+      expect_few_tokens(p, sms);
+    }
+  }
+}
+
+TEST(HopperFewTokens, EachOfCodesEqualsDoubleAndItself) {
+  const int sms = num_sms();
+  if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  for (const Element element : {Element::kF16, Element::kBF16}) {
+    for (const Element codes : {Element::kS8, Element::kE4M3}) {
+      for (const Problem& p : {linear("one token", element, element, 1, 1304, 1296, true),
+                               linear("77 tokens", element, element, 77, 200, 2064, true),
+                               linear("full tile", element, element, 80, 328, 464, false),
+                               linear("154 tokens", element, element, 154, 328, 784, true),
+                               linear("one step", element, element, 160, 8, 16, false),
+                               linear("four and five parts", element, element, 77, 35848, 80, true),
+                               linear("two rounds", element, element, 81, 26008, 48, false)}) {
+        SCOPED_TRACE(p.name);
+        SCOPED_TRACE(static_cast<int>(element));
+        SCOPED_TRACE(static_cast<int>(codes));
+        expect_few_tokens(weight_only(p, codes), sms);
+      }
     }
   }
 }

@@ -105,6 +105,16 @@ inline std::vector<Case> quantized_linear_cases() {
       add(t, weight, bits, {2, 65, 192, 136}, {t, Activation::kNone, false, true}, true);
       add(t, weight, bits, {1, 1, 576, 96}, {t, Activation::kSilu}, false);
       add(t, weight, bits, {1, 90, 64, 80}, {DType::kI8}, false);
+      if (bits != 8) continue;
+      // Few tokens of a text, ragged in all three sizes; more outputs than tiles of one wave.
+      add(t, weight, bits, {2, 77, 2064, 136}, {t, Activation::kNone, false, true}, false);
+      add(t, weight, bits, {1, 160, 80, 1304}, {t, Activation::kQuickGelu, false, true}, false);
+      add(t, weight, bits, {1, 154, 16, 8584}, {t}, false);
+      for (const Size& s : {Size{1, 77, 272, 72}, {1, 77, 48, 2568}, {1, 77, 80, 8584}}) {
+        add(t, weight, bits, s, {t}, false);
+        cases.back().name += " no bias";
+        std::erase_if(cases.back().inputs, [](const auto& in) { return in.role == Role::kBias; });
+      }
     }
     add(t, DType::kI8, 8, {1, 1400, 48, 1536}, {t, Activation::kNone, false, true}, false);
   }

@@ -54,6 +54,14 @@ Op weight_only_linear() {
            {Role::kWScale, {DType::kF32, {1280}}}}};
 }
 
+// The same of 8 bits, as merge_text_kv makes them of the keys and values of many layers.
+Op text_linear(DType x, DType weight, int64_t rows) {
+  return {graph::Linear{},
+          {{Role::kX, {x, {rows, 2048}}},
+           {Role::kWeight, {weight, {35840, 2048}}},
+           {Role::kWScale, {DType::kF32, {35840}}}}};
+}
+
 Op conv(DType dtype, int64_t size = 32) {
   Op op{graph::Conv2d{.stride = 1, .pad_begin = 1, .pad_end = 1},
         {{Role::kX, {dtype, {2, size, size, 1280}}}, {Role::kWeight, {dtype, {1280, 3, 3, 1280}}}}};
@@ -119,6 +127,15 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
     rows.push_back({arch, linear(DType::kF16),
                     hopper ? "cuda.linear.hopper_or_cublaslt" : "cuda.linear.cublaslt"});
     rows.push_back({arch, weight_only_linear(), "cuda.linear.weight_only.mma_or_cublaslt"});
+    for (const DType x : {DType::kF16, DType::kBF16}) {
+      for (const DType weight : {DType::kI8, DType::kF8E4M3}) {
+        for (const int64_t few : {77, 154, 161}) {
+          rows.push_back({arch, text_linear(x, weight, few),
+                          hopper && few <= 160 ? "cuda.linear.weight_only.few_tokens_or_mma"
+                                               : "cuda.linear.weight_only.mma_or_cublaslt"});
+        }
+      }
+    }
     rows.push_back({arch, conv(DType::kF16), hopper ? "cuda.conv2d.hopper" : "cuda.conv2d.cudnn"});
     rows.push_back(
         {arch, attention(), hopper ? "cuda.attention.hopper_or_cudnn" : "cuda.attention.cudnn"});
@@ -253,6 +270,9 @@ TEST(Selection, WithoutLibrariesPlainKernelsServe) {
     EXPECT_EQ(chosen(linear(dtype, 161), info), "cuda.linear.plain");
   }
   EXPECT_EQ(chosen(linear(DType::kF32, 77), info), "cuda.linear.plain");
+  EXPECT_EQ(chosen(weight_only_linear(), info), "cuda.linear.weight_only_mma.plain");
+  EXPECT_EQ(chosen(text_linear(DType::kF16, DType::kI8, 77), info),
+            "cuda.linear.weight_only.few_tokens_or_mma");
   // The text's keys and values of all layers: more outputs than one tile a block makes.
   Op wide = linear(DType::kF16, 77);
   wide.in[1].type.shape = {35840, 1280};

@@ -68,7 +68,17 @@ __device__ __forceinline__ uint32_t two_bytes(uint32_t word) {
   }
 }
 
-// The same of f8e4m3: its bits where the wider type has exponent and mantissa, times the ratio of
+// Bytes 0 and 1 of a word that holds no others: no instruction needs two constants.
+template <DType kType>
+__device__ __forceinline__ uint32_t lone_bytes(uint32_t word) {
+  if constexpr (kType == DType::kF16) {
+    return subtract<kType>(__byte_perm(word, 0, 0x4140) ^ 0x64806480U, 0x64806480U);
+  } else {
+    return two_bytes<kType, 0>(word);
+  }
+}
+
+// Two bytes of f8e4m3: its bits where the wider type has exponent and mantissa, times the ratio of
 // the exponents' offsets.
 template <DType kType, int kFirst>
 __device__ __forceinline__ uint32_t two_f8_bytes(uint32_t word) {
