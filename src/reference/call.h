@@ -60,6 +60,8 @@ void store_quantized(std::span<const double> values, graph::Granularity granular
 
 // Group statistics of the first output, where the op has them as a further one.
 void store_group_statistics(const Call& call);
+// Amax of the first output, in parts of kAmaxColumns columns; the same.
+void store_amax(const Call& call);
 
 // What follows the sum of products of a linear or convolution: scales, bias and row add before the
 // activation, the residual after it. In double for plain operands; with kWScale in float, step by

@@ -66,6 +66,7 @@ void run(const graph::Conv2d& op, const Call& call) {
     epilogue.finish(acc, op.activation, false, n, row);
   }
   store_group_statistics(call);
+  store_amax(call);
 }
 
 }  // namespace halftone::reference

@@ -94,6 +94,7 @@ void run(const graph::Linear& op, const Call& call) {
   }
   if (op.row_statistics) store_statistics(call.output(), call.outputs[1]);
   store_group_statistics(call);
+  store_amax(call);
 }
 
 void run(const graph::NormWeight& /*op*/, const Call& call) {

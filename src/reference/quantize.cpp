@@ -90,6 +90,22 @@ std::vector<float> dynamic_scales(std::span<const float> values, const Shape& sh
   return scales;
 }
 
+void store_amax(const Call& call) {
+  const auto at =
+      std::ranges::find(call.desc.outputs, graph::Role::kAmax, &graph::TypedOperand::role);
+  if (at == call.desc.outputs.end()) return;
+  const std::vector<float> y = load(call.output());
+  const size_t width = to_size(call.output().type.shape.row_size());
+  const size_t parts = to_size(at->type.shape[1]);
+  std::vector<double> amax(to_size(at->type.shape.num_elements()), 0.0);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const size_t line = i / width / to_size(graph::kAmaxRows);
+    double& part = amax[line * parts + i % width / to_size(graph::kAmaxColumns)];
+    part = std::max(part, std::fabs(static_cast<double>(y[i])));
+  }
+  store(amax, call.outputs[static_cast<size_t>(at - call.desc.outputs.begin())]);
+}
+
 void store_quantized(std::span<const double> values, graph::Granularity granularity, bool dynamic,
                      const Call& call) {
   const TensorView& y = call.output();
@@ -120,7 +136,11 @@ void run(const graph::Quantize& op, const Call& call) {
   }
   std::vector<float> scales;
   if (op.dynamic) {
-    scales = dynamic_scales(v, shape, op.granularity, quantized_largest(op.dtype, op.bits));
+    const float largest = quantized_largest(op.dtype, op.bits);
+    const TensorView* amax = call.find(graph::Role::kAmax);
+    scales = amax != nullptr
+                 ? dynamic_scales(load(*amax), amax->type.shape, op.granularity, largest)
+                 : dynamic_scales(v, shape, op.granularity, largest);
     store(std::vector<double>(scales.begin(), scales.end()), call.outputs[1]);
   } else {
     scales = load(call.need(graph::Role::kXScale));

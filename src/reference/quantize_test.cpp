@@ -71,6 +71,30 @@ TEST(QuantizeReference, DynamicPerTokenScalesEachRow) {
   EXPECT_EQ(list<int8_t>(y[0]), (std::vector<int8_t>{64, -127, 0, 0, 127, 64}));
 }
 
+// Rows of 81 columns: the last part has one. NaNs are passed over, there as here.
+TEST(QuantizeReference, AmaxOfALinearGivesTheScale) {
+  std::vector<float> weight(81, 0.0F);
+  weight[3] = -2.0F;
+  weight[80] = 0.5F;
+  std::vector<float> x(65, 1.0F);
+  x[64] = 3.0F;
+  x[7] = std::nanf("");
+  const auto y = run(graph::Linear{.amax = true}, operands(Role::kX, floats({65, 1}, x),
+                                                           Role::kWeight, floats({81, 1}, weight)));
+  ASSERT_EQ(y[1].type(), (TensorType{DType::kF32, {2, 2}}));
+  EXPECT_EQ(list<float>(y[1]), (std::vector<float>{2.0F, 0.5F, 6.0F, 1.5F}));
+  const graph::Quantize op{DType::kF8E4M3, 8, Granularity::kPerTensor, true, false};
+  const auto alone = run(op, operands(Role::kX, y[0].clone()));
+  const auto by_amax = run(op, operands(Role::kX, y[0].clone(), Role::kAmax, y[1].clone()));
+  EXPECT_EQ(list<float>(by_amax[1]), (std::vector<float>{6.0F / 448.0F}));
+  EXPECT_EQ(list<float>(alone[1]), list<float>(by_amax[1]));
+  EXPECT_EQ(list<uint8_t>(alone[0]), list<uint8_t>(by_amax[0]));
+  // It is read: of half the magnitudes the scale is half.
+  const auto half = run(
+      op, operands(Role::kX, y[0].clone(), Role::kAmax, floats({2, 2}, {1.0F, 0.0F, 0.0F, 3.0F})));
+  EXPECT_EQ(list<float>(half[1]), (std::vector<float>{3.0F / 448.0F}));
+}
+
 TEST(QuantizeReference, WeightsPerChannelAndUniform) {
   const std::vector<float> w{1.2F, -2.0F, 0.3F, 0.5F};
   const auto channel = run(graph::Quantize{DType::kI8, 4, Granularity::kPerChannel, true, true},

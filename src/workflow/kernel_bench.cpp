@@ -78,7 +78,8 @@ class Operation {
       // Where only the reference makes or takes statistics or queries, nobody asks for them; of
       // 16-bit rows with codes neither.
       const bool fused = graph::makes_statistics(desc()) || graph::has_row_statistics(desc()) ||
-                         graph::projects_queries(desc()) || copies_ > 1;
+                         graph::projects_queries(desc()) || copies_ > 1 ||
+                         desc().input(graph::Role::kAmax) != nullptr;
       if (fused && kernel->name.ends_with(".reference")) continue;
       if (list.empty() || !slow) list.push_back(kernel);
     }

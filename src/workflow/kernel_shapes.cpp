@@ -56,6 +56,10 @@ constexpr KernelShape measured(KernelShape shape, std::string_view network) {
   return shape;
 }
 
+constexpr KernelShape of_tensor(KernelShape shape) {
+  shape.one_scale = true;
+  return shape;
+}
 constexpr KernelShape with_residual(KernelShape shape) {
   shape.residual = true;
   return shape;
@@ -91,6 +95,8 @@ constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
 // Attentions that write what an output projection with a static scale reads.
 constexpr std::string_view kSdxlStatic = "sdxl-1024-b2-static";
+// What a dynamic scale for all of a linear's result takes.
+constexpr std::string_view kSdxlTensor = "sdxl-1024-b2-tensor";
 // Attentions to the text that compute their queries.
 constexpr std::string_view kSdxlQueries = "sdxl-1024-b2-queries";
 constexpr std::string_view kTurboQueries = "turbo-512-b1-queries";
@@ -182,6 +188,18 @@ constexpr KernelShape kShapes[] = {
     measured(conv({}, 5, 1, 1024, 128, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 1024, 128), kVaeMeasured),
     measured(group_norm({}, 5, 1, 512, 256), kVaeMeasured),
+    of_tensor(linear(kSdxlTensor, 60, 2048, 10240, 1280, Kind::kGeglu)),
+    measured(of_tensor(linear({}, 60, 2048, 10240, 1280, Kind::kGeglu)), kSdxlTensor),
+    of_tensor(linear(kSdxlTensor, 10, 8192, 5120, 640, Kind::kGeglu)),
+    measured(of_tensor(linear({}, 10, 8192, 5120, 640, Kind::kGeglu)), kSdxlTensor),
+    of_tensor(linear(kSdxlTensor, 6, 2048, 1280, 5120)),
+    measured(of_tensor(linear({}, 6, 2048, 1280, 5120)), kSdxlTensor),
+    of_tensor(rows_of(Kind::kQuantize, kSdxlTensor, 60, 2048, 5120)),
+    measured(of_tensor(rows_of(Kind::kQuantize, {}, 60, 2048, 5120)), kSdxlTensor),
+    of_tensor(rows_of(Kind::kQuantize, kSdxlTensor, 10, 8192, 2560)),
+    measured(of_tensor(rows_of(Kind::kQuantize, {}, 10, 8192, 2560)), kSdxlTensor),
+    of_tensor(rows_of(Kind::kQuantize, kSdxlTensor, 6, 2048, 1280)),
+    measured(of_tensor(rows_of(Kind::kQuantize, {}, 6, 2048, 1280)), kSdxlTensor),
     to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 4096)),
     to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 1024)),
     to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 77)),
@@ -236,9 +254,10 @@ std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kGeglu:
-      return fmt::format("{} {}x{}x{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows,
+      return fmt::format("{} {}x{}x{}{}{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows,
                          out, in, residual ? " residual" : "", describes ? " describing" : "",
-                         normalizes ? " normalizing" : "", weight_only ? " weight only" : "");
+                         normalizes ? " normalizing" : "", weight_only ? " weight only" : "",
+                         one_scale ? " one scale" : "", measured ? " measured" : "");
     case Kind::kConv:
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
@@ -250,14 +269,16 @@ std::string KernelShape::text() const {
                          measured ? " of measured" : "");
     case Kind::kLayerNorm:
     case Kind::kQuantize:
-      return fmt::format("{} {}x{}", kind == Kind::kQuantize ? "quantize" : "layer_norm", rows, in);
+      return fmt::format("{} {}x{}{}{}", kind == Kind::kQuantize ? "quantize" : "layer_norm", rows,
+                         in, one_scale ? " one scale" : "", measured ? " of measured" : "");
   }
   return "?";
 }
 
 bool KernelShape::takes(DType dtype) const {
   if (residual || describes || normalizes) return size_of(dtype) == 2;
-  return (kind != Kind::kQuantize && !to_codes && !weight_only) || size_of(dtype) == 1;
+  const bool codes_only = kind == Kind::kQuantize || to_codes || weight_only || one_scale;
+  return !codes_only || size_of(dtype) == 1;
 }
 
 graph::OpAttrs KernelShape::attrs(DType dtype) const {
@@ -280,7 +301,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
     case Kind::kQuantize: {
       graph::Quantize op;
       op.dtype = dtype;
-      op.granularity = graph::Granularity::kPerToken;
+      op.granularity = one_scale ? graph::Granularity::kPerTensor : graph::Granularity::kPerToken;
       op.dynamic = true;
       return op;
     }
@@ -308,6 +329,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   op.geglu = kind == Kind::kGeglu;
   op.out = result;
   op.row_statistics = describes;
+  op.amax = measured;
   if (normalizes) op.eps = 1e-5;
   return op;
 }
@@ -337,7 +359,11 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
   std::vector<graph::TypedOperand> list;
   const bool codes = size_of(dtype) == 1;
   const DType plain = codes ? DType::kF16 : dtype;
-  if (kind == Kind::kQuantize) return {{Role::kX, {plain, {rows, in}}}};
+  if (kind == Kind::kQuantize) {
+    list = {{Role::kX, {plain, {rows, in}}}};
+    if (measured) list.push_back({Role::kAmax, graph::amax_type({rows, in})});
+    return list;
+  }
   if (kind == Kind::kGroupNorm || kind == Kind::kLayerNorm) {
     const bool images = kind == Kind::kGroupNorm;
     list = {{Role::kX, {plain, images ? Shape{batch, size, size, in} : Shape{rows, in}}},
@@ -363,7 +389,7 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
     list.push_back({Role::kColumnSum, {DType::kF32, {out}}});
   }
   if (codes) {
-    const int64_t scales = kind == Kind::kConv ? 1 : rows;
+    const int64_t scales = kind == Kind::kConv || one_scale ? 1 : rows;
     list.push_back({Role::kXScale, {DType::kF32, {scales}}});
     list.push_back({Role::kWScale, {DType::kF32, {out}}});
   }

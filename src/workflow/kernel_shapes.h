@@ -27,8 +27,11 @@ struct KernelShape {
   // kGroupNorm: `batch` images of `size` squared, `in` channels, then SiLU. kLayerNorm, kQuantize:
   // rows of `in`.
   int64_t batch = 1, rows = 0, out = 0, in = 0, size = 0, keys = 0, heads = 0, width = 0;
-  // A convolution that also makes statistics of kGroups groups, a group norm that reads them.
+  // A convolution that also makes statistics of kGroups groups, a group norm that reads them; a
+  // linear that takes amax, a quantizing that reads it.
   bool measured = false;
+  // A quantizing, a linear of codes: one scale for all rows instead of each row's own.
+  bool one_scale = false;
   // A linear with a residual; one that describes its rows, one that reads described rows
   // (graph/ops/linear.h), both in 16 bits.
   bool residual = false, describes = false, normalizes = false;
@@ -44,7 +47,7 @@ struct KernelShape {
   // Whether the op exists in an element type.
   [[nodiscard]] bool takes(DType dtype) const;
   // The op in an element type; 8-bit ones have scales and a 16-bit result. Norms and quantizing
-  // make it: to 8 bits of f16, a group norm with a known scale, the others with each row's own.
+  // make it: to 8 bits of f16, a group norm with a known scale, the others with dynamic ones.
   [[nodiscard]] graph::OpAttrs attrs(DType dtype) const;
   [[nodiscard]] std::vector<graph::TypedOperand> operands(DType dtype) const;
 };

@@ -27,6 +27,7 @@ enum class Fill : uint8_t {
   kRowStatistics,    // what graph/ops/linear.h says of the operand x
   kRowSums,          // of the weight's rows
   kGroupStatistics,  // what graph/ops/group_norm.h says of the operand x
+  kAmax,             // what graph/ops/quantize.h says of the operand x
 };
 
 struct Input {

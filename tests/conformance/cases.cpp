@@ -1,3 +1,4 @@
+#include "amax_cases.h"
 #include "attention_cases.h"
 #include "conv2d_cases.h"
 #include "denoise_step_cases.h"
@@ -30,6 +31,8 @@ std::vector<Case> all_cases() {
                       quantized_linear_cases,
                       quantized_conv2d_cases,
                       quantize_cases,
+                      amax_cases,
+                      quantize_amax_cases,
                       dequantize_cases,
                       scale_cases,
                       reduce_cases,

@@ -12,6 +12,7 @@
 
 #include "halftone/error.h"
 
+#include "amax_cases.h"
 #include "attention_cases.h"
 #include "backend/cuda/cuda_device.h"
 #include "backend/cuda/hopper/attention_ops.h"
@@ -275,6 +276,8 @@ TEST_P(CudaConformance, EqualsReference) {
   std::ranges::copy(large_norm_cases(), std::back_inserter(cases));
   std::ranges::copy(large_row_statistics_cases(), std::back_inserter(cases));
   std::ranges::copy(group_statistics_cases(), std::back_inserter(cases));
+  std::ranges::copy(large_amax_cases(), std::back_inserter(cases));
+  std::ranges::copy(large_quantize_amax_cases(), std::back_inserter(cases));
   for (const Case& c : cases) {
     if (graph::kind_of(c.attrs) != kernel.op) continue;
     SCOPED_TRACE(c.name);

@@ -10,8 +10,10 @@
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
 
+#include "amax.h"
 #include "backend/cuda/hopper/few_tokens.h"
 #include "backend/cuda/hopper/gemm.h"
+#include "graph/ops/quantize.h"
 #include "tensor/tensor.h"
 
 namespace halftone::conformance {
@@ -131,6 +133,13 @@ Problem weight_only(Problem p, Element codes) {
   return p;
 }
 
+// Its amax is taken.
+Problem measured(Problem p) {
+  p.row_scales = false;
+  p.shape.amax = true;
+  return p;
+}
+
 std::vector<Problem> problems(Element in, Element out) {
   return {
       linear("ragged", in, out, 200, 328, 400, true),
@@ -141,6 +150,11 @@ std::vector<Problem> problems(Element in, Element out) {
       linear("gated, residual", in, out, 200, 328, 336, true, true),
       one_scale(linear("one scale", in, out, 1500, 1280, 336, true)),
       one_scale(linear("one scale, gated", in, out, 333, 328, 400, false, true)),
+      measured(linear("amax", in, out, 200, 328, 400, true)),
+      measured(linear("amax, one row", in, out, 1, 80, 128, false)),
+      measured(linear("amax, many tiles", in, out, 1500, 1288, 336, true)),
+      measured(linear("amax, gated", in, out, 333, 328, 400, false, true)),
+      measured(linear("amax, gated, residual", in, out, 1300, 1288, 336, true, true)),
       image("row add", in, out, {2, 16, 16, 48}, 328, 1, true, true),
       image("odd steps", in, out, {3, 9, 11, 80}, 88, 1, false, false),
       image("stride", in, out, {2, 31, 30, 32}, 320, 2, true, false),
@@ -158,6 +172,10 @@ Tensor random_tensor(DType dtype, int64_t count, std::mt19937& random, float siz
 std::vector<float> floats(const Tensor& t) {
   const Tensor f = t.to(DType::kF32);
   return {f.values<float>().begin(), f.values<float>().end()};
+}
+
+double gated(double value, double gate) {
+  return value * gate * 0.5 * (1.0 + std::erf(gate / std::sqrt(2.0)));
 }
 
 struct Data {
@@ -179,6 +197,22 @@ struct Data {
     row_add = random_tensor(DType::kF32, s.images * s.n, random, 1.0F);
     row_scale = random_tensor(DType::kF32, s.m, random, 0.01F);
     column_scale = random_tensor(DType::kF32, columns, random, 0.01F);
+    if (s.amax) outweigh(s, random);
+  }
+
+  // What tiles make of rows behind the last, of biases alone, becomes larger than what is y.
+  void outweigh(const GemmShape& s, std::mt19937& random) {
+    bias = random_tensor(DType::kF32, bias.type().shape.num_elements(), random, 100.0F);
+    const auto b = bias.values<float>();
+    std::vector<float> less(static_cast<size_t>(s.m * s.n));
+    for (size_t i = 0; i < less.size(); ++i) {
+      const size_t column = i % static_cast<size_t>(s.n);
+      const auto value = static_cast<double>(b[column]);
+      const double alone =
+          s.geglu ? gated(value, static_cast<double>(b[column + static_cast<size_t>(s.n)])) : value;
+      less[i] = static_cast<float>(-0.75 * alone);
+    }
+    residual = Tensor::from({s.m * s.n}, less).to(residual.type().dtype);
   }
 
   static Tensor codes(DType dtype, int64_t count, std::mt19937& random, float size) {
@@ -207,7 +241,7 @@ class Expected {
         if (s_.geglu) {
           const double gate = column(p, d, m, s_.n + n);
           const double value = column(p, d, m, n);
-          v = static_cast<float>(value * gate * 0.5 * (1.0 + std::erf(gate / std::sqrt(2.0))));
+          v = static_cast<float>(gated(value, gate));
         }
         const auto at = static_cast<size_t>(m * s_.n + n);
         if (p.row_add) {
@@ -288,6 +322,13 @@ void expect_close(const Tensor& y, const Expected& expected, float slack) {
   EXPECT_EQ(wrong, 0U) << worst << " of " << expected.largest();
 }
 
+// The largest magnitudes that a kernel left of y.
+void expect_measured(const Tensor& y, const DeviceTensor& device) {
+  Tensor amax(graph::amax_type(y.type().shape));
+  device.read(amax);
+  expect_amax(y, amax);
+}
+
 void expect_tiles(const Problem& p, int sms) {
   const GemmShape& s = p.shape;
   const Data data(p);
@@ -297,8 +338,10 @@ void expect_tiles(const Problem& p, int sms) {
   Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
   Tensor again = y.clone();
   DeviceTensor result(y);
+  DeviceTensor amax(Tensor(graph::amax_type(y.type().shape)));
   EpilogueArgs e;
   e.bias = bias.data();
+  if (s.amax) e.amax = static_cast<float*>(amax.data());
   if (bytes_of(s.in) == 1) {
     e.row_scale = row_scale.as<float>();
     e.row_scale_step = p.row_scales ? 1 : 0;
@@ -318,11 +361,14 @@ void expect_tiles(const Problem& p, int sms) {
         {x.data(), weight.data(), result.data(), s.residual ? residual.data() : nullptr, true}, e,
         sms);
     result.spoil();
+    amax.spoil();
     gemm.launch(nullptr);
     result.read(y);
     expect_close(y, expected, slack);
+    if (s.amax) expect_measured(y, amax);
     for (int run = 0; run < kRuns; ++run) gemm.launch(nullptr, true);
     result.read(again);
+    if (s.amax) expect_measured(again, amax);
     EXPECT_EQ(std::memcmp(y.data(), again.data(), y.type().num_bytes()), 0) << "another result";
   }
 }
@@ -338,6 +384,41 @@ TEST(HopperTiles, EachEqualsDoubleAndItself) {
       SCOPED_TRACE(p.name);
       SCOPED_TRACE(static_cast<int>(in));
       if (unsupported_reason(p.shape).empty()) expect_tiles(p, sms);
+    }
+  }
+}
+
+// Of what overflows and what is no number.
+TEST(HopperTiles, AmaxIsInfiniteButNoNaN) {
+  const int sms = num_sms();
+  if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  for (const Element in : {Element::kS8, Element::kE4M3}) {
+    const Problem p = measured(linear("amax", in, Element::kF16, 300, 328, 128, true));
+    const Data data(p);
+    Tensor odd = data.residual.clone();
+    const auto bits = odd.values<uint16_t>();
+    for (size_t i = 0; i < 100 * 328; i += 3) bits[i] = i % 2 == 0 ? 0x7E00 : 0xFE01;
+    bits[210 * 328 + 5] = 0xFC00;
+    const DeviceTensor x(data.x), weight(data.weight), residual(odd), bias(data.bias),
+        row_scale(data.row_scale), column_scale(data.column_scale);
+    Tensor y(TensorType{DType::kF16, {p.shape.m, p.shape.n}});
+    DeviceTensor result(y);
+    DeviceTensor amax(Tensor(graph::amax_type(y.type().shape)));
+    EpilogueArgs e;
+    e.bias = bias.data();
+    e.row_scale = row_scale.as<float>();
+    e.column_scale = column_scale.as<float>();
+    e.amax = static_cast<float*>(amax.data());
+    for (const uint16_t i : candidates(p.shape, sms)) {
+      const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
+      SCOPED_TRACE(kernel.name());
+      amax.spoil();
+      Gemm(p.shape, kernel, {x.data(), weight.data(), result.data(), residual.data(), true}, e, sms)
+          .launch(nullptr);
+      result.read(y);
+      EXPECT_TRUE(std::isnan(floats(y)[0]));
+      EXPECT_TRUE(std::isinf(floats(y)[210 * 328 + 5]));
+      expect_measured(y, amax);
     }
   }
 }

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "amax.h"
 #include "group_statistics.h"
 #include "reference/reference.h"
 #include "row_statistics.h"
@@ -110,6 +111,7 @@ OpAttrs linear_part(OpAttrs attrs) {
     conv->activation = Activation::kNone;
     conv->out = DType::kF32;
     conv->statistics_groups = 0;
+    conv->amax = false;
   } else if (auto* attention = std::get_if<graph::Attention>(&attrs)) {
     attention->scale = 0.0;
   } else if (auto* unary = std::get_if<graph::Unary>(&attrs)) {
@@ -268,6 +270,8 @@ void expect_close(const Case& c, const Question& q, const std::vector<Tensor>& a
       expect_row_statistics(all[0], all[i]);
     } else if (q.typed_outputs[i].role == Role::kGroupStatistics) {
       expect_group_statistics(all[0], all[i]);
+    } else if (q.typed_outputs[i].role == Role::kAmax) {
+      expect_amax(all[0], all[i]);
     } else if (std::holds_alternative<graph::NormWeight>(c.attrs)) {
       expect_sums(q.answers[i], all[i]);
     } else {

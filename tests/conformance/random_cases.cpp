@@ -158,6 +158,7 @@ Case draw_linear(Draw& draw) {
   const bool by_group = draw.one_in(6);
   const bool by_row = !by_group && p.plain() && draw.one_in(6);
   const bool normalizes = !by_group && p.plain() && draw.one_in(6);
+  op.amax = !by_group && !by_row && !normalizes && draw.one_in(4);
   int64_t in = draw.one_in(5) ? draw.of<int64_t>({400, 512, 601, 640, 1088}) : draw.channels();
   if (normalizes) in = std::max<int64_t>(in, 8);  // a row of few has hardly a deviation
   in = p.whole(in);
@@ -180,14 +181,16 @@ Case draw_linear(Draw& draw) {
   const int64_t weight_rows = op.geglu ? 2 * out : out;
   if (x.num_elements() * weight_rows > kMostProducts) return draw_linear(draw);
   op.row_statistics = by_row;
-  add_products(c, p, x, {weight_rows, in}, draw.coin() ? x.num_rows() : 1, Fill::kNormal);
+  const bool one_scale = op.amax ? !draw.one_in(6) : draw.coin();
+  add_products(c, p, x, {weight_rows, in}, one_scale ? 1 : x.num_rows(), Fill::kNormal);
   if (normalizes) {
     op.eps = 1e-5;
     add(c, Role::kRowStatistics, DType::kF32, graph::row_statistics_type(x).shape,
         Fill::kRowStatistics);
     add(c, Role::kColumnSum, DType::kF32, {weight_rows}, Fill::kRowSums);
   }
-  add_end(draw, c, p, weight_rows, y, op, !by_group && !by_row && !normalizes, !normalizes);
+  const bool may_code = !by_group && !by_row && !normalizes && !op.amax;
+  add_end(draw, c, p, weight_rows, y, op, may_code, !normalizes);
   bound_products(c, p, op.activation == Activation::kNone && !op.geglu, in);
   c.attrs = op;
   return c;
@@ -224,6 +227,8 @@ Case draw_conv2d(Draw& draw) {
   } else if (draw.one_in(5)) {
     op.interleaved = true;
     out = draw.coin() ? draw.of<int64_t>({128, 256}) : (out + 3) / 4 * 4;
+  } else {
+    op.amax = draw.one_in(6);
   }
   const int64_t n = draw.one_in(25) ? 0 : draw.between(1, 3);
   const int64_t rim = op.pad_begin + op.pad_end;
@@ -231,7 +236,7 @@ Case draw_conv2d(Draw& draw) {
   const Shape y{n, (height + rim - kh) / op.stride + 1, (width + rim - kw) / op.stride + 1, out};
   if (y.num_elements() * in * kh * kw > kMostProducts) return draw_conv2d(draw);
   add_products(c, p, {n, height, width, in}, {out, kh, kw, in}, 1, Fill::kNormal);
-  add_end(draw, c, p, out, y, op, !measured, !op.interleaved);
+  add_end(draw, c, p, out, y, op, !measured && !op.amax, !op.interleaved);
   bound_products(c, p, op.activation == Activation::kNone, kh * kw * in);
   c.attrs = op;
   return c;
@@ -389,7 +394,12 @@ Case draw_quantize(Draw& draw) {
     const graph::Quantize op{dtype, bits, granularity, draw.coin(), draw.coin()};
     c.attrs = op;
     add(c, Role::kX, draw.floating(), x, Fill::kNormal);
-    if (draw.one_in(3)) add(c, Role::kGamma, draw.floating(), {x[-1]}, Fill::kNormal);
+    const bool by_amax = op.dynamic && granularity == Granularity::kPerTensor && draw.coin();
+    if (by_amax) {
+      add(c, Role::kAmax, DType::kF32, graph::amax_type(x).shape, Fill::kAmax);
+    } else if (draw.one_in(3)) {
+      add(c, Role::kGamma, draw.floating(), {x[-1]}, Fill::kNormal);
+    }
     if (op.dynamic) return c;
     add(c, Role::kXScale, DType::kF32, scale_shape(granularity, x),
         draw.coin() ? Fill::kScales : Fill::kWideScales);

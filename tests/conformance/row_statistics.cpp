@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "amax.h"
 #include "group_statistics.h"
 
 namespace halftone::conformance {
@@ -64,6 +65,8 @@ void derive_inputs(const Case& c, Question& q) {
     } else if (c.inputs[i].fill == Fill::kGroupStatistics) {
       std::ranges::copy(group_statistics(operand(q, Role::kX), q.inputs[i].shape()[1]),
                         values().begin());
+    } else if (c.inputs[i].fill == Fill::kAmax) {
+      std::ranges::copy(dealt_amax(operand(q, Role::kX)), values().begin());
     } else if (c.inputs[i].fill == Fill::kRowSums) {
       const Tensor weight = operand(q, Role::kWeight).to(DType::kF32);
       const size_t in = weight.values<float>().size() / values().size();

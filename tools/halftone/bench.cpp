@@ -136,6 +136,7 @@ int run_bench(Args args) {
       "--network", a.network,
       "kernels: sdxl-1024-b2, turbo-512-b1, sd3-1024-b2, vae-1024; sdxl-1024-b2-measured and "
       "vae-1024-measured: with group statistics; turbo-512-b1-norms: with row statistics; "
+      "sdxl-1024-b2-tensor: one dynamic scale, with and without amax; "
       "default all");
   app.add_option("--filter", a.filter, "kernels: only shapes whose text holds this");
   app.add_option("--dtype", a.dtypes, "kernels: f32, bf16, f16, i8, f8e4m3; repeatable")

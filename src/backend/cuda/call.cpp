@@ -20,18 +20,16 @@ const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands,
   return nullptr;
 }
 
-float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands) {
+float* find_output(const graph::OpDesc& desc, const Operands& operands, graph::Role role) {
   for (size_t i = 0; i < desc.outputs.size(); ++i) {
-    if (desc.outputs[i].role == graph::Role::kGroupStatistics) {
-      return operands.outputs[i].as<float>();
-    }
+    if (desc.outputs[i].role == role) return operands.outputs[i].as<float>();
   }
   return nullptr;
 }
 
 GroupNormArgs group_statistics_args(const graph::OpDesc& desc, const Operands& operands) {
   GroupNormArgs args;
-  args.statistics = group_statistics_of(desc, operands);
+  args.statistics = find_output(desc, operands, graph::Role::kGroupStatistics);
   if (args.statistics == nullptr) return args;
   const Shape& y = desc.output().shape;
   args.x = typed(operands.outputs[0]);

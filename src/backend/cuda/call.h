@@ -14,8 +14,9 @@ namespace halftone::backend::cuda {
 
 [[nodiscard]] const TensorView* find_view(const graph::OpDesc& desc, const Operands& operands,
                                           graph::Role role);
-// Group statistics of the result, or null where nobody asks for them.
-[[nodiscard]] float* group_statistics_of(const graph::OpDesc& desc, const Operands& operands);
+// What is to be known of the result, by the output's role; null where nobody asks for it.
+[[nodiscard]] float* find_output(const graph::OpDesc& desc, const Operands& operands,
+                                 graph::Role role);
 // Their launch behind what makes the result (launch_group_statistics); no statistics where nobody
 // asks for them.
 [[nodiscard]] GroupNormArgs group_statistics_args(const graph::OpDesc& desc,

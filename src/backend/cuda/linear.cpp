@@ -29,6 +29,7 @@ bool is_normalized(const graph::OpDesc& desc) {
 // Two launches more than the product, in place of the norm's one: only where our own kernels, which
 // need none, may be chosen instead.
 Support supports_statistics(const graph::OpDesc& desc, const DeviceInfo& info) {
+  if (desc.as<graph::Linear>().amax) return Support::no("takes no amax");
   const int64_t groups = desc.as<graph::Linear>().statistics_groups;
   if (groups == 0) return supports_row_statistics(desc, info);
   if (!info.has("sm_90a")) return Support::no("statistics pay on compute capability 9.0");

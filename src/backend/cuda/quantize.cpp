@@ -19,6 +19,9 @@ Support supports_quantize(const graph::OpDesc& desc, const DeviceInfo& /*info*/)
       return Support::no("wants f32, f16 or bf16");
     }
   }
+  if (desc.input(Role::kAmax) != nullptr && desc.as<graph::Quantize>().dtype == DType::kU8) {
+    return Support::no("no amax for packed codes");
+  }
   return Support::yes();
 }
 
@@ -44,6 +47,10 @@ std::unique_ptr<Launch> prepare_quantize(const graph::OpDesc& desc, const Device
         op.granularity == Granularity::kPerTensor || op.granularity == Granularity::kUniform;
     args.groups = single ? 1 : scales;
     args.repeats = scales;
+    if (const TensorView* amax = find_view(desc, operands, Role::kAmax)) {
+      args.amax = amax->as<const float>();
+      args.amax_count = amax->type.shape.num_elements();
+    }
   } else {
     args.scale_in = static_cast<const float*>(find_typed(desc, operands, Role::kXScale).data);
   }

@@ -224,6 +224,34 @@ TEST(Selection, ResultsAreMeasuredOnHopperOnly) {
   EXPECT_EQ(chosen(measured(linear(DType::kI8), 32), device("sm_90")), "cuda.linear.hopper");
 }
 
+// Amax comes from linears of codes with one scale; whoever reads it has one kernel everywhere.
+TEST(Selection, AmaxOnHopperOnly) {
+  const auto measured = [](Op op, bool row_scales) {
+    if (auto* conv = std::get_if<graph::Conv2d>(&op.attrs)) conv->amax = true;
+    if (auto* linear = std::get_if<graph::Linear>(&op.attrs)) {
+      linear->amax = true;
+      for (graph::TypedOperand& operand : op.in) {
+        const int64_t rows = op.in.front().type.shape.num_rows();
+        if (operand.role == Role::kXScale) operand.type.shape = {row_scales ? rows : 1};
+      }
+    }
+    return op;
+  };
+  for (const DType dtype : {DType::kI8, DType::kF8E4M3}) {
+    EXPECT_EQ(chosen(measured(linear(dtype), false), device("sm_90")), "cuda.linear.hopper");
+    EXPECT_EQ(chosen(measured(linear(dtype), true), device("sm_90")), "none");
+    EXPECT_EQ(chosen(measured(linear(dtype), false), device("sm_89")), "none");
+    EXPECT_EQ(chosen(measured(conv(dtype), false), device("sm_90")), "none");
+    const Op quantize{
+        graph::Quantize{dtype, 8, graph::Granularity::kPerTensor, true, false},
+        {{Role::kX, {DType::kF16, {2048, 5120}}}, {Role::kAmax, graph::amax_type({2048, 5120})}}};
+    EXPECT_EQ(chosen(quantize, device("sm_90")), "cuda.quantize.plain");
+  }
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    EXPECT_EQ(chosen(measured(linear(dtype), false), device("sm_90")), "none");
+  }
+}
+
 // Both halves of a layer norm between linears; without them the norm stays a kernel of its own.
 TEST(Selection, RowStatisticsOnHopperOnly) {
   const auto describing = [](Op op) {

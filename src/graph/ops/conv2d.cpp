@@ -49,10 +49,11 @@ std::vector<TensorType> infer(const Conv2d& op, std::span<const TypedOperand> in
             "interleaves [n, h + 1, w + 1, 4 c] without row add and residual only");
     y.shape = {y.shape[0], 2 * (y.shape[1] - 1), 2 * (y.shape[2] - 1), y.shape[3] / 4};
   }
-  if (op.statistics_groups == 0) return {y};
-  require(
-      op.statistics_groups > 0 && !op.interleaved && is_floating(y.dtype) && !is_quantized(y.dtype),
-      "conv2d", "makes group statistics of floating results that are not interleaved");
+  if (op.statistics_groups == 0 && !op.amax) return {y};
+  require((op.amax ? op.statistics_groups == 0 : op.statistics_groups > 0) && !op.interleaved &&
+              is_floating(y.dtype) && !is_quantized(y.dtype),
+          "conv2d", "makes group statistics or amax of floating results that are not interleaved");
+  if (op.amax) return {y, amax_type(y.shape)};
   return {y, group_statistics_type("conv2d", y, op.statistics_groups)};
 }
 

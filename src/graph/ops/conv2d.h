@@ -12,6 +12,7 @@ namespace halftone::graph {
 // `interleaved`: y is SubpixelMerge (graph/ops/subpixel.h) of that; no row add, no residual.
 // `statistics_groups` > 0: a second output, group statistics of y (graph/ops/group_norm.h); y is
 // floating and not interleaved.
+// `amax`: a second output, amax of y (graph/ops/quantize.h), on the same terms; not both.
 struct Conv2d {
   static constexpr std::string_view kName = "conv2d";
   int64_t stride = 1;
@@ -21,6 +22,7 @@ struct Conv2d {
   DType out = DType::kF32;
   bool interleaved = false;
   int64_t statistics_groups = 0;
+  bool amax = false;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -31,6 +33,7 @@ struct Conv2d {
     f("out", self.out, DType::kF32);
     f("interleaved", self.interleaved, false);
     f("statistics_groups", self.statistics_groups, int64_t{0});
+    f("amax", self.amax, false);
   }
   bool operator==(const Conv2d&) const = default;
 };

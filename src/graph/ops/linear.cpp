@@ -15,8 +15,8 @@ void check_statistics(const Linear& op, std::span<const TypedOperand> in) {
   require((statistics == nullptr) == (sums == nullptr), "linear",
           "row_statistics and column_sum go together");
   require(statistics != nullptr || op.eps == 0.0, "linear", "eps goes with row_statistics");
-  require(!op.row_statistics || op.statistics_groups == 0, "linear",
-          "makes statistics of rows or of groups");
+  require(int{op.row_statistics} + int{op.statistics_groups != 0} + int{op.amax} <= 1, "linear",
+          "makes statistics of rows or of groups or amax");
   if (statistics == nullptr && !op.row_statistics) return;
   const TensorType& weight = need_operand(in, Role::kWeight, "linear");
   require(!is_quantized(x.dtype) && !is_quantized(weight.dtype) &&
@@ -61,9 +61,10 @@ std::vector<TensorType> infer(const Linear& op, std::span<const TypedOperand> in
   }
   check_statistics(op, in);
   if (op.row_statistics) return {y, row_statistics_type(y.shape)};
-  if (op.statistics_groups == 0) return {y};
-  require(op.statistics_groups > 0 && is_floating(y.dtype) && !is_quantized(y.dtype), "linear",
-          "makes group statistics of floating results");
+  if (op.statistics_groups == 0 && !op.amax) return {y};
+  require(op.statistics_groups >= 0 && is_floating(y.dtype) && !is_quantized(y.dtype), "linear",
+          "makes group statistics and amax of floating results");
+  if (op.amax) return {y, amax_type(y.shape)};
   return {y, group_statistics_type("linear", y, op.statistics_groups)};
 }
 

@@ -11,11 +11,13 @@ namespace halftone::graph {
 // of x), kWScale, kYScale: types, arithmetic and `out` as in graph/ops/quantize.h.
 // `statistics_groups` > 0: a second output, group statistics of y (graph/ops/group_norm.h), which
 // is floating.
+// `amax`: a second output, amax of y (graph/ops/quantize.h), which is floating. Of these further
+// outputs there is one at most.
 //
 // Two halves of a layer norm between linears, for operands that are not quantized:
 //   row_statistics: a second output describes y's rows as they were rounded, f32 [rows, slots, 2]
 //   (rows = all of y's axes but the last): of each kStatisticsColumns columns, the last ones may be
-//   fewer, the mean and the sum of squared deviations from it. Not beside group statistics.
+//   fewer, the mean and the sum of squared deviations from it.
 //   kRowStatistics, such a description of x's rows, and kColumnSum f32[weight.shape[0]]: the sum of
 //   products s of row m becomes (s - mean[m] * column_sum[o]) / sqrt(var[m] + eps), var biased.
 //   With operands made by NormWeight (graph/ops/norm_weight.h) that is the linear of the layer norm
@@ -28,6 +30,7 @@ struct Linear {
   bool row_statistics = false;
   double eps = 0.0;  // of kRowStatistics
   int64_t statistics_groups = 0;
+  bool amax = false;
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -37,6 +40,7 @@ struct Linear {
     f("row_statistics", self.row_statistics, false);
     f("eps", self.eps, 0.0);
     f("statistics_groups", self.statistics_groups, int64_t{0});
+    f("amax", self.amax, false);
   }
   bool operator==(const Linear&) const = default;
 };

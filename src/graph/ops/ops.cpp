@@ -109,9 +109,10 @@ std::vector<TensorType> infer_types(const OpAttrs& attrs, std::span<const TypedO
 Role output_role(const OpAttrs& attrs, size_t index) {
   if (index == 0) return Role::kY;
   const auto* linear = std::get_if<Linear>(&attrs);
+  const auto* conv = std::get_if<Conv2d>(&attrs);
   if (linear != nullptr && linear->row_statistics) return Role::kRowStatistics;
-  const bool is_product = linear != nullptr || std::holds_alternative<Conv2d>(attrs);
-  return is_product ? Role::kGroupStatistics : Role::kYScale;
+  if (linear != nullptr ? linear->amax : conv != nullptr && conv->amax) return Role::kAmax;
+  return linear != nullptr || conv != nullptr ? Role::kGroupStatistics : Role::kYScale;
 }
 
 std::vector<TypedOperand> infer_outputs(const OpAttrs& attrs, std::span<const TypedOperand> in) {

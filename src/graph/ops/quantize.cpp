@@ -24,6 +24,17 @@ void require_granularity(std::string_view op, Granularity granularity, const Sha
           fmt::format("no scale for each index of the first axis of {}", to_string(x)));
 }
 
+void require_amax(const Quantize& op, std::span<const TypedOperand> in) {
+  const TensorType* amax = find_operand(in, Role::kAmax);
+  if (amax == nullptr) return;
+  require(op.dynamic && op.granularity == Granularity::kPerTensor &&
+              find_operand(in, Role::kGamma) == nullptr,
+          "quantize", "amax is for a dynamic scale per tensor, without gamma");
+  const TensorType wanted = amax_type(need_operand(in, Role::kX, "quantize").shape);
+  require(*amax == wanted, "quantize",
+          fmt::format("amax is {}, wanted {}", to_string(*amax), to_string(wanted)));
+}
+
 void require_zero(std::string_view op, std::span<const TypedOperand> in, bool allowed) {
   const TensorType* zero = find_operand(in, Role::kXZero);
   if (zero == nullptr) return;
@@ -35,6 +46,12 @@ void require_zero(std::string_view op, std::span<const TypedOperand> in, bool al
 
 bool is_quantized(DType dtype) {
   return dtype == DType::kI8 || dtype == DType::kU8 || dtype == DType::kF8E4M3;
+}
+
+TensorType amax_type(const Shape& x) {
+  return {DType::kF32,
+          {(x.num_rows() + kAmaxRows - 1) / kAmaxRows,
+           (x.row_size() + kAmaxColumns - 1) / kAmaxColumns}};
 }
 
 Shape scale_shape(Granularity granularity, const Shape& x) {
@@ -75,6 +92,7 @@ std::vector<TensorType> infer(const Quantize& op, std::span<const TypedOperand> 
   require_zero(
       "quantize", in,
       op.dtype != DType::kF8E4M3 && !op.dynamic && op.granularity == Granularity::kPerTensor);
+  require_amax(op, in);
   const Shape scale = scale_shape(op.granularity, x.shape);
   if (op.dynamic) {
     require(find_operand(in, Role::kXScale) == nullptr, "quantize",

@@ -113,6 +113,29 @@ TEST(QuantizedOps, AttentionProjectsItsQueries) {
   EXPECT_EQ(flop_of({attrs, half, out}), 2.0 * 6 * 6 * 8 + 4.0 * 6 * 8 * 5);
 }
 
+// Of y alone, whoever takes it; of one kind of statistics at most.
+TEST(QuantizedOps, AmaxHasAPlaceForEach64RowsAnd80Columns) {
+  EXPECT_EQ(amax_type({2, 65, 161}), (TensorType{DType::kF32, {3, 3}}));
+  EXPECT_EQ(amax_type({8}), (TensorType{DType::kF32, {1, 1}}));
+  EXPECT_EQ(amax_type({0, 80}), (TensorType{DType::kF32, {0, 1}}));
+  const std::vector<TypedOperand> linear{operand(Role::kX, DType::kF16, {2, 64, 8}),
+                                         operand(Role::kWeight, DType::kF16, {96, 8})};
+  const OpAttrs gated = Linear{.geglu = true, .amax = true};
+  const auto y = infer_outputs(gated, linear);
+  ASSERT_EQ(y.size(), 2U);
+  EXPECT_EQ(y[1].role, Role::kAmax);
+  EXPECT_EQ(y[1].type, amax_type({2, 64, 48}));
+  EXPECT_EQ(print_attrs(gated), "linear{activation=none geglu=true amax=true}");
+  EXPECT_EQ(parse_attrs(print_attrs(gated)), gated);
+  EXPECT_THROW((void)infer_types(Linear{.statistics_groups = 4, .amax = true}, linear), Error);
+  EXPECT_THROW((void)infer_types(Linear{.row_statistics = true, .amax = true}, linear), Error);
+  const std::vector<TypedOperand> conv{operand(Role::kX, DType::kF16, {1, 8, 8, 8}),
+                                       operand(Role::kWeight, DType::kF16, {96, 1, 1, 8})};
+  EXPECT_EQ(infer_outputs(Conv2d{.amax = true}, conv)[1].role, Role::kAmax);
+  EXPECT_THROW((void)infer_types(Conv2d{.interleaved = true, .amax = true}, conv), Error);
+  EXPECT_THROW((void)infer_types(Conv2d{.statistics_groups = 4, .amax = true}, conv), Error);
+}
+
 struct Bad {
   OpAttrs attrs;
   std::vector<TypedOperand> in;
@@ -153,6 +176,16 @@ TEST(QuantizedOps, RefusesWhatDoesNotFit) {
        "wanted f32[1]"},
       {Quantize{}, {xf}, "needs an operand 'x_scale'"},
       {Quantize{DType::kI8, 8, Granularity::kPerTensor, true, false}, {xf, xs}, "is no operand"},
+      {Quantize{}, {xf, xs, operand(Role::kAmax, DType::kF32, {1, 1})}, "for a dynamic scale"},
+      {Quantize{DType::kI8, 8, Granularity::kPerToken, true, false},
+       {xf, operand(Role::kAmax, DType::kF32, {1, 1})},
+       "for a dynamic scale"},
+      {Quantize{DType::kI8, 8, Granularity::kPerTensor, true, false},
+       {xf, operand(Role::kAmax, DType::kF32, {1, 1}), operand(Role::kGamma, DType::kF32, {8})},
+       "without gamma"},
+      {Quantize{DType::kI8, 8, Granularity::kPerTensor, true, false},
+       {xf, operand(Role::kAmax, DType::kF32, {2, 1})},
+       "wanted f32[1,1]"},
       {Quantize{DType::kI8, 3, Granularity::kPerTensor, false, false}, {xf, xs}, "no 3 bits"},
       {Quantize{DType::kU8, 8, Granularity::kPerTensor, false, false}, {xf, xs}, "no 8 bits"},
       {Quantize{}, {x, xs}, "wanted a floating tensor"},

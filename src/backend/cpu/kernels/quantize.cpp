@@ -96,6 +96,7 @@ class QuantizeLaunch final : public Launch {
 
 Support supports_quantize(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  if (desc.input(Role::kAmax) != nullptr) return Support::no("takes amax itself");
   for (const graph::TypedOperand& operand : desc.inputs) {
     const bool integers = operand.role == Role::kXZero;
     if (!integers && !is_vector_type(operand.type.dtype)) return Support::no("wants floats");

@@ -33,7 +33,8 @@ int64_t steps_of(const GemmShape& s, const GemmKernel& kernel) {
 
 bool serves(const GemmShape& shape, const GemmKernel& kernel) {
   return kernel.in == shape.in && kernel.out == shape.out && kernel.conv == shape.conv &&
-         kernel.form == form_of(shape) && steps_of(shape, kernel) >= kernel.split &&
+         kernel.form == form_of(shape) && kernel.amax == shape.amax &&
+         steps_of(shape, kernel) >= kernel.split &&
          (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0) &&
          (shape.group_columns == 0 ||
           (kernel.measures_groups && kernel.out_n % shape.group_columns == 0));
@@ -92,9 +93,9 @@ bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kCopyAl
 }  // namespace
 
 std::string GemmKernel::name() const {
-  return fmt::format("{}x{}x{} c{} {}{}", bm, bn, row_bytes, cluster,
+  return fmt::format("{}x{}x{} c{} {}{}{}", bm, bn, row_bytes, cluster,
                      ping_pong ? "ping-pong" : "cooperative",
-                     split > 1 ? fmt::format(" k{}", split) : "");
+                     split > 1 ? fmt::format(" k{}", split) : "", amax ? " amax" : "");
 }
 
 std::span<const GemmKernel> gemm_kernels() {
@@ -142,6 +143,7 @@ std::string unsupported_reason(const GemmShape& s) {
   for (const GemmKernel& kernel : gemm_kernels()) {
     if (serves(s, kernel)) return {};
   }
+  if (s.amax) return "takes amax of linears from 8 to 16 bits (f16), without another activation";
   if (s.group_columns != 0) return "no kernel measures groups of so many columns of these types";
   return "no kernel was built for these types";
 }

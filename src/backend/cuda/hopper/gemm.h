@@ -23,6 +23,7 @@ struct GemmShape {
   bool residual = false;
   bool normalized = false;      // x stands for its normalized rows
   bool row_statistics = false;  // y's rows are described
+  bool amax = false;            // y's largest magnitudes are taken
   int64_t group_columns = 0;    // y's groups of so many columns are described; 0: they are not
   int64_t m = 0;                // rows of y, all images together
   int64_t n = 0;                // columns of y
@@ -68,17 +69,18 @@ struct GemmKernel {
   int shared_bytes;
   const void* function;
   bool measures_groups;
+  bool amax;
 
   [[nodiscard]] int cluster_blocks() const { return cluster * split; }
-  // "128x160x128 c2 ping-pong"; " k2" behind it: two blocks divide the terms.
+  // "128x160x128 c2 ping-pong"; " k2" behind it: two blocks divide the terms; " amax".
   [[nodiscard]] std::string name() const;
 };
 
 template <class T>
 [[nodiscard]] constexpr GemmKernel describe(const void* function, bool measures_groups) {
-  return {T::kIn,   T::kOut,        T::kForm,        T::kConv,  T::kBm,
-          T::kBn,   T::kRowBytes,   T::kCluster,     T::kSplit, T::kPingPong,
-          T::kOutN, T::kPanelBytes, T::kSharedBytes, function,  measures_groups};
+  return {T::kIn,          T::kOut,     T::kForm,        T::kConv,     T::kBm,   T::kBn,
+          T::kRowBytes,    T::kCluster, T::kSplit,       T::kPingPong, T::kOutN, T::kPanelBytes,
+          T::kSharedBytes, function,    measures_groups, T::kAmax};
 }
 
 // All kernels, in a fixed order.

@@ -12,6 +12,9 @@ namespace halftone::backend::cuda::hopper {
 // Columns of a row that one pair (mean, sum of squared deviations from it) describes.
 inline constexpr int kStatisticsColumns = 80;
 
+// Columns of a row for which there is a place in amax (graph/ops/quantize.h).
+inline constexpr int kAmaxColumns = 80;
+
 inline constexpr float kLog2E = 1.44269504f;
 
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
@@ -37,6 +40,7 @@ struct EpilogueArgs {
   int groups = 0;                     // of an image
   int group_columns = 1;
   uint32_t group_inverse = 0;  // 2^32 / group_columns, rounded up
+  float* amax = nullptr;       // written: of y as rounded, graph/ops/quantize.h
   Element bias_element = Element::kF32;
   Element row_add_element = Element::kF32;
   Activation activation = Activation::kNone;

@@ -56,6 +56,11 @@ struct Ring {
   [[nodiscard]] __device__ uint32_t partial_empty(int consumer) const {
     return residual(4 + consumer);
   }
+  // Where warps leave their largest magnitudes: tiles that take them exchange no sums.
+  [[nodiscard]] __device__ uint32_t amax(int consumer) const {
+    static_assert(!T::kAmax || T::kStages * 16 + 16 + 2 * kAmaxBytes<T> <= T::kBarrierBytes);
+    return residual(2) + consumer * kAmaxBytes<T>;
+  }
 };
 
 // A block of a cluster: which row tile it has, or which part of the terms.
@@ -353,7 +358,7 @@ struct Consumer {
     store(at, first, end);
   }
 
-  // What the next norm wants to know of the staged tile, taken while it is stored.
+  // What the next norm or quantization wants to know of the staged tile, taken while it is stored.
   __device__ __forceinline__ void measure(TilePosition at) const {
     // Unknown to the compiler, or it keeps what follows from it in registers through the main loop.
     int of_warpgroup = thread;
@@ -364,6 +369,7 @@ struct Consumer {
                                   of_warpgroup, [this] { sync(); });
       }
     }
+    if constexpr (T::kAmax) write_amax<T>(args, ring.amax(index), at.m, at.n, of_warpgroup);
   }
 
   // Warps of rows that the other block ends send their sums, the others add what comes: thread by
@@ -489,8 +495,9 @@ struct Consumer {
       int of_warpgroup = thread;
       asm volatile("" : "+r"(of_warpgroup));
       if (ends_rows()) {
-        TileEpilogue<T, Acc>{
-            args, position, rows, columns, staging, inverse_y, of_warpgroup % 32, of_warpgroup / 32}
+        TileEpilogue<T, Acc>{args,      position,          rows,
+                             columns,   staging,           ring.amax(index),
+                             inverse_y, of_warpgroup % 32, of_warpgroup / 32}
             .write(acc, [&] {
               if constexpr (kReadsAhead) read(tile + step);
               if constexpr (T::kStoresHalves) store_written(position, 0, T::kFirstPanels);

@@ -103,6 +103,28 @@ TEST(HopperKernels, SharingOutHasPairsOfBlocksAndSaysSo) {
   }
 }
 
+// Who is not asked for amax has kernels without it, who is has others.
+TEST(HopperKernels, AmaxHasKernelsOfItsOwn) {
+  for (const Element in : {Element::kS8, Element::kE4M3}) {
+    for (const bool geglu : {false, true}) {
+      GemmShape shape = linear(2048, 5120, 1280, in);
+      shape.geglu = geglu;
+      for (const bool amax : {false, true}) {
+        shape.amax = amax;
+        EXPECT_EQ(unsupported_reason(shape), "");
+        for (const uint16_t i : candidates(shape, kSms)) {
+          EXPECT_EQ(gemm_kernels()[i].amax, amax);
+          EXPECT_EQ(gemm_kernels()[i].name().ends_with(" amax"), amax);
+        }
+      }
+    }
+  }
+  for (GemmShape shape : {linear(2048, 1280, 1280, Element::kF16), conv(2, 32, 1280, 1280)}) {
+    shape.amax = true;
+    EXPECT_NE(unsupported_reason(shape).find("amax"), std::string::npos);
+  }
+}
+
 TEST(HopperKernels, EstimateGrowsWithTheWork) {
   const GemmKernel& kernel = gemm_kernels()[candidates(linear(2048, 1280, 1280), kSms).front()];
   EXPECT_LT(estimate_clocks(linear(2048, 1280, 1280), kernel, kSms),

@@ -32,6 +32,7 @@ constexpr int64_t kFewRows = 512;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much
 constexpr double kSmallestShare = 0.45;  // of a wave of tiles, in 16 bits
 static_assert(hopper::kStatisticsColumns == graph::kStatisticsColumns);
+static_assert(hopper::kAmaxColumns == graph::kAmaxColumns && graph::kAmaxRows == 64);
 
 bool is_quantized(Element element) { return hopper::bytes_of(element) == 1; }
 
@@ -60,6 +61,7 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     s.pad = op->pad_begin;
     s.interleaved = op->interleaved;
     if (op->statistics_groups > 0) s.group_columns = s.n / op->statistics_groups;
+    s.amax = op->amax;
     if (s.interleaved) {  // rows and columns of the product, not of y
       s.out_h = s.out_h / 2 + 1;
       s.out_w = s.out_w / 2 + 1;
@@ -77,6 +79,7 @@ GemmShape shape_of(const graph::OpDesc& desc) {
     s.activated = linear.activation != graph::Activation::kNone;
     s.normalized = desc.input(Role::kRowStatistics) != nullptr;
     s.row_statistics = linear.row_statistics;
+    s.amax = linear.amax;
     if (linear.statistics_groups > 0) s.group_columns = s.n / linear.statistics_groups;
   }
   s.x_pitch = s.channels * hopper::bytes_of(s.in);
@@ -128,6 +131,10 @@ Support supports_family(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (desc.input(Role::kRowAdd) != nullptr && (!shape.conv || rows_per_image(desc) % 64 != 0)) {
     return Support::no("takes a row add in convolutions with a multiple of 64 pixels an image");
   }
+  const TensorType* x_scale = desc.input(Role::kXScale);
+  if (shape.amax && x_scale != nullptr && x_scale->shape.num_elements() > 1) {
+    return Support::no("takes amax where x has one scale");
+  }
   if (const std::string reason = hopper::unsupported_reason(shape); !reason.empty()) {
     return Support::no(reason);
   }
@@ -171,7 +178,8 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
   e.row_add = address(Role::kRowAdd);
   e.row_add_element = element(Role::kRowAdd);
   e.rows_per_image = static_cast<int>(rows_per_image(desc));
-  e.group_statistics = group_statistics_of(desc, operands);
+  e.amax = find_output(desc, operands, Role::kAmax);
+  e.group_statistics = find_output(desc, operands, Role::kGroupStatistics);
   if (e.group_statistics != nullptr) {
     e.groups = static_cast<int>(shape.n / shape.group_columns);
     e.group_columns = static_cast<int>(shape.group_columns);
@@ -185,8 +193,8 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
 }
 
 std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
-  return fmt::format("hopper6/{}x{}x{}/{}{}{}/{}{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m, s.n,
-                     s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
+  return fmt::format("hopper6/{}x{}x{}/{}{}{}/{}{}{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m,
+                     s.n, s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
                      e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l',
                      s.geglu       ? 'g'
                      : s.activated ? 'a'
@@ -194,7 +202,7 @@ std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
                      s.interleaved ? 'i'
                      : s.residual  ? 'r'
                                    : '-',
-                     s.normalized ? "n" : "", s.row_statistics ? "s" : "",
+                     s.normalized ? "n" : "", s.row_statistics ? "s" : "", s.amax ? "x" : "",
                      s.group_columns > 0 ? fmt::format("m{}", s.group_columns) : "", s.in_h, s.in_w,
                      s.kernel_h, s.kernel_w, s.stride, s.pad, s.x_pitch, s.y_pitch,
                      context().num_sms);

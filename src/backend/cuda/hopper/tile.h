@@ -21,9 +21,10 @@ enum class Form : uint8_t { kPlain, kActivated, kGeglu };
 // kPingPong: the two consumer warpgroups take tiles in turn, the epilogue of one hides behind the
 // main loop of the other. Else they share a tile. kPromote: K steps between additions of an fp8
 // accumulator to the fp32 sum (0: never; the sum doubles the registers). kSplit: blocks of a
-// cluster that divide the terms of one tile; each ends half of its rows.
+// cluster that divide the terms of one tile; each ends half of its rows. kAmax: takes the largest
+// magnitudes of what it stores, always; there is one scale of x.
 template <Element kInT, Element kOutT, Form kFormT, bool kConvT, int kBmT, int kBnT, int kRowBytesT,
-          int kClusterT, bool kPingPongT, int kPromoteT, int kSplitT = 1>
+          int kClusterT, bool kPingPongT, int kPromoteT, int kSplitT = 1, bool kAmaxT = false>
 struct Tile {
   static constexpr Element kIn = kInT;
   static constexpr Element kOut = kOutT;
@@ -36,6 +37,7 @@ struct Tile {
   static constexpr bool kPingPong = kPingPongT;
   static constexpr int kPromote = kPromoteT;
   static constexpr int kSplit = kSplitT;
+  static constexpr bool kAmax = kAmaxT;
   static constexpr int kClusterBlocks = kCluster * kSplit;
   static constexpr bool kRowAdd = kConv;               // who can take a time embedding
   static constexpr bool kScaled = bytes_of(kIn) == 1;  // has row and column scales
@@ -73,20 +75,24 @@ struct Tile {
   static constexpr int kPartialBytes = kSplit > 1 ? kBm / kSplit* kBn * 4 : 0;
   static constexpr int kStaging = 2 * kStagingBytes + kPartialBytes + 2 * kColumnFloats * 4;
   static constexpr int kMaxShared = 227 * 1024;
-  static constexpr int kFit = (kMaxShared - kStaging - 256) / kStageBytes;
+  static constexpr int kBarrierBytes = 256;
+  static constexpr int kFit = (kMaxShared - kStaging - kBarrierBytes) / kStageBytes;
   static constexpr int kStages = kFit > kMostStages ? kMostStages : kFit;
   // Offsets behind the stages and the staging areas.
   static constexpr int kPartial = kStages * kStageBytes + 2 * kStagingBytes;
   static constexpr int kColumns = kPartial + kPartialBytes;
   static constexpr int kBarriers = kStages * kStageBytes + kStaging;
-  static constexpr int kSharedBytes = kBarriers + 256;
+  static constexpr int kSharedBytes = kBarriers + kBarrierBytes;
 
   static_assert(kPingPong ? kBm % 64 == 0 : kBm % 128 == 0);
   static_assert(kBn % 16 == 0 && (kBn / 2) % 8 == 0);
   static_assert(kStages >= 2);
   static_assert(kPromote == 0 || !kPingPong || kBn / 2 * kBlocks <= 80);  // registers
   static_assert(kSplit == 1 || (kSplit == 2 && kCluster == 1 && kPingPong && kBm == 64));
-  static_assert(kStages * 16 + 48 <= 256);
+  static_assert(kStages * 16 + 48 <= kBarrierBytes);
+  // As wide as a place for a tile's amax at least, so that there are as many of them.
+  static_assert(!kAmax || (kOut == Element::kF16 && kScaled && kOutN >= kAmaxColumns));
+  static_assert(!kAmax || (!kConv && kForm != Form::kActivated && kSplit == 1));
   static_assert(kStageBytes % 1024 == 0 && kStagingBytes % 1024 == 0);
 };
 

@@ -220,6 +220,8 @@ struct QuantizeArgs {
   const int32_t* zero = nullptr;
   const float* scale_in = nullptr;
   float* scale_out = nullptr;
+  const float* amax = nullptr;  // of parts of x (graph/ops/quantize.h)
+  int64_t amax_count = 0;
   int64_t rows = 0, cols = 0, rows_per_scale = 1, groups = 1, repeats = 1;
 };
 void launch_quantize(const QuantizeArgs& args, cudaStream_t stream);

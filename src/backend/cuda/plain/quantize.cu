@@ -68,8 +68,20 @@ __device__ __forceinline__ float scale_at(const float* scales, int64_t rows_per_
   return scales[row / rows_per_scale];
 }
 
-// Known scales.
-template <int kWidth, int kX, int kY>
+// The one scale, from what the maker of x took. Every block finds it for itself, which is less than
+// another launch; the first one keeps it.
+__device__ __forceinline__ float scale_of_parts(const QuantizeArgs& a) {
+  __shared__ float warps[kThreads / 32];
+  float amax = 0;
+#pragma unroll 8
+  for (int64_t i = threadIdx.x; i < a.amax_count; i += kThreads) amax = fmaxf(amax, a.amax[i]);
+  const float scale = dynamic_scale(max_row<kThreads>(amax, warps), a.format.largest);
+  if (blockIdx.x == 0 && threadIdx.x == 0) *a.scale_out = scale;
+  return scale;
+}
+
+// Known scales, or one that is to be merged from amax.
+template <int kWidth, int kX, int kY, bool kMerges>
 __global__ void __launch_bounds__(kThreads)
     quantize_kernel(const __grid_constant__ QuantizeArgs a) {
   constexpr int kBatch = 2;
@@ -79,9 +91,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t total = a.rows * a.cols / kWidth;
   const int64_t step = gridDim.x * int64_t{kThreads};
   const bool one_scale = a.rows_per_scale >= a.rows;
-  const bool by_rows = !one_scale || a.gamma.data != nullptr;
+  const bool by_rows = !kMerges && (!one_scale || a.gamma.data != nullptr);
   const bool is_small = a.rows * a.cols < (int64_t{1} << 31);  // 64-bit division takes longer
-  const float common = inverse_of(scales[0]);
+  const float common = inverse_of(kMerges ? scale_of_parts(a) : scales[0]);
   for (int64_t first = blockIdx.x * int64_t{kThreads} + threadIdx.x; first < total;
        first += kBatch * step) {
     Elements<kWidth, kX> x[kBatch];
@@ -242,6 +254,31 @@ void find_scales(const QuantizeArgs& a, cudaStream_t stream) {
   launch("quantize, scales", scales_kernel, dim3(blocks), kThreads, 0, stream, a);
 }
 
+// Blocks that find the scale first: no more than run at once.
+constexpr unsigned kOneWave = 132 * 2048 / kThreads;
+
+template <bool kMerges>
+void quantize_elements(const QuantizeArgs& a, cudaStream_t stream) {
+  const int64_t elements = a.rows * a.cols;
+  const auto blocks_for = [](int64_t items) {
+    const unsigned blocks = num_blocks(items, kThreads);
+    return dim3(kMerges ? std::min(blocks, kOneWave) : blocks);
+  };
+  if (!takes_eight(a.x.data, a.x.dtype, a.cols) ||
+      !takes_eight(a.gamma.data, a.gamma.dtype, a.cols) || !is_aligned(a.y, 8)) {
+    return launch("quantize", quantize_kernel<1, kAny, kAny, kMerges>, blocks_for(elements),
+                  kThreads, 0, stream, a);
+  }
+  const dim3 blocks = blocks_for(elements / 16);
+  if (a.zero != nullptr) {
+    return launch("quantize", quantize_kernel<8, kAny, kAny, kMerges>, blocks, kThreads, 0, stream,
+                  a);
+  }
+  with_known_types(a.x.dtype, a.format.dtype, &a.format, [&]<int kX, int kY>(KnownTypes<kX, kY>) {
+    launch("quantize", quantize_kernel<8, kX, kY, kMerges>, blocks, kThreads, 0, stream, a);
+  });
+}
+
 }  // namespace
 
 void launch_quantize(const QuantizeArgs& a, cudaStream_t stream) {
@@ -250,25 +287,14 @@ void launch_quantize(const QuantizeArgs& a, cudaStream_t stream) {
     return;
   }
   if (takes_rows(a)) return quantize_rows(a, stream);
+  if (a.amax != nullptr) return quantize_elements<true>(a, stream);
   if (a.scale_in == nullptr) find_scales(a, stream);
-  const int64_t elements = a.rows * a.cols;
   if (a.format.dtype == DType::kU8) {
-    return launch("quantize", quantize_packed_kernel,
-                  dim3(num_blocks(elements / (8 / a.format.bits), kThreads)), kThreads, 0, stream,
-                  a);
+    const int64_t bytes = a.rows * a.cols / (8 / a.format.bits);
+    return launch("quantize", quantize_packed_kernel, dim3(num_blocks(bytes, kThreads)), kThreads,
+                  0, stream, a);
   }
-  if (!takes_eight(a.x.data, a.x.dtype, a.cols) ||
-      !takes_eight(a.gamma.data, a.gamma.dtype, a.cols) || !is_aligned(a.y, 8)) {
-    return launch("quantize", quantize_kernel<1, kAny, kAny>, dim3(num_blocks(elements, kThreads)),
-                  kThreads, 0, stream, a);
-  }
-  const dim3 blocks(num_blocks(elements / 16, kThreads));
-  if (a.zero != nullptr) {
-    return launch("quantize", quantize_kernel<8, kAny, kAny>, blocks, kThreads, 0, stream, a);
-  }
-  with_known_types(a.x.dtype, a.format.dtype, &a.format, [&]<int kX, int kY>(KnownTypes<kX, kY>) {
-    launch("quantize", quantize_kernel<8, kX, kY>, blocks, kThreads, 0, stream, a);
-  });
+  quantize_elements<false>(a, stream);
 }
 
 void launch_dequantize(const DequantizeArgs& a, cudaStream_t stream) {

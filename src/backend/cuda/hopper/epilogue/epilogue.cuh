@@ -1,6 +1,9 @@
 // From accumulators to the staged output tile of one consumer warpgroup.
 #pragma once
 
+#include <type_traits>
+
+#include "backend/cuda/hopper/epilogue/amax.cuh"
 #include "backend/cuda/hopper/epilogue/math.cuh"
 #include "backend/cuda/hopper/epilogue/row_norm.cuh"
 #include "backend/cuda/hopper/epilogue/row_stats.cuh"
@@ -190,6 +193,10 @@ __device__ __forceinline__ void load_matrices(uint32_t address, uint32_t (&v)[4]
                : "r"(address));
 }
 
+__device__ __forceinline__ void store_word(uint32_t address, uint32_t word) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(word));
+}
+
 // The four values a thread holds of 8 columns: rows r and r + 8, columns c and c + 1.
 struct Quad {
   float2 upper;
@@ -209,6 +216,7 @@ struct TileEpilogue {
   const TileRows<T>& rows;
   const float* columns;
   uint32_t staging;
+  uint32_t amax;  // where the warps leave theirs
   float inverse_y;
   int lane;
   int warp;  // of the warpgroup
@@ -293,11 +301,11 @@ struct TileEpilogue {
 
   // All that is decided at run time is a form of its own: a branch inside would keep the compiler
   // from interleaving chunks, and the products of statistics, passed over by predicates, would wait
-  // for the tensor cores all the same.
-  template <bool kRowScales, bool kResidual, bool kStatistics, int kFirst, int kEnd,
-            int kFirstBlock, int kEndBlock>
+  // for the tensor cores all the same. `measured`: what is made of the words of each block.
+  template <bool kRowScales, bool kResidual, class Measure, int kFirst, int kEnd, int kFirstBlock,
+            int kEndBlock>
   __device__ __forceinline__ void write16(const Acc (&acc)[T::kBlocks][T::kBn / 2],
-                                          SlotSums<T::kOut> (&slots)[T::kBlocks]) const {
+                                          Measure (&measured)[T::kBlocks]) const {
     const int row = warp * 16 + lane % 16;
     ChunkColumns ahead[2] = {read_columns(kFirst), read_columns(kFirst + 1)};
 #pragma unroll
@@ -327,29 +335,36 @@ struct TileEpilogue {
           words[2 * i + 1] = pack<T::kOut>(q[i].lower.x, q[i].lower.y);
         }
         store_matrices(address, words);
-        if constexpr (kStatistics) add_statistics(slots[block], words, block, chunk);
+        measure(measured[block], words, block, chunk);
       }
     }
   }
 
   // Blocks of 8-bit operands together, as they share what is read of the columns and hide each
   // other's waiting; what normalized rows need besides leaves no registers for that.
-  template <bool kRowScales, bool kResidual, bool kStatistics, int kFirst, int kEnd>
+  template <bool kRowScales, bool kResidual, class Measure, int kFirst, int kEnd>
   __device__ __forceinline__ void write16_blocks(const Acc (&acc)[T::kBlocks][T::kBn / 2],
-                                                 SlotSums<T::kOut> (&slots)[T::kBlocks]) const {
+                                                 Measure (&measured)[T::kBlocks]) const {
     if constexpr (T::kScaled || T::kBlocks == 1) {
-      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 0, T::kBlocks>(acc, slots);
+      write16<kRowScales, kResidual, Measure, kFirst, kEnd, 0, T::kBlocks>(acc, measured);
     } else {
       static_assert(T::kBlocks == 2);
-      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 0, 1>(acc, slots);
-      write16<kRowScales, kResidual, kStatistics, kFirst, kEnd, 1, 2>(acc, slots);
+      write16<kRowScales, kResidual, Measure, kFirst, kEnd, 0, 1>(acc, measured);
+      write16<kRowScales, kResidual, Measure, kFirst, kEnd, 1, 2>(acc, measured);
     }
   }
 
-  // Of two chunks; a slot that they complete is written.
-  __device__ __forceinline__ void add_statistics(SlotSums<T::kOut>& slot,
-                                                 const uint32_t (&words)[4], int block,
-                                                 int chunk) const {
+  // Of two chunks.
+  struct Nothing {};
+  __device__ __forceinline__ void measure(Nothing& /*none*/, const uint32_t (&/*words*/)[4],
+                                          int /*block*/, int /*chunk*/) const {}
+  __device__ __forceinline__ void measure(RowsAmax& rows_amax, const uint32_t (&words)[4],
+                                          int /*block*/, int /*chunk*/) const {
+    rows_amax.add(words);
+  }
+  // A slot that they complete is written.
+  __device__ __forceinline__ void measure(SlotSums<T::kOut>& slot, const uint32_t (&words)[4],
+                                          int block, int chunk) const {
     constexpr int kSlotChunks = kStatisticsColumns / 8;
     slot.add(words);
     if ((chunk + 2) % kSlotChunks != 0) return;
@@ -357,6 +372,19 @@ struct TileEpilogue {
                lane);
     slot = {};
     __syncwarp();
+  }
+
+  // Of all chunks.
+  template <class Measure>
+  __device__ __forceinline__ void end_measure(const Measure (&measured)[T::kBlocks]) const {
+    if constexpr (std::is_same_v<Measure, RowsAmax>) {
+#pragma unroll
+      for (int block = 0; block < T::kBlocks; ++block) {
+        const uint32_t of_warp =
+            measured[block].of_warp(args, at.m + block * 64 + warp * 16 + lane / 4);
+        if (lane == 0) store_word(amax + block * 16 + warp * 4, of_warp);
+      }
+    }
   }
 
   // Gated values have been multiplied by 1 / y_scale with their columns.
@@ -385,7 +413,7 @@ struct TileEpilogue {
   }
 
   // `half_way` runs when half of the sums have been used up and their registers are free.
-  template <bool kRowScales, bool kResidual, bool kStatistics, class F>
+  template <bool kRowScales, bool kResidual, class Measure, class F>
   __device__ __forceinline__ void write_form(const Acc (&acc)[T::kBlocks][T::kBn / 2],
                                              F half_way) const {
     constexpr int kChunks = T::kOutN / 8;
@@ -395,41 +423,43 @@ struct TileEpilogue {
       half_way();
       write8<kRowScales, kHalf, kChunks>(acc);
     } else {
-      SlotSums<T::kOut> slots[T::kBlocks];
-      write16_blocks<kRowScales, kResidual, kStatistics, 0, kHalf>(acc, slots);
+      Measure measured[T::kBlocks];
+      write16_blocks<kRowScales, kResidual, Measure, 0, kHalf>(acc, measured);
       half_way();
-      write16_blocks<kRowScales, kResidual, kStatistics, kHalf, kChunks>(acc, slots);
+      write16_blocks<kRowScales, kResidual, Measure, kHalf, kChunks>(acc, measured);
+      end_measure(measured);
     }
   }
 
-  template <bool kRowScales, bool kStatistics, class F>
+  template <bool kRowScales, class Measure, class F>
   __device__ __forceinline__ void write_residual_or_not(const Acc (&acc)[T::kBlocks][T::kBn / 2],
                                                         F half_way) const {
     if constexpr (!T::kRequantize) {
       if (args.epilogue.residual) {
-        write_form<kRowScales, true, kStatistics>(acc, half_way);
+        write_form<kRowScales, true, Measure>(acc, half_way);
         return;
       }
     }
-    write_form<kRowScales, false, kStatistics>(acc, half_way);
+    write_form<kRowScales, false, Measure>(acc, half_way);
   }
 
   template <class F>
   __device__ __forceinline__ void write(const Acc (&acc)[T::kBlocks][T::kBn / 2],
                                         F half_way) const {
-    if constexpr (T::kScaled) {
+    if constexpr (T::kScaled && !T::kAmax) {
       if (args.epilogue.row_scale_step != 0) {
-        write_residual_or_not<true, false>(acc, half_way);
+        write_residual_or_not<true, Nothing>(acc, half_way);
         return;
       }
     }
     if constexpr (kMeasuresRows<T>) {
       if (args.epilogue.y_statistics != nullptr) {
-        write_residual_or_not<false, true>(acc, half_way);
+        write_residual_or_not<false, SlotSums<T::kOut>>(acc, half_way);
         return;
       }
     }
-    write_residual_or_not<false, false>(acc, half_way);
+    using Always = std::conditional_t<T::kAmax, RowsAmax, Nothing>;
+    write_residual_or_not<false, Always>(acc, half_way);
   }
 };
 

@@ -25,7 +25,8 @@ struct GroupTeams {
 // Tiles that can: the columns' place in shared memory takes what threads pass on.
 template <class T>
 inline constexpr bool kMeasuresGroups = (bytes_of(T::kOut) == 2) && (T::kForm == Form::kPlain) &&
-                                        (T::kSplit == 1) && (T::kPanels <= GroupTeams<T>::kTeams) &&
+                                        (T::kSplit == 1) && !T::kAmax &&
+                                        (T::kPanels <= GroupTeams<T>::kTeams) &&
                                         (GroupTeams<T>::kScratchFloats <= T::kColumnFloats);
 
 template <class T>
