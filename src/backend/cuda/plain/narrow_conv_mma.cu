@@ -32,12 +32,12 @@ __device__ __forceinline__ int output_of(int row) {
   return row / 32 * 32 + row % 8 / 2 * 8 + row % 32 / 8 * 2 + row % 2;
 }
 
-// Four elements at a time where rows are whole quarters of them.
+// The rows of `out` outputs from `first` on, four elements at a time where rows are whole quarters
+// of them.
 template <int kRow, int kPitch>
-__device__ __forceinline__ void read_weights(const NarrowConvArgs& a, int terms,
+__device__ __forceinline__ void read_weights(const NarrowConvArgs& a, int terms, int first, int out,
                                              uint16_t* weights) {
-  const auto* from = static_cast<const uint16_t*>(a.conv.weight.data);
-  const auto out = static_cast<int>(a.conv.out);
+  const auto* from = static_cast<const uint16_t*>(a.conv.weight.data) + first * terms;
   const int width = terms % 4 == 0 ? 4 : 1;
   for (int i = static_cast<int>(threadIdx.x); i < out * kRow / width; i += kThreads) {
     const int row = i * width / kRow;
@@ -88,18 +88,20 @@ __device__ __forceinline__ void gather(const PlainConvArgs& c, int64_t tile, int
 
 template <DType kType, int kSteps>
 __global__ void __launch_bounds__(kThreads)
-    few_inputs_mma_kernel(const __grid_constant__ NarrowConvArgs a) {
+    few_inputs_mma_kernel(const __grid_constant__ NarrowConvArgs a, int outputs) {
   follow_previous_kernel();
   constexpr int kRow = kSteps * kTerms;
   constexpr int kPitch = pitch_of(kSteps);
   extern __shared__ __align__(16) uint16_t shared[];
   uint16_t* patches = shared;                     // [kPixels][kPitch]
-  uint16_t* weights = shared + kPixels * kPitch;  // [out][kPitch]
+  uint16_t* weights = shared + kPixels * kPitch;  // [outputs][kPitch]
   const PlainConvArgs& c = a.conv;
-  const auto out = static_cast<int>(c.out);
+  const auto all_outputs = static_cast<int>(c.out);
+  const int first_output = static_cast<int>(blockIdx.y) * outputs;
+  const int out = min(outputs, all_outputs - first_output);
   const auto terms = static_cast<int>(c.kernel_h * c.kernel_w * c.in);
   const int thread = static_cast<int>(threadIdx.x);
-  read_weights<kRow, kPitch>(a, terms, weights);
+  read_weights<kRow, kPitch>(a, terms, first_output, out, weights);
   const int g = thread % 32 / 4;
   const int t = thread % 4;
   const auto total = static_cast<int>(c.n * c.out_h * c.out_w);
@@ -118,7 +120,8 @@ __global__ void __launch_bounds__(kThreads)
     }
     for (int begin = 0; begin < out; begin += 32) {
       float bias[8] = {};
-      if (a.bias.data != nullptr) load(a.bias.data, a.bias.dtype, begin + 8 * t, bias);
+      const int output = first_output + begin + 8 * t;
+      if (a.bias.data != nullptr) load(a.bias.data, a.bias.dtype, output, bias);
       float upper[8];
       float lower[8];
 #pragma unroll
@@ -133,8 +136,8 @@ __global__ void __launch_bounds__(kThreads)
         lower[2 * j] = d[2], lower[2 * j + 1] = d[3];
       }
       const int64_t pixel = tile * kPixels + first + g;
-      if (pixel < total) store(a.y.data, a.y.dtype, pixel * out + begin + 8 * t, upper);
-      if (pixel + 8 < total) store(a.y.data, a.y.dtype, (pixel + 8) * out + begin + 8 * t, lower);
+      if (pixel < total) store(a.y.data, a.y.dtype, pixel * all_outputs + output, upper);
+      if (pixel + 8 < total) store(a.y.data, a.y.dtype, (pixel + 8) * all_outputs + output, lower);
     }
     __syncthreads();
   }
@@ -265,12 +268,20 @@ constexpr unsigned kMaxBlocks = 132 * 4;  // each reads all weights first
 
 template <DType kType, int kSteps>
 void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
-  const size_t bytes = few_inputs_mma_bytes(kSteps * kTerms, a.conv.out);
   const int64_t tiles = (a.conv.n * a.conv.out_h * a.conv.out_w + kPixels - 1) / kPixels;
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
+  const int64_t blocks = std::min<int64_t>(tiles, kMaxBlocks);
+  // Small images: the outputs are shared out too, 32 at least, until there is a block for each SM.
+  constexpr int64_t kSms = 132;
+  constexpr int64_t kFewest = 32;
+  const int64_t most_parts = (kSms + blocks - 1) / std::max<int64_t>(blocks, 1);
+  const int64_t steps = (a.conv.out + kFewest - 1) / kFewest;
+  const int64_t outputs = (steps + most_parts - 1) / most_parts * kFewest;
+  const dim3 grid(static_cast<unsigned>(blocks),
+                  static_cast<unsigned>((a.conv.out + outputs - 1) / outputs));
+  const size_t bytes = few_inputs_mma_bytes(kSteps * kTerms, outputs);
   allow_shared_memory(reinterpret_cast<const void*>(few_inputs_mma_kernel<kType, kSteps>), bytes);
-  launch("conv2d, few inputs", few_inputs_mma_kernel<kType, kSteps>, blocks, kThreads, bytes,
-         stream, a);
+  launch("conv2d, few inputs", few_inputs_mma_kernel<kType, kSteps>, grid, kThreads, bytes, stream,
+         a, static_cast<int>(outputs));
 }
 
 template <DType kType>
