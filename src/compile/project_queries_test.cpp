@@ -2,13 +2,12 @@
 // numbers stay.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "compile/compile.h"
+#include "compile/graph_testing.h"
 #include "io/checkpoint.h"
 #include "models/registry.h"
 #include "reference/reference.h"
@@ -16,8 +15,6 @@
 
 namespace halftone::compile {
 namespace {
-
-using Tensors = std::map<std::string, Tensor>;
 
 constexpr int64_t kTextTokens = 9;
 
@@ -29,11 +26,6 @@ bool projects(const graph::Graph& graph, const graph::Node& node) {
 size_t num_projecting(const graph::Graph& graph) {
   return static_cast<size_t>(std::ranges::count_if(
       graph.nodes(), [&](const graph::Node& node) { return projects(graph, node); }));
-}
-
-size_t count(const graph::Graph& graph, std::string_view op) {
-  return static_cast<size_t>(std::ranges::count_if(
-      graph.nodes(), [&](const graph::Node& node) { return name_of(node.attrs) == op; }));
 }
 
 // A device whose kernels have room for the keys of a text and know no row statistics.
@@ -48,27 +40,6 @@ graph::Graph compiled(graph::Graph graph, std::set<std::string> disabled) {
   options.has_kernel = takes;
   run_passes(graph, options);
   return graph;
-}
-
-void expect_equal(const Tensors& got, const Tensors& wanted) {
-  ASSERT_EQ(got.size(), wanted.size());
-  for (const auto& [name, tensor] : wanted) {
-    const Tensor& other = got.at(name);
-    ASSERT_EQ(other.type(), tensor.type()) << name;
-    EXPECT_EQ(std::memcmp(other.data(), tensor.data(), tensor.type().num_bytes()), 0) << name;
-  }
-}
-
-Tensors noise_for(const graph::Graph& graph) {
-  Tensors inputs;
-  NoiseGenerator noise = NoiseGenerator::torch_cpu(11);
-  for (const graph::Value& value : graph.values()) {
-    if (!value.is_input) continue;
-    Tensor filled({DType::kF32, value.type.shape});
-    noise.randn(filled.values<float>());
-    inputs[value.name] = filled.to(value.type.dtype);
-  }
-  return inputs;
 }
 
 // Every attention to the text, and none of an image to itself.

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "reference/ops.h"
+#include "tensor/quantized.h"
 
 namespace halftone::reference {
 namespace {
@@ -53,6 +54,36 @@ Statistics merged(std::span<const float> pieces, double count, double eps) {
   return {mean, 1.0 / std::sqrt(squares / (count * num_pieces) + eps)};
 }
 
+// All of x, a row of one part before the same row of the other.
+std::vector<float> joined_input(const Call& call) {
+  std::vector<std::vector<float>> parts;
+  std::vector<size_t> widths;
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    if (call.desc.inputs[i].role != graph::Role::kX) continue;
+    parts.push_back(load(call.inputs[i]));
+    widths.push_back(to_size(call.inputs[i].type.shape[-1]));
+  }
+  std::vector<float> x;
+  for (size_t row = 0; row < to_size(call.output().type.shape.num_rows()); ++row) {
+    for (size_t part = 0; part < parts.size(); ++part) {
+      const auto from = parts[part].begin() + static_cast<std::ptrdiff_t>(row * widths[part]);
+      x.insert(x.end(), from, from + static_cast<std::ptrdiff_t>(widths[part]));
+    }
+  }
+  return x;
+}
+
+// What was read, as a further output.
+void store_joined(const graph::GroupNorm& op, std::span<const float> x, const Call& call) {
+  const TensorView& view = call.outputs.back();
+  if (!graph::is_quantized(op.joined)) return store(std::vector<double>(x.begin(), x.end()), view);
+  const float inverse = inverse_scale(load(call.need(graph::Role::kXScale)).front());
+  const size_t width = to_size(view.type.shape[-1]);
+  for (int64_t row = 0; row < view.type.shape.num_rows(); ++row) {
+    Quantizer{}.store_row(x.subspan(to_size(row) * width, width), inverse, view, row);
+  }
+}
+
 }  // namespace
 
 void store_group_statistics(const Call& call) {
@@ -78,7 +109,8 @@ void store_group_statistics(const Call& call) {
 }
 
 void run(const graph::GroupNorm& op, const Call& call) {
-  const std::vector<float> x = load(call.need(graph::Role::kX));
+  const std::vector<float> x = joined_input(call);
+  if (op.joins) store_joined(op, x, call);
   const std::vector<float> gamma = load(call.need(graph::Role::kGamma));
   const std::vector<float> beta = load(call.need(graph::Role::kBeta));
   std::vector<float> pieces;  // of x, where somebody measured it

@@ -274,6 +274,7 @@ TEST_P(CudaConformance, EqualsReference) {
   std::string reason = "no case of its op";
   std::vector<Case> cases = all_cases();
   std::ranges::copy(large_norm_cases(), std::back_inserter(cases));
+  std::ranges::copy(joined_norm_cases(), std::back_inserter(cases));
   std::ranges::copy(large_row_statistics_cases(), std::back_inserter(cases));
   std::ranges::copy(group_statistics_cases(), std::back_inserter(cases));
   std::ranges::copy(large_amax_cases(), std::back_inserter(cases));

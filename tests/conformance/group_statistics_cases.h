@@ -95,9 +95,9 @@ inline std::vector<Case> group_statistics_cases() {
     cases.push_back(norm_of_measured_case(t, DType::kI8, {2, 8, 8, 640}, 32, Activation::kSilu));
     cases.push_back(
         norm_of_measured_case(t, DType::kF8E4M3, {2, 8, 8, 1280}, 32, Activation::kSilu));
-    // More pieces than the second half merges by itself, the last ones not a whole number of
-    // merges.
+    // More pieces than the second half merges by itself, fewer and more than a block has threads.
     cases.push_back(norm_of_measured_case(t, t, {2, 160, 248, 16}, 4, Activation::kSilu));
+    cases.push_back(norm_of_measured_case(t, DType::kI8, {2, 320, 256, 32}, 4, Activation::kNone));
   }
   cases.push_back(
       norm_of_measured_case(DType::kF32, DType::kF32, {2, 8, 24, 21}, 7, Activation::kNone));

@@ -35,6 +35,54 @@ inline std::vector<Case> group_norm_cases() {
   return cases;
 }
 
+// Two parts of x, which may end within a group, and what is handed on: nothing, x or its codes.
+inline std::vector<Case> joined_norm_cases() {
+  struct Parts {
+    Shape x;
+    int64_t second, groups;
+  };
+  std::vector<Case> cases;
+  const auto add = [&](DType t, const Parts& parts, DType out, bool joins, DType joined) {
+    const bool coded = out != DType::kF32;
+    Case c;
+    c.name = "joined " + std::string(to_string(t)) + " " + text(parts.x) + "+" +
+             std::to_string(parts.second) + " to " + std::string(to_string(coded ? out : t)) +
+             (joins ? " and " + std::string(to_string(joined)) : "");
+    graph::GroupNorm op{parts.groups, 1e-5, Activation::kSilu, out};
+    op.joins = joins;
+    op.joined = joined;
+    c.attrs = op;
+    Shape second = parts.x;
+    second[-1] = parts.second;
+    const int64_t channels = parts.x[-1] + parts.second;
+    c.inputs = {{Role::kX, {t, parts.x}, Fill::kNormal}};
+    if (parts.second > 0) c.inputs.push_back({Role::kX, {t, second}, Fill::kFar});
+    c.inputs.push_back({Role::kGamma, {DType::kF32, {channels}}, Fill::kNormal});
+    c.inputs.push_back({Role::kBeta, {DType::kF32, {channels}}, Fill::kNormal});
+    if (coded) c.inputs.push_back({Role::kYScale, {DType::kF32, {1}}, Fill::kWideScales});
+    if (joined != DType::kF32)
+      c.inputs.push_back({Role::kXScale, {DType::kF32, {1}}, Fill::kUnitScales});
+    c.steps = 1;
+    c.roundings = 1.0;
+    c.depth = 256.0;
+    cases.push_back(std::move(c));
+  };
+  const Parts all[] = {{{2, 24, 20, 1280}, 640, 32}, {{1, 63, 65, 640}, 320, 32},
+                       {{2, 9, 7, 320}, 0, 32},      {{1, 5, 3, 24}, 8, 4},
+                       {{1, 40, 30}, 6, 3},          {{2, 0, 8}, 8, 4}};
+  for (const Parts& parts : all) {
+    for (const DType t : kFloats) {
+      if (parts.second > 0) add(t, parts, DType::kF32, false, DType::kF32);
+      add(t, parts, DType::kF32, true, DType::kF32);
+      for (const DType code : {DType::kI8, DType::kF8E4M3}) {
+        add(t, parts, code, true, DType::kF32);
+        add(t, parts, code, true, code);
+      }
+    }
+  }
+  return cases;
+}
+
 inline std::vector<Case> layer_norm_cases() {
   std::vector<Case> cases;
   const auto add = [&](DType t, DType affine, Shape x) {

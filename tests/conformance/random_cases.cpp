@@ -313,8 +313,24 @@ Case draw_attention(Draw& draw) {
   return c;
 }
 
+// x as two parts, and what a group norm hands on of it.
+void join(Draw& draw, graph::GroupNorm& op, Case& c) {
+  Shape& first = c.inputs.front().type.shape;
+  const int64_t channels = first[-1];
+  if (channels > 1 && draw.coin()) {
+    first[-1] = draw.between(1, channels - 1);
+    Input second = c.inputs.front();
+    second.type.shape[-1] = channels - first[-1];
+    c.inputs.insert(c.inputs.begin() + 1, second);
+  }
+  op.joins = draw.coin();
+  if (!op.joins || op.out == DType::kF32 || op.dynamic || draw.coin()) return;
+  op.joined = op.out;
+  c.inputs.push_back({Role::kXScale, {DType::kF32, {1}}, Fill::kUnitScales});
+}
+
 // Groups of 1 to 1280 elements a row, values far from zero, parameters of another type; static and
-// dynamic codes; statistics that were measured before.
+// dynamic codes; statistics that were measured before; joined parts.
 Case draw_norm(Draw& draw) {
   Case c;
   const DType t = draw.floating();
@@ -350,6 +366,9 @@ Case draw_norm(Draw& draw) {
   }
   const Fill fill = draw.one_in(3) ? Fill::kFar : Fill::kNormal;
   c.inputs.insert(c.inputs.begin(), {Role::kX, {t, x}, fill});
+  if (auto* op = std::get_if<graph::GroupNorm>(&c.attrs); op && !measured && draw.one_in(3)) {
+    join(draw, *op, c);
+  }
   add(c, Role::kGamma, gamma, {x[-1]}, Fill::kNormal);
   add(c, Role::kBeta, beta, {x[-1]}, Fill::kNormal);
   if (size_of(out) == 1 && !dynamic) add_y_scale(c, out, scale_shape(granularity, x));

@@ -35,7 +35,7 @@ GroupNormArgs group_statistics_args(const graph::OpDesc& desc, const Operands& o
   args.x = typed(operands.outputs[0]);
   args.n = y[0];
   args.rows = y.num_rows() / y[0];
-  args.channels = y.row_size();
+  args.channels = args.split = y.row_size();
   args.groups = desc.outputs[1].type.shape[1];
   args.piece_rows = static_cast<int>(graph::kRowsPerPiece);
   args.pieces = static_cast<int>(args.rows / graph::kRowsPerPiece);

@@ -1,6 +1,6 @@
 // Group and layer normalisation (plain/ and hopper/group_norm.cu, plain/layer_norm.cu). Codes are
-// written by the norm itself where it knows the scale in time; else the float result is quantized
-// after it.
+// written by the norm itself where it knows the scale in time; else a layer norm's float result is
+// quantized after it.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -25,6 +25,17 @@ Support supports_norm(const graph::OpDesc& desc, const DeviceInfo& /*info*/) {
     if (!is_plain_float(desc.input(role)->dtype)) return Support::no("wants f32, f16 or bf16");
   }
   return Support::yes();
+}
+
+// The second part of what a group norm reads; null = all of it is in the first.
+const TensorView* second_part(const graph::OpDesc& desc, const Operands& operands) {
+  bool first = true;
+  for (size_t i = 0; i < desc.inputs.size(); ++i) {
+    if (desc.inputs[i].role != Role::kX) continue;
+    if (!first) return &operands.inputs[i];
+    first = false;
+  }
+  return nullptr;
 }
 
 bool makes_codes(const graph::OpDesc& desc) { return !is_plain_float(desc.output().dtype); }
@@ -55,12 +66,6 @@ size_t float_bytes(const graph::OpDesc& desc) {
   return static_cast<size_t>(desc.output().shape.num_elements()) * sizeof(float);
 }
 
-// A static scale for the whole tensor.
-bool fuses_group_norm(const graph::OpDesc& desc) {
-  const TensorType* scale = desc.input(Role::kYScale);
-  return scale != nullptr && scale->shape.num_elements() == 1;
-}
-
 // Static scales, or each row's own.
 bool fuses_layer_norm(const graph::OpDesc& desc) {
   const auto& op = desc.as<graph::LayerNorm>();
@@ -74,6 +79,14 @@ Support supports_group_norm(const graph::OpDesc& desc, const DeviceInfo& info) {
     return Support::no("wants at most 4096 channels");
   if (desc.as<graph::GroupNorm>().groups > kMostGroups)
     return Support::no("wants at most 64 groups");
+  // Other scales need whole rows, of which a group's blocks have a part each: the norm in 16 bits
+  // and a pass for its codes are two fast launches.
+  const TensorType* scale = desc.input(Role::kYScale);
+  if (makes_codes(desc) && (scale == nullptr || scale->shape.num_elements() != 1))
+    return Support::no("codes want one known scale");
+  const auto& op = desc.as<graph::GroupNorm>();
+  if (graph::is_quantized(op.joined) && op.joined != op.out)
+    return Support::no("joined codes are of y's type");
   return supports_norm(desc, info);
 }
 
@@ -102,7 +115,7 @@ size_t statistics_bytes(const graph::OpDesc& desc, const DeviceInfo& info) {
   const int64_t pieces = pieces_of(desc, info).count;
   const bool taken = desc.input(Role::kGroupStatistics) != nullptr;
   if (taken && pieces <= kMostPieces) return 0;
-  const int64_t of_group = taken ? merged_pieces(pieces) : pieces;
+  const int64_t of_group = taken ? 1 : pieces;
   const size_t bytes =
       static_cast<size_t>(desc.output().shape[0] * of_group * desc.as<graph::GroupNorm>().groups) *
       2 * sizeof(float);
@@ -110,8 +123,7 @@ size_t statistics_bytes(const graph::OpDesc& desc, const DeviceInfo& info) {
 }
 
 size_t workspace_group_norm(const graph::OpDesc& desc, const DeviceInfo& info, Config /*config*/) {
-  const bool after = makes_codes(desc) && !fuses_group_norm(desc);
-  return statistics_bytes(desc, info) + (after ? float_bytes(desc) : 0);
+  return statistics_bytes(desc, info);
 }
 
 // All but addresses and pieces.
@@ -124,6 +136,7 @@ GroupNormArgs group_norm_args(const graph::OpDesc& desc) {
   args.n = shape[0];
   args.rows = shape[0] > 0 ? shape.num_rows() / shape[0] : 0;
   args.channels = shape.row_size();
+  args.split = desc.input(Role::kX)->shape.row_size();
   args.groups = op.groups;
   args.measured = desc.input(Role::kGroupStatistics) != nullptr;
   args.eps = static_cast<float>(op.eps);
@@ -138,8 +151,15 @@ GroupNormArgs group_norm_args(const graph::OpDesc& desc, const Operands& operand
   args.gamma = find_typed(desc, operands, Role::kGamma);
   args.beta = find_typed(desc, operands, Role::kBeta);
   args.y = typed_out(operands.outputs[0]);
-  if (fuses_group_norm(desc)) {
+  if (makes_codes(desc)) {
     args.y_scale = find_view(desc, operands, Role::kYScale)->as<float>();
+  }
+  if (const TensorView* second = second_part(desc, operands)) args.x2 = typed(*second);
+  const auto& op = desc.as<graph::GroupNorm>();
+  if (!op.joins) return args;
+  args.joined = typed_out(operands.outputs.back());
+  if (graph::is_quantized(op.joined)) {
+    args.joined_scale = find_view(desc, operands, Role::kXScale)->as<float>();
   }
   return args;
 }
@@ -157,17 +177,7 @@ std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const Devi
   } else {
     args.statistics = room;
   }
-  if (!makes_codes(desc) || fuses_group_norm(desc)) {
-    return make_launch([args](cudaStream_t stream) { launch_group_norm(args, stream); });
-  }
-  args.y = {static_cast<std::byte*>(operands.workspace) + statistics_bytes(desc, info),
-            DType::kF32};
-  const auto& op = desc.as<graph::GroupNorm>();
-  const QuantizeArgs after = quantize_after(desc, operands, args.y.data, op.dynamic);
-  return make_launch([args, after](cudaStream_t stream) {
-    launch_group_norm(args, stream);
-    launch_quantize(after, stream);
-  });
+  return make_launch([args](cudaStream_t stream) { launch_group_norm(args, stream); });
 }
 
 // --- One launch of clusters, and whichever is faster
@@ -175,7 +185,6 @@ std::unique_ptr<Launch> prepare_group_norm(const graph::OpDesc& desc, const Devi
 Support supports_clusters(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("sm_90a")) return Support::no("needs compute capability 9.0");
   if (Support norm = supports_group_norm(desc, info); !norm.ok) return norm;
-  if (makes_codes(desc) && !fuses_group_norm(desc)) return Support::no("wants one known scale");
   const std::string_view refusal = clusters_refusal(group_norm_args(desc));
   return refusal.empty() ? Support::yes() : Support::no(std::string(refusal));
 }
@@ -186,13 +195,21 @@ std::unique_ptr<Launch> prepare_clusters(const graph::OpDesc& desc, const Device
   return make_launch([args](cudaStream_t stream) { launch_group_norm_clusters(args, stream); });
 }
 
+// What a norm passes on, and of how many channels its first part is: part of a measurement's name.
+std::string joins_text(const graph::OpDesc& desc) {
+  const auto& op = desc.as<graph::GroupNorm>();
+  if (!op.joins) return "";
+  return fmt::format("/joins{}{}", desc.input(Role::kX)->shape.row_size(),
+                     graph::is_quantized(op.joined) ? " to codes" : "");
+}
+
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,
                                        Config config, const Operands& operands) {
   const GroupNormArgs a = group_norm_args(desc);
   return faster(
-      fmt::format("group_norm/{}x{}x{}/{}/{}{}{}/sm{}", a.n, a.rows, a.channels, a.groups,
-                  to_string(a.x.dtype), to_string(a.y.dtype), static_cast<int>(a.act),
-                  context().num_sms),
+      fmt::format("group_norm in clusters/{}x{}x{}/{}/{}{}{}{}/sm{}", a.n, a.rows, a.channels,
+                  a.groups, to_string(a.x.dtype), to_string(a.y.dtype), static_cast<int>(a.act),
+                  joins_text(desc), context().num_sms),
       [&] { return prepare_clusters(desc, info, config, operands); },
       [&] { return prepare_group_norm(desc, info, config, operands); });
 }

@@ -14,6 +14,11 @@ namespace halftone::graph {
 // with the group's channels: their mean and the sum of their squared deviations from it, of x's
 // elements as they are stored. With them y is normalised by the statistics merged from the pieces,
 // and x is read once.
+//
+// x may be given as two operands kX that differ in their last axis only: their join along it, the
+// first one's channels first. With `joins` what was read is a further output (kJoined, the last):
+// x, joined, in its own type or, where `joined` is i8 or f8e4m3, as Quantize makes it with the
+// scale kXScale (f32[1], static; graph/ops/quantize.h).
 inline constexpr int64_t kRowsPerPiece = 64;
 
 // Statistics of y; throws unless an image of y has a whole number of pieces (one at least), and its
@@ -29,6 +34,8 @@ struct GroupNorm {
   DType out = DType::kF32;  // i8 or f8e4m3: ends in Quantize; else y has x's type
   Granularity granularity = Granularity::kPerTensor;  // of that quantization
   bool dynamic = false;
+  bool joins = false;
+  DType joined = DType::kF32;  // i8 or f8e4m3: codes; else x's type
 
   template <class Self, class F>
   static void fields(Self& self, F&& f) {
@@ -38,9 +45,13 @@ struct GroupNorm {
     f("out", self.out, DType::kF32);
     f("granularity", self.granularity, Granularity::kPerTensor);
     f("dynamic", self.dynamic, false);
+    f("joins", self.joins, false);
+    f("joined", self.joined, DType::kF32);
   }
   bool operator==(const GroupNorm&) const = default;
 };
 std::vector<TensorType> infer(const GroupNorm& op, std::span<const TypedOperand> in);
+// What a group norm with these operands normalises.
+[[nodiscard]] TensorType group_norm_input(std::span<const TypedOperand> in);
 
 }  // namespace halftone::graph

@@ -40,6 +40,7 @@ enum class Role : uint8_t {
   kGroupStatistics,  // f32[n, groups, pieces, 2]: graph/ops/group_norm.h; also an output
   kRowStatistics,    // f32: of x's rows (graph/ops/linear.h)
   kColumnSum,        // f32[out]: sums of a weight's rows
+  kJoined,           // an output: what a group norm read (graph/ops/group_norm.h)
   kAmax,             // f32: largest magnitudes of x (graph/ops/quantize.h); also an output
   kY,                // output
 };

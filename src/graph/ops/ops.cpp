@@ -108,6 +108,9 @@ std::vector<TensorType> infer_types(const OpAttrs& attrs, std::span<const TypedO
 
 Role output_role(const OpAttrs& attrs, size_t index) {
   if (index == 0) return Role::kY;
+  if (const auto* norm = std::get_if<GroupNorm>(&attrs)) {
+    return norm->joins && index == num_norm_outputs(norm->dynamic) ? Role::kJoined : Role::kYScale;
+  }
   const auto* linear = std::get_if<Linear>(&attrs);
   const auto* conv = std::get_if<Conv2d>(&attrs);
   if (linear != nullptr && linear->row_statistics) return Role::kRowStatistics;

@@ -103,5 +103,6 @@ void check_quantized_operands(std::string_view op, std::span<const TypedOperand>
                                                              std::span<const TypedOperand> in,
                                                              DType out, Granularity granularity,
                                                              bool dynamic);
+[[nodiscard]] constexpr size_t num_norm_outputs(bool dynamic) { return dynamic ? 2 : 1; }
 
 }  // namespace halftone::graph

@@ -336,6 +336,11 @@ std::unique_ptr<Launch> prepare_layer_norm(const graph::OpDesc& desc, const Devi
 
 Support supports_norm(const graph::OpDesc& desc, const DeviceInfo& info) {
   if (!info.has("avx2")) return Support::no("needs AVX2, FMA and F16C");
+  const auto* norm = std::get_if<graph::GroupNorm>(&desc.attrs);
+  if (norm != nullptr && (norm->joins || std::ranges::count(desc.inputs, graph::Role::kX,
+                                                            &graph::TypedOperand::role) > 1)) {
+    return Support::no("reads one tensor and passes nothing on");
+  }
   for (const graph::TypedOperand& operand : desc.inputs) {
     if (!is_vector_type(operand.type.dtype)) return Support::no("wants f32, f16 or bf16");
   }

@@ -141,8 +141,13 @@ struct CodeFormat {
 
 // x [n, rows, channels]; partial [n * chunks * groups * 2] f32 scratch.
 struct GroupNormArgs {
-  Typed x, gamma, beta;
+  // Channels [0, split) of a row lie in x, the others in x2, of the same type; each dense.
+  Typed x, x2, gamma, beta;
+  int64_t split = 0;
   TypedOut y;
+  // What was read, joined: null = not wanted. Codes like y's where joined_scale is given, else x.
+  TypedOut joined;
+  const float* joined_scale = nullptr;
   int64_t n = 0, rows = 0, channels = 0, groups = 0;
   // Statistics of pieces of `piece_rows` rows (the last may have fewer): f32 [n, groups, pieces,
   // 2], means and sums of squared deviations.
@@ -150,7 +155,7 @@ struct GroupNormArgs {
   int pieces = 1;
   int piece_rows = 1;
   bool measured = false;  // the statistics are there already
-  // Room for them merged to merged_pieces() a group; null where the pieces are few.
+  // Room for them merged to one a group, f32 [n, groups, 2]; null where the pieces are few.
   float* merged = nullptr;
   float eps = 0;
   Act act = Act::kNone;
@@ -169,13 +174,8 @@ void launch_group_statistics(const GroupNormArgs& args, cudaStream_t stream);
 [[nodiscard]] std::string_view clusters_refusal(const GroupNormArgs& args);
 void launch_group_norm_clusters(const GroupNormArgs& args, cudaStream_t stream);
 
-// Every block of the second half merges a group's pieces; more than these are merged to fewer
-// before, kPiecesInOne to one.
+// Every block of the second half merges a group's pieces; more than these are merged to one before.
 inline constexpr int64_t kMostPieces = 512;
-inline constexpr int64_t kPiecesInOne = 256;
-[[nodiscard]] constexpr int64_t merged_pieces(int64_t pieces) {
-  return (pieces + kPiecesInOne - 1) / kPiecesInOne;
-}
 
 struct LayerNormArgs {
   Typed x, gamma, beta;

@@ -94,12 +94,31 @@ __device__ __forceinline__ float gelu_erf(float x) {
 
 // Two units of the last place each, denormals flushed: __expf and __fdividef spend as much again on
 // ranges in which the result is 0 or x.
+__device__ __forceinline__ float power_of_two(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+__device__ __forceinline__ float reciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+constexpr float kLog2E = 1.44269504F;
 __device__ __forceinline__ float silu(float x) {
-  constexpr float kLog2E = 1.44269504F;
-  float power, reciprocal;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-kLog2E * x));
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(1.0F + power));
-  return x * reciprocal;
+  return x * reciprocal(1.0F + power_of_two(-kLog2E * x));
+}
+
+// Both with one reciprocal, 1/a = b / (a b): where special functions are what a kernel waits for.
+// Powers end at 2^60, so that their product is finite; a factor of 2^-60 is none.
+__device__ __forceinline__ void two_silus(float& x, float& y) {
+  constexpr float kMost = 60.0F;
+  const float a = 1.0F + power_of_two(fminf(-kLog2E * x, kMost));
+  const float b = 1.0F + power_of_two(fminf(-kLog2E * y, kMost));
+  const float both = reciprocal(a * b);
+  x *= both * b;
+  y *= both * a;
 }
 
 __device__ __forceinline__ float activate(Act act, float x) {
@@ -116,6 +135,20 @@ __device__ __forceinline__ float activate(Act act, float x) {
       return x / (1.0F + __expf(-1.702F * x));
   }
   return x;
+}
+
+// Of neighbours.
+template <int kWidth>
+__device__ __forceinline__ void activate_all(Act act, float (&v)[kWidth]) {
+  if constexpr (kWidth % 2 == 0) {
+    if (act == Act::kSilu) {
+#pragma unroll
+      for (int k = 0; k < kWidth; k += 2) two_silus(v[k], v[k + 1]);
+      return;
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kWidth; ++k) v[k] = activate(act, v[k]);
 }
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -11,8 +11,8 @@ namespace halftone::backend::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kMergeLanes = 16;     // threads that merge the pieces of a group
-constexpr int kMergeThreads = 128;  // of a block that does nothing else
+constexpr int kMergeLanes = 16;      // threads that merge the pieces of a group
+constexpr int kMergeThreads = 1024;  // of a block that does nothing else
 constexpr int kRowsInFlight = 4;
 constexpr int kStatisticsRowsInFlight = 8;
 // One wave: all blocks merge the statistics first.
@@ -92,14 +92,14 @@ struct Merge {
     sum = fmaf(n, d, sum);
     square += fmaf(n * d, d, squares);
   }
-  // Over kMergeLanes threads: mean and centred squares.
-  [[nodiscard]] __device__ __forceinline__ float2 finish() {
-#pragma unroll
-    for (int d = 1; d < kMergeLanes; d *= 2) {
-      count += __shfl_xor_sync(0xffffffffU, count, d);
-      sum += __shfl_xor_sync(0xffffffffU, sum, d);
-      square += __shfl_xor_sync(0xffffffffU, square, d);
-    }
+  // Mean and centred squares, of what kLanes threads have together. `parts`: of reduce_row, three
+  // times.
+  template <int kLanes>
+  [[nodiscard]] __device__ __forceinline__ float2 finish(float* parts = nullptr) {
+    constexpr int kParts = kLanes > 32 ? kLanes / 32 : 0;
+    count = sum_row<kLanes>(count, parts);
+    sum = sum_row<kLanes>(sum, parts + kParts);
+    square = sum_row<kLanes>(square, parts + 2 * kParts);
     const float delta = sum / fmaxf(count, 1.0F);
     return make_float2(shift + delta, fmaxf(fmaf(-delta, sum, square), 0.0F));
   }
@@ -124,7 +124,7 @@ __device__ void merge_columns(const GroupNormArgs& a, int rows, int row_lanes, c
         merge.add(static_cast<float>(size + (r < larger ? 1 : 0)), mean[at], squares[at]);
       }
     }
-    const float2 merged = merge.finish();
+    const float2 merged = merge.finish<kMergeLanes>();
     if (valid && lane == 0) {
       const int64_t at = (static_cast<int64_t>(blockIdx.y) * groups + group) * a.pieces;
       reinterpret_cast<float2*>(a.statistics)[at + blockIdx.x] = merged;
@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
   const auto piece = piece_of(a, static_cast<int>(blockIdx.x), a.piece_rows);
   const int vectors = channels / kWidth;
   const int row_lanes = row_lanes_of(vectors);
-  const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
+  const int64_t first_row = blockIdx.y * a.rows + piece.first;
   float* mean = columns;
   float* squares = columns + row_lanes * channels;
   follow_previous_kernel();
@@ -154,14 +154,15 @@ __global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
     const int lane = item / vectors;
     const int col = (item - lane * vectors) * kWidth;
     const int count = piece.count > lane ? (piece.count - lane - 1) / row_lanes + 1 : 0;
-    const int64_t from = base + static_cast<int64_t>(lane) * channels + col;
-    const int step = row_lanes * channels;
+    const NormSource source(a, col);
+    const int64_t from = source.at(first_row + lane);
+    const int step = row_lanes * source.pitch;
     Elements<kWidth, kType> x[kInFlight];
     const auto read_rows = [&](int done) {
       const int64_t at = from + static_cast<int64_t>(done) * step;
       const int last = (count - 1 - done) * step;
 #pragma unroll
-      for (int r = 0; r < kInFlight; ++r) x[r].read(a.x, at + min(r * step, last));
+      for (int r = 0; r < kInFlight; ++r) x[r].read(source.x, at + min(r * step, last));
     };
     ColumnSums<kWidth> sums;
     if (count > 0) {
@@ -185,43 +186,36 @@ __global__ void __launch_bounds__(kThreads, kType == kAny ? 1 : 2)
   merge_columns(a, piece.count, row_lanes, mean, squares);
 }
 
-// Pieces [begin, end) of a group merged by kMergeLanes threads, kInFlight reads of each on their
-// way at a time.
-__device__ __forceinline__ float2 merge_pieces(const GroupNormArgs& a, int64_t group, int begin,
-                                               int end, int lane) {
+// What one of kLanes threads merges of a group's pieces, kInFlight reads on their way at a time.
+template <int kLanes>
+__device__ __forceinline__ Merge merge_pieces(const GroupNormArgs& a, int64_t group, int lane) {
   constexpr int kInFlight = 8;
   const int per_group = static_cast<int>(a.channels / a.groups);
   const auto* pieces = reinterpret_cast<const float2*>(a.statistics) + group * a.pieces;
-  Merge merge{pieces[begin].x};
-  for (int first = begin + lane; first < end; first += kInFlight * kMergeLanes) {
+  Merge merge{pieces[0].x};
+  for (int first = lane; first < a.pieces; first += kInFlight * kLanes) {
     float2 piece[kInFlight];
 #pragma unroll
-    for (int i = 0; i < kInFlight; ++i) piece[i] = pieces[min(first + i * kMergeLanes, end - 1)];
+    for (int i = 0; i < kInFlight; ++i) piece[i] = pieces[min(first + i * kLanes, a.pieces - 1)];
 #pragma unroll
     for (int i = 0; i < kInFlight; ++i) {
-      const int at = first + i * kMergeLanes;
-      const int rows = at < end ? piece_of(a, at, a.piece_rows).count : 0;
+      const int at = first + i * kLanes;
+      const int rows = at < a.pieces ? piece_of(a, at, a.piece_rows).count : 0;
       merge.add(static_cast<float>(rows) * static_cast<float>(per_group), piece[i].x,
-                at < end ? piece[i].y : 0.0F);
+                at < a.pieces ? piece[i].y : 0.0F);
     }
   }
-  return merge.finish();
+  return merge;
 }
 
-// Thread (task, lane) of kMergeLanes: merges kPiecesInOne pieces of a group to one.
+// Block: all pieces of a group of an image become one.
 __global__ void __launch_bounds__(kMergeThreads)
-    merge_kernel(const __grid_constant__ GroupNormArgs a, int tasks) {
+    merge_kernel(const __grid_constant__ GroupNormArgs a) {
+  __shared__ float parts[3 * kMergeThreads / 32];
   follow_previous_kernel();
-  const auto thread = static_cast<int>(blockIdx.x * kMergeThreads + threadIdx.x);
-  const auto in_one = static_cast<int>(kPiecesInOne);
-  const int merged = (a.pieces + in_one - 1) / in_one;
-  const bool valid = thread / kMergeLanes < tasks;
-  const int task = valid ? thread / kMergeLanes : 0;
-  const int group = task / merged;  // of all images
-  const int begin = (task - group * merged) * in_one;
-  const float2 one =
-      merge_pieces(a, group, begin, min(begin + in_one, a.pieces), thread % kMergeLanes);
-  if (valid && thread % kMergeLanes == 0) reinterpret_cast<float2*>(a.merged)[task] = one;
+  Merge merge = merge_pieces<kMergeThreads>(a, blockIdx.x, static_cast<int>(threadIdx.x));
+  const float2 one = merge.finish<kMergeThreads>(parts);
+  if (threadIdx.x == 0) reinterpret_cast<float2*>(a.merged)[blockIdx.x] = one;
 }
 
 // Mean and inverse deviation of every group of an image.
@@ -230,7 +224,7 @@ __device__ __forceinline__ void merge_groups(const GroupNormArgs& a, float* mean
   const auto groups = static_cast<int>(a.groups);
   for_groups(groups, [&](int group, int lane, bool valid) {
     const int64_t of_all = static_cast<int64_t>(blockIdx.y) * groups + (valid ? group : 0);
-    const float2 merged = merge_pieces(a, of_all, 0, a.pieces, lane);
+    const float2 merged = merge_pieces<kMergeLanes>(a, of_all, lane).finish<kMergeLanes>();
     const float count = static_cast<float>(a.rows) * static_cast<float>(a.channels / groups);
     if (valid && lane == 0) {
       means[group] = merged.x;
@@ -267,24 +261,27 @@ template <int kWidth, int kX, int kY, int kAct>
 __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
     apply_kernel(const __grid_constant__ GroupNormArgs a, int size) {
   __shared__ float means[kMostGroups], inverses[kMostGroups];
+  __shared__ float x_inverse;  // a register that few kernels need
   const Act act = kAct == kAny ? a.act : static_cast<Act>(kAct);
   const auto channels = static_cast<int>(a.channels);
   const int vectors = channels / kWidth;
   const int row_lanes = row_lanes_of(vectors);
   const auto piece = piece_of(a, static_cast<int>(blockIdx.x), size);
-  const int64_t base = (blockIdx.y * a.rows + piece.first) * channels;
+  const int64_t first_row = blockIdx.y * a.rows + piece.first;
   const bool coded = a.y_scale != nullptr;
   follow_previous_kernel();
-  const float y_inverse = coded ? inverse_of(*a.y_scale) : 1.0F;
+  // Reciprocals come when rows are on their way: they wait for what they are made of.
+  const float y_scale = coded ? *a.y_scale : 1.0F;
   int item = static_cast<int>(threadIdx.x);
   int col = 0;
   int row = -1;  // the next one
+  NormSource source(a, 0);
   Columns<kWidth> columns;
   Elements<kWidth, kX> x[kRowsInFlight];
   const auto read_rows = [&] {
 #pragma unroll
     for (int r = 0; r < kRowsInFlight; ++r) {
-      x[r].read(a.x, base + static_cast<int64_t>(max(row - r * row_lanes, 0)) * channels + col);
+      x[r].read(source.x, source.at(first_row + max(row - r * row_lanes, 0)));
     }
   };
   const auto begin_item = [&] {
@@ -292,11 +289,14 @@ __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
     col = (item - lane * vectors) * kWidth;
     row = lane < row_lanes ? piece.count - 1 - lane : -1;
     if (row < 0) return;
+    source = NormSource(a, col);
     read_rows();
     columns.read(a, col);
   };
   begin_item();
   merge_groups(a, means, inverses);
+  const float y_inverse = coded ? inverse_of(y_scale) : 1.0F;
+  if (threadIdx.x == kThreads - 1) x_inverse = joined_inverse(a);
   __syncthreads();
   while (true) {
     if (row >= 0) columns.normalise(col, channels / static_cast<int>(a.groups), means, inverses);
@@ -304,14 +304,14 @@ __global__ void __launch_bounds__(kThreads, kX == kAny ? 1 : kBlocksPerSm)
 #pragma unroll
       for (int r = 0; r < kRowsInFlight; ++r) {
         if (row - r * row_lanes < 0) break;
+        const int64_t to = (first_row + row - r * row_lanes) * channels + col;
         float v[kWidth];
         x[r].unpack(v);
+        if (a.joined.data != nullptr) write_joined<kX, kY>(a, to, x[r], v, x_inverse);
 #pragma unroll
-        for (int k = 0; k < kWidth; ++k) {
-          v[k] = activate(act, fmaf(v[k], columns.scale[k], columns.shift[k]));
-        }
-        write<kY>(a.y, a.format, coded,
-                  base + static_cast<int64_t>(row - r * row_lanes) * channels + col, v, y_inverse);
+        for (int k = 0; k < kWidth; ++k) v[k] = fmaf(v[k], columns.scale[k], columns.shift[k]);
+        activate_all(act, v);
+        write<kY>(a.y, a.format, coded, to, v, y_inverse);
       }
       row -= kRowsInFlight * row_lanes;
       if (row >= 0) read_rows();
@@ -331,17 +331,14 @@ void run_statistics(const GroupNormArgs& a, cudaStream_t stream) {
          a);
 }
 
-// Many pieces become few.
+// Many pieces become one.
 GroupNormArgs with_few_pieces(GroupNormArgs a, cudaStream_t stream) {
   if (a.merged == nullptr) return a;
-  const int64_t merged = merged_pieces(a.pieces);
-  const int64_t tasks = a.n * a.groups * merged;
-  const int64_t blocks = (tasks * kMergeLanes + kMergeThreads - 1) / kMergeThreads;
-  launch("group_norm, merging", merge_kernel, dim3(static_cast<unsigned>(blocks)), kMergeThreads, 0,
-         stream, a, static_cast<int>(tasks));
+  launch("group_norm, merging", merge_kernel, dim3(static_cast<unsigned>(a.n * a.groups)),
+         kMergeThreads, 0, stream, a);
   a.statistics = a.merged;
-  a.pieces = static_cast<int>(merged);
-  a.piece_rows *= static_cast<int>(kPiecesInOne);
+  a.pieces = 1;
+  a.piece_rows = static_cast<int>(a.rows);
   return a;
 }
 
@@ -359,11 +356,21 @@ void run(const GroupNormArgs& a, cudaStream_t stream) {
          merged, static_cast<int>(size));
 }
 
+// Vectors of eight columns, each in one of the parts.
+bool reads_eight(const GroupNormArgs& a) {
+  return takes_eight(a.x.data, a.x.dtype, a.split) &&
+         (a.x2.data == nullptr || takes_eight(a.x2.data, a.x.dtype, a.channels - a.split));
+}
+
+bool joins_eight(const GroupNormArgs& a) {
+  return a.joined.data == nullptr || is_aligned(a.joined.data, 32);
+}
+
 }  // namespace
 
 void launch_group_statistics(const GroupNormArgs& a, cudaStream_t stream) {
   if (a.n * a.rows * a.channels == 0) return;
-  if (!takes_eight(a.x.data, a.x.dtype, a.channels)) return run_statistics<1, kAny>(a, stream);
+  if (!reads_eight(a)) return run_statistics<1, kAny>(a, stream);
   if (a.x.dtype == DType::kF16) return run_statistics<8, kF16>(a, stream);
   if (a.x.dtype == DType::kBF16) return run_statistics<8, kBF16>(a, stream);
   run_statistics<8, kAny>(a, stream);
@@ -374,7 +381,7 @@ void launch_group_norm(const GroupNormArgs& a, cudaStream_t stream) {
   const bool coded = a.y_scale != nullptr;
   const bool eight_out =
       coded ? is_aligned(a.y.data, 8) : takes_eight(a.y.data, a.y.dtype, a.channels);
-  if (!eight_out || !takes_eight(a.x.data, a.x.dtype, a.channels) ||
+  if (!eight_out || !reads_eight(a) || !joins_eight(a) ||
       !takes_eight(a.gamma.data, a.gamma.dtype, a.channels) ||
       !takes_eight(a.beta.data, a.beta.dtype, a.channels)) {
     return run<1, kAny, kAny, kAny>(a, stream);

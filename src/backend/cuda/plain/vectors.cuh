@@ -100,6 +100,45 @@ void with_known_types(DType x, DType y, const CodeFormat* format, F f) {
   }
 }
 
+// Where a group norm's thread finds the columns from `column` on: in x or in x2.
+struct NormSource {
+  Typed x;
+  int pitch;
+  int column;
+
+  __device__ __forceinline__ NormSource(const GroupNormArgs& a, int of_row)
+      : x(a.x), pitch(static_cast<int>(a.split)), column(of_row) {
+    if (of_row < pitch) return;
+    x.data = a.x2.data;
+    column = of_row - pitch;
+    pitch = static_cast<int>(a.channels) - pitch;
+  }
+  [[nodiscard]] __device__ __forceinline__ int64_t at(int64_t row) const {
+    return row * pitch + column;
+  }
+};
+
+// The reciprocal of the scale of a group norm's joined codes.
+__device__ __forceinline__ float joined_inverse(const GroupNormArgs& a) {
+  return a.joined_scale != nullptr ? inverse_of(*a.joined_scale) : 1.0F;
+}
+
+// Elements i.. of a group norm's joined input: x as it was read, or its codes of y's type.
+template <int kX, int kY, int kWidth>
+__device__ __forceinline__ void write_joined(const GroupNormArgs& a, int64_t i,
+                                             const Elements<kWidth, kX>& x,
+                                             const float (&values)[kWidth], float inverse) {
+  if (a.joined_scale != nullptr) {
+    if constexpr (kX == kAny || kY != kX) {
+      write<kY>(a.joined, a.format, true, i, values, inverse);
+    }
+  } else if constexpr (kX == kAny) {
+    store(a.joined.data, a.joined.dtype, i, values);
+  } else {
+    *reinterpret_cast<uint4*>(static_cast<uint16_t*>(a.joined.data) + i) = x.raw;
+  }
+}
+
 // The same value in all kLanes threads of a row; every thread of the block takes part. `parts`:
 // shared, one for each warp of the block, used once.
 template <int kLanes, class Combine>
