@@ -248,6 +248,27 @@ std::vector<graph::TypedOperand> weight_only_operands(const KernelShape& s, DTyp
           {Role::kWScale, {DType::kF32, {s.out}}}};
 }
 
+// q, k and v. In 8 bits as quantization makes them: f8 with one scale, i8 with one for each head's
+// part of a token.
+std::vector<graph::TypedOperand> attention_operands(const KernelShape& s, DType dtype) {
+  const int64_t channels = s.heads * s.width;
+  const DType input = s.to_codes ? DType::kF16 : dtype;
+  const TensorType q{input, {s.batch, s.rows, channels}};
+  const TensorType kv{input, {s.batch, s.keys, channels}};
+  if (size_of(input) != 1) {
+    std::vector<graph::TypedOperand> list = {{Role::kQ, q}, {Role::kK, kv}, {Role::kV, kv}};
+    if (s.to_codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
+    return list;
+  }
+  const bool by_part = dtype == DType::kI8;
+  return {{Role::kQ, q},
+          {Role::kK, kv},
+          {Role::kV, {DType::kF8E4M3, kv.shape}},
+          {Role::kQScale, {DType::kF32, {by_part ? s.batch * s.rows * s.heads : 1}}},
+          {Role::kKScale, {DType::kF32, {by_part ? s.batch * s.keys * s.heads : 1}}},
+          {Role::kVScale, {DType::kF32, {1}}}};
+}
+
 }  // namespace
 
 std::string KernelShape::text() const {
@@ -337,25 +358,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
 std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
   if (projects) return projected_operands(*this, dtype);
   if (weight_only) return weight_only_operands(*this, dtype);
-  if (kind == Kind::kAttention) {
-    const int64_t channels = heads * width;
-    const DType input = to_codes ? DType::kF16 : dtype;
-    const TensorType kv{input, {batch, keys, channels}};
-    if (size_of(input) != 1) {
-      std::vector<graph::TypedOperand> list = {
-          {Role::kQ, {input, {batch, rows, channels}}}, {Role::kK, kv}, {Role::kV, kv}};
-      if (to_codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
-      return list;
-    }
-    // As quantization makes them: f8 with one scale, i8 with one for each head's part of a token.
-    const bool by_part = dtype == DType::kI8;
-    return {{Role::kQ, {dtype, {batch, rows, channels}}},
-            {Role::kK, kv},
-            {Role::kV, {DType::kF8E4M3, kv.shape}},
-            {Role::kQScale, {DType::kF32, {by_part ? batch * rows * heads : 1}}},
-            {Role::kKScale, {DType::kF32, {by_part ? batch * keys * heads : 1}}},
-            {Role::kVScale, {DType::kF32, {1}}}};
-  }
+  if (kind == Kind::kAttention) return attention_operands(*this, dtype);
   std::vector<graph::TypedOperand> list;
   const bool codes = size_of(dtype) == 1;
   const DType plain = codes ? DType::kF16 : dtype;
