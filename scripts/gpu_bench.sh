@@ -182,7 +182,7 @@ stage() {
     fusions)
       for precision in $half int8; do
         for pass in none fuse_norm_activation fuse_epilogue merge_qkv merge_text_kv fold_layer_norm \
-          group_norm_statistics store_interleaved; do
+          group_norm_statistics store_interleaved project_queries join_norm_input; do
           bench "$rows" "without_${pass}_$precision" "$precision" --size $large --steps 4 --cfg-scale 5 --warmup 2 \
             --iterations 3 --no-profile --precision "$precision" $([ $pass = none ] || echo --disable-pass $pass)
         done

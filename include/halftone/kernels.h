@@ -19,11 +19,15 @@ struct KernelBenchOptions {
   std::string filter{};               // only shapes whose text contains it
   std::vector<std::string> dtypes{};  // "f32", "f16", "bf16", "i8", "f8e4m3"; empty = the device's
   int iterations = 5;                 // samples a kernel
+  // Seconds that each kernel runs before its samples are taken: what a device sustains is less than
+  // what it does cool. [0, 60].
+  double sustain_s = 0;
   Logger logger{};
 };
 
 struct KernelBenchReport {
   std::string device, arch;
+  double sustain_s = 0;  // as in the options
   Peaks peaks;
   std::vector<KernelTime> kernels;  // shape by shape; the kernel that plans choose first
 };

@@ -19,6 +19,7 @@ std::string to_json_lines(const KernelBenchReport& report) {
   first.set("workload", "peaks").set("device", report.device).set("arch", report.arch);
   first.set("source", report.peaks.source).set("tflops", std::move(peaks));
   first.set("gbyte_per_second", report.peaks.gbyte_per_second);
+  first.set("sustain_s", report.sustain_s);
   std::string text = to_text(first);
   for (const KernelTime& row : report.kernels) {
     Json json = workflow::header("bench");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <functional>
 
 #include <fmt/format.h>
@@ -112,8 +113,9 @@ class Operation {
     return static_cast<double>(bytes) * 1e-9;
   }
 
-  // Median milliseconds of a call; recorded, where the device records, as plans run it.
-  double measure(const Kernel& kernel, int iterations) {
+  // Median milliseconds of a call; recorded, where the device records, as plans run it, and after
+  // `sustain_s` seconds of the same.
+  double measure(const Kernel& kernel, int iterations, double sustain_s = 0) {
     upload();
     const backend::DeviceInfo& info = device_.info();
     const graph::OpDesc d = desc();
@@ -147,6 +149,9 @@ class Operation {
       recording->replay(*stream);  // the first is no sample
     }
     const auto run = [&] { recording != nullptr ? recording->replay(*stream) : enqueue(calls); };
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point begin = Clock::now();
+    while (Clock::now() - begin < std::chrono::duration<double>(sustain_s)) time(calls, run);
     std::vector<double> samples;
     for (int i = 0; i < iterations; ++i) samples.push_back(time(calls, run));
     std::ranges::sort(samples);
@@ -276,8 +281,14 @@ Peaks peaks_of(backend::Device& device, std::span<const DType> dtypes) {
 KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOptions& options) {
   check_network(options.network);
   const std::vector<DType> types = chosen_types(device.info(), options);
+  constexpr double kMostSustained = 60;
+  if (!(options.sustain_s >= 0 && options.sustain_s <= kMostSustained)) {
+    throw Error(Errc::kInvalidArgument, fmt::format("--sustain: got {}, wanted 0 to {} seconds",
+                                                    options.sustain_s, kMostSustained));
+  }
   KernelBenchReport report{.device = device.info().name,
                            .arch = device.info().arch,
+                           .sustain_s = options.sustain_s,
                            .peaks = peaks_of(device, types),
                            .kernels = {}};
   for (const KernelShape& shape : kernel_shapes()) {
@@ -298,7 +309,7 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
                        .problem = {}};
         row.gflop = graph::flop_of(operation.desc()) * 1e-9;
         try {
-          const double ms = operation.measure(*kernel, options.iterations);
+          const double ms = operation.measure(*kernel, options.iterations, options.sustain_s);
           row.us = ms * 1e3;
           row.tflops = row.gflop / ms;
           row.gbyte_per_second = operation.gigabytes() / (ms * 1e-3);

@@ -1,5 +1,8 @@
 #include "workflow/kernel_bench.h"
 
+#include <chrono>
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "halftone/error.h"
@@ -52,6 +55,25 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
   EXPECT_GT(report.kernels.front().share, 0);
   EXPECT_GT(report.peaks.gbyte_per_second, 0);
   EXPECT_THROW(static_cast<void>(bench_kernels(*device, {.network = "sdxl"})), Error);
+}
+
+TEST(KernelBench, RunsAKernelForAWhileFirst) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+  KernelBenchOptions options{.network = "turbo-512-b1",
+                             .filter = "quantize 256x5120",
+                             .dtypes = {"i8"},
+                             .iterations = 1,
+                             .sustain_s = 0.2};
+  const auto begin = std::chrono::steady_clock::now();
+  const KernelBenchReport report = bench_kernels(*device, options);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  ASSERT_FALSE(report.kernels.empty());
+  EXPECT_EQ(report.sustain_s, 0.2);
+  EXPECT_GE(took.count(), 0.2 * static_cast<double>(report.kernels.size()));
+  for (const double wrong : {-1.0, 61.0, std::nan("")}) {
+    options.sustain_s = wrong;
+    EXPECT_THROW(static_cast<void>(bench_kernels(*device, options)), Error) << wrong;
+  }
 }
 
 // The scalar reference would take minutes for what no kernel of the device serves.

@@ -20,6 +20,7 @@ struct BenchArgs {
   ModelArgs model;
   RequestArgs request;
   int warmup = 1, iterations = 3;
+  double sustain = 0;
   bool no_profile = false, dry_run = false, kernels = false;
   std::string network, filter, compare;
   std::vector<std::string> dtypes;
@@ -51,6 +52,7 @@ void bench_single_kernels(const BenchArgs& a) {
                                                   .filter = a.filter,
                                                   .dtypes = a.dtypes,
                                                   .iterations = a.iterations,
+                                                  .sustain_s = a.sustain,
                                                   .logger = make_logger(a.common)});
   if (!a.common.json.empty()) write_json(a.common, to_json_lines(report));
   if (!json_on_stdout(a.common)) fmt::print("{}", kernel_table(report));
@@ -136,11 +138,15 @@ int run_bench(Args args) {
       "--network", a.network,
       "kernels: sdxl-1024-b2, turbo-512-b1, sd3-1024-b2, vae-1024; sdxl-1024-b2-measured and "
       "vae-1024-measured: with group statistics; turbo-512-b1-norms: with row statistics; "
-      "sdxl-1024-b2-tensor: one dynamic scale, with and without amax; "
+      "sdxl-1024-b2-tensor: one dynamic scale, with and without amax; turbo-512-b1-text and "
+      "sdxl-1024-b2-text: the text's keys and values with 8-bit weights from memory; "
       "default all");
   app.add_option("--filter", a.filter, "kernels: only shapes whose text holds this");
   app.add_option("--dtype", a.dtypes, "kernels: f32, bf16, f16, i8, f8e4m3; repeatable")
       ->allow_extra_args(false);
+  app.add_option("--sustain", a.sustain,
+                 "kernels: seconds that each runs before it is measured, as a hot device is slower")
+      ->check(CLI::Range(0.0, 60.0));
   app.add_option("--compare", a.compare,
                  "Then the same in this precision (int8, fp8), and the speed-up of each module");
   app.add_flag("--no-profile", a.no_profile, "Without the time per operator class");
