@@ -122,6 +122,18 @@ TEST(GroupNormStatistics, AreOfOneNumberOfGroups) {
   EXPECT_FALSE(reads_statistics(graph, "codes"));
 }
 
+// What makes one part knows nothing of the join, though the shapes would fit.
+TEST(GroupNormStatistics, AreNotThoseOfAPart) {
+  constexpr std::string_view kJoined = R"(input %0 "x" f32[1,256,256,8] step
+weight %1 "w" f32[8,3,3,8]
+weight %2 "g" f32[16]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %3 f32[1,256,256,8] step
+node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%3 x=%0 gamma=%2 beta=%2 -> %4 f32[1,256,256,16] step
+output "y" %4
+)";
+  EXPECT_EQ(print(compiled(kJoined)), print(graph::parse(kJoined)));
+}
+
 // Images of rows that are no whole number of pieces or too few, and what has no maker that can
 // measure.
 TEST(GroupNormStatistics, StayAwayFromTheRest) {

@@ -36,6 +36,8 @@ std::vector<TensorType> infer(const GroupNorm& op, std::span<const TypedOperand>
             "gamma and beta must be [channels]");
   }
   if (const TensorType* statistics = find_operand(in, Role::kGroupStatistics)) {
+    require(std::ranges::count(in, Role::kX, &TypedOperand::role) == 1, "group_norm",
+            "takes statistics of one x, not of joined parts");
     require(*statistics == group_statistics_type("group_norm", x, op.groups), "group_norm",
             fmt::format("statistics {} are not those of x {} in {} groups", to_string(*statistics),
                         to_string(x), op.groups));

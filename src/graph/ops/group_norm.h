@@ -16,9 +16,9 @@ namespace halftone::graph {
 // and x is read once.
 //
 // x may be given as two operands kX that differ in their last axis only: their join along it, the
-// first one's channels first. With `joins` what was read is a further output (kJoined, the last):
-// x, joined, in its own type or, where `joined` is i8 or f8e4m3, as Quantize makes it with the
-// scale kXScale (f32[1], static; graph/ops/quantize.h).
+// first one's channels first (without statistics, which are of one tensor). With `joins` what was
+// read is a further output (kJoined, the last): x, joined, in its own type or, where `joined` is i8
+// or f8e4m3, as Quantize makes it with the scale kXScale (f32[1], static; graph/ops/quantize.h).
 inline constexpr int64_t kRowsPerPiece = 64;
 
 // Statistics of y; throws unless an image of y has a whole number of pieces (one at least), and its
