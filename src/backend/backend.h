@@ -111,7 +111,8 @@ struct Kernel {
   // The output may lie where the first input does when both have one type: each element is read by
   // whoever writes it, before.
   bool in_place = false;
-  // Makes what a linear or convolution tells the norm behind it (graph::makes_statistics).
+  // Makes what a linear or convolution tells the norm or quantization behind it
+  // (graph::makes_statistics).
   bool statistics = false;
   // Takes attentions that compute their queries (graph::projects_queries).
   bool projects_queries = false;

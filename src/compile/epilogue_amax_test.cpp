@@ -1,12 +1,10 @@
 // Who takes the amax of a quantization's input: structure, and the same bits on the reference.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <map>
 
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
+#include "compile/graph_testing.h"
 #include "reference/reference.h"
 
 namespace halftone::compile {
@@ -36,27 +34,11 @@ output "z" %17
 )";
 
 Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
-  CompileOptions options;
-  for (const Pass& pass : passes()) {
-    if (pass.name != "epilogue_amax") options.disabled_passes.emplace(pass.name);
-  }
-  options.has_kernel = has_kernel;
-  Graph graph = graph::parse(text);
-  run_passes(graph, options);
-  return graph;
-}
-
-const graph::Node& node(const Graph& graph, std::string_view name) {
-  for (const graph::Node& node : graph.nodes()) {
-    if (node.name == name) return node;
-  }
-  throw std::out_of_range(std::string(name));
+  return compiled_by("epilogue_amax", text, has_kernel);
 }
 
 bool reads_amax(const Graph& graph, std::string_view quantize) {
-  return std::ranges::any_of(node(graph, quantize).inputs, [](const graph::Operand& operand) {
-    return operand.role == graph::Role::kAmax;
-  });
+  return reads(graph, quantize, graph::Role::kAmax);
 }
 
 TEST(EpilogueAmax, ComesFromWhatMakesTheInput) {
@@ -70,37 +52,11 @@ TEST(EpilogueAmax, ComesFromWhatMakesTheInput) {
   EXPECT_EQ(print(graph::parse(text)), text);
 }
 
-class Weights final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& name) const override {
-    throw std::out_of_range(name);
-  }
-  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
-    const Tensor tensor = make(name, type);
-    std::memcpy(dst, tensor.data(), type.num_bytes());
-  }
-  static Tensor make(const std::string& name, const TensorType& type) {
-    Tensor tensor(type);
-    double phase = static_cast<double>(static_cast<unsigned char>(name[0]));
-    for (float& v : tensor.values<float>()) v = static_cast<float>(std::sin(phase += 0.7));
-    return tensor;
-  }
-};
-
 TEST(EpilogueAmax, LeavesTheBitsAsTheyWere) {
-  const auto answers = [](const Graph& graph) {
-    std::map<std::string, Tensor> inputs;
-    inputs.emplace("x", Weights::make("x", {DType::kF32, {1, 70, 8}}));
-    return reference::evaluate(graph, inputs, Weights{});
-  };
-  const auto plain = answers(graph::parse(kGraph));
-  const auto measured = answers(compiled(kGraph));
-  for (const char* name : {"y", "z"}) {
-    const Tensor& want = plain.at(name);
-    EXPECT_EQ(std::memcmp(want.data(), measured.at(name).data(), want.type().num_bytes()), 0)
-        << name;
-  }
+  const Graph plain = graph::parse(kGraph);
+  const Tensors inputs = noise_for(plain);
+  expect_equal(reference::evaluate(compiled(kGraph), inputs, weights()),
+               reference::evaluate(plain, inputs, weights()));
 }
 
 TEST(EpilogueAmax, NeedsKernelsOnBothSides) {

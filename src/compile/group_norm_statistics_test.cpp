@@ -1,11 +1,10 @@
 // Who measures a group norm's input: structure, and the same numbers on the reference.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
+#include "compile/graph_testing.h"
 #include "reference/reference.h"
 
 namespace halftone::compile {
@@ -34,27 +33,11 @@ output "y" %15
 )";
 
 Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
-  CompileOptions options;
-  for (const Pass& pass : passes()) {
-    if (pass.name != "group_norm_statistics") options.disabled_passes.emplace(pass.name);
-  }
-  options.has_kernel = has_kernel;
-  Graph graph = graph::parse(text);
-  run_passes(graph, options);
-  return graph;
-}
-
-const graph::Node& node(const Graph& graph, std::string_view name) {
-  for (const graph::Node& node : graph.nodes()) {
-    if (node.name == name) return node;
-  }
-  throw std::out_of_range(std::string(name));
+  return compiled_by("group_norm_statistics", text, has_kernel);
 }
 
 bool reads_statistics(const Graph& graph, std::string_view norm) {
-  return std::ranges::any_of(node(graph, norm).inputs, [](const graph::Operand& operand) {
-    return operand.role == graph::Role::kGroupStatistics;
-  });
+  return reads(graph, norm, graph::Role::kGroupStatistics);
 }
 
 TEST(GroupNormStatistics, ComeFromWhatMakesTheInput) {
@@ -68,36 +51,14 @@ TEST(GroupNormStatistics, ComeFromWhatMakesTheInput) {
   EXPECT_EQ(print(graph::parse(text)), text);
 }
 
-class Weights final : public WeightSource {
- public:
-  [[nodiscard]] bool contains(const std::string& /*name*/) const override { return true; }
-  [[nodiscard]] TensorType type(const std::string& name) const override {
-    throw std::out_of_range(name);
-  }
-  void read(const std::string& name, const TensorType& type, std::byte* dst) const override {
-    const Tensor tensor = make(name, type);
-    std::memcpy(dst, tensor.data(), type.num_bytes());
-  }
-  static Tensor make(const std::string& name, const TensorType& type) {
-    Tensor tensor(type);
-    double phase = static_cast<double>(name.size() + static_cast<unsigned char>(name[0]));
-    for (float& v : tensor.values<float>()) v = static_cast<float>(std::sin(phase += 0.7));
-    return tensor;
-  }
-};
-
 TEST(GroupNormStatistics, LeaveTheNumbersAsTheyWere) {
-  const Tensor x = Weights::make("x", {DType::kF32, {1, 256, 256, 8}});
-  const auto answer = [&](const Graph& graph) {
-    std::map<std::string, Tensor> inputs;
-    inputs.emplace("x", x.clone());
-    return std::move(reference::evaluate(graph, inputs, Weights{}).at("y"));
-  };
-  const Tensor plain = answer(graph::parse(kGraph));
-  const Tensor measured = answer(compiled(kGraph));
-  for (size_t i = 0; i < plain.values<float>().size(); ++i) {
+  const Graph graph = graph::parse(kGraph);
+  const Tensors inputs = noise_for(graph);
+  const Tensors plain = reference::evaluate(graph, inputs, weights());
+  const Tensors measured = reference::evaluate(compiled(kGraph), inputs, weights());
+  for (size_t i = 0; i < plain.at("y").values<float>().size(); ++i) {
     // A code may fall to the other side: 0.05 of one.
-    EXPECT_NEAR(measured.values<float>()[i], plain.values<float>()[i], 0.06F) << i;
+    EXPECT_NEAR(measured.at("y").values<float>()[i], plain.at("y").values<float>()[i], 0.06F) << i;
   }
 }
 

@@ -1,6 +1,5 @@
 // Group norms that read the parts of a concat and hand on their join: which do, what becomes of its
 // other readers, and that the numbers stay, bit by bit.
-#include <cmath>
 #include <string>
 
 #include <fmt/format.h>
@@ -8,10 +7,7 @@
 
 #include "compile/compile.h"
 #include "compile/graph_testing.h"
-#include "io/checkpoint.h"
-#include "models/registry.h"
 #include "reference/reference.h"
-#include "tensor/computed_weights.h"
 
 namespace halftone::compile {
 namespace {
@@ -30,14 +26,7 @@ constexpr std::string_view kQuantize =
     "quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=false narrow=false}";
 
 graph::Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
-  CompileOptions options;
-  for (const Pass& pass : passes()) {
-    if (pass.name != "join_norm_input") options.disabled_passes.emplace(pass.name);
-  }
-  options.has_kernel = has_kernel;
-  graph::Graph graph = graph::parse(text);
-  run_passes(graph, options);
-  return graph;
+  return compiled_by("join_norm_input", text, has_kernel);
 }
 
 // The norm's operands and results, printed.
@@ -48,13 +37,10 @@ std::string norm_of(const graph::Graph& graph) {
 }
 
 void expect_same_answers(std::string_view text, const graph::Graph& graph) {
-  const ComputedWeights weights([](const std::string& name, size_t i) {
-    return static_cast<float>(std::sin(0.7 * static_cast<double>(i * i % 101 + 3 * name.size())));
-  });
   const graph::Graph before = graph::parse(text);
   const Tensors inputs = noise_for(before);
-  expect_equal(reference::evaluate(graph, inputs, weights),
-               reference::evaluate(before, inputs, weights));
+  expect_equal(reference::evaluate(graph, inputs, weights()),
+               reference::evaluate(before, inputs, weights()));
   EXPECT_EQ(print(graph::parse(print(graph))), print(graph));
 }
 
@@ -139,14 +125,8 @@ TEST(JoinNormInput, HandsOnToEarlierReaders) {
 
 // All skip connections of a denoiser, and the same picture.
 TEST(JoinNormInput, ServesADenoiser) {
-  const auto checkpoint =
-      io::Checkpoint::open(fmt::format("{}/tests/golden/tiny-sdxl", HALFTONE_SOURCE_DIR), {});
-  const JsonView config = checkpoint->config("unet");
-  models::BuildOptions options;
-  options.compute_dtype = DType::kF16;
-  graph::Graph separate =
-      models::build("unet", models::class_name_of(config.value()), config,
-                    {.batch = 1, .height = 8, .width = 8, .text_tokens = 9, .cfg = true}, options);
+  const auto checkpoint = tiny_checkpoint();
+  graph::Graph separate = tiny_denoiser(*checkpoint, 9);
   graph::Graph joined = separate;
   CompileOptions compile;
   // Statistics are summed in another order.
@@ -165,6 +145,31 @@ TEST(JoinNormInput, ServesADenoiser) {
   const Tensors inputs = noise_for(separate);
   expect_equal(reference::evaluate(joined, inputs, *checkpoint),
                reference::evaluate(separate, inputs, *checkpoint));
+}
+
+// Two norms of one join, which is a result of the graph as well.
+TEST(JoinNormInput, ServesOneOfTwoNorms) {
+  const std::string text = std::string(kHead) +
+                           "node \"other\" group_norm{groups=4 eps=1e-05 activation=none} x=%5 "
+                           "gamma=%2 beta=%3 -> %7 f16[2,3,4,8] step\n"
+                           "output \"y\" %6\noutput \"z\" %7\noutput \"cat\" %5\n";
+  const graph::Graph graph = compiled(text);
+  EXPECT_EQ(count(graph, "concat"), 0U) << print(graph);
+  EXPECT_NE(norm_of(graph).find("joins=true"), std::string::npos) << norm_of(graph);
+  expect_same_answers(text, graph);
+}
+
+// One norm's result is a part of the next one's join.
+TEST(JoinNormInput, ServesNormsInARow) {
+  const std::string text =
+      std::string(kHead) +
+      "weight %7 \"h\" f16[10]\n"
+      "node \"cat2\" concat{axis=3} x=%6 x=%1 -> %8 f16[2,3,4,10] step\n"
+      "node \"second\" group_norm{groups=2 eps=1e-05 activation=none} x=%8 gamma=%7 beta=%7 -> %9 "
+      "f16[2,3,4,10] step\noutput \"y\" %9\noutput \"cat2\" %8\n";
+  const graph::Graph graph = compiled(text);
+  EXPECT_EQ(count(graph, "concat"), 0U) << print(graph);
+  expect_same_answers(text, graph);
 }
 
 TEST(JoinNormInput, LeavesDynamicScalesToTheirQuantization) {

@@ -385,6 +385,33 @@ node "out" linear{activation=none geglu=false} x=%6 weight=%1 -> %7 f32[2,3,8] s
 node "sum" add{broadcast_batch=false} x=%6 x=%7 -> %8 f32[2,3,8] step
 output "y" %8
 )"},
+          // The norm with both parts of its input, and a sum that wants their join.
+          {"JoinedParts", "join_norm_input", 2, false, R"(input %0 "x" f32[2,3,4,6] step
+input %1 "s" f32[2,3,4,2] step
+weight %2 "g" f32[8]
+node "cat" concat{axis=-1} x=%0 x=%1 -> %3 f32[2,3,4,8] step
+node "norm" group_norm{groups=2 eps=1e-05 activation=silu} x=%3 gamma=%2 beta=%2 -> %4 f32[2,3,4,8] step
+node "sum" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,3,4,8] step
+output "y" %5
+)"},
+          // Parts of a large image, whose products could measure one of them.
+          {"JoinedProducts", "join_norm_input", 3, false, R"(input %0 "x" f32[1,256,256,4] step
+weight %1 "w" f32[4,1,1,4]
+weight %2 "g" f32[8]
+node "a" conv2d{stride=1 pad_begin=0 pad_end=0 activation=none} x=%0 weight=%1 -> %3 f32[1,256,256,4] step
+node "b" conv2d{stride=1 pad_begin=0 pad_end=0 activation=none} x=%3 weight=%1 -> %4 f32[1,256,256,4] step
+node "cat" concat{axis=-1} x=%3 x=%4 -> %5 f32[1,256,256,8] step
+node "norm" group_norm{groups=4 eps=1e-05 activation=none} x=%5 gamma=%2 beta=%2 -> %6 f32[1,256,256,8] step
+output "y" %6
+)"},
+          // Amax of the linear; the quantization stays and reads it.
+          {"AmaxOfALinear", "epilogue_amax", 3, true, R"(input %0 "x" f32[2,3,8] step
+weight %1 "w" f32[8,8]
+node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
+node "q" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=true narrow=false} x=%2 -> %3 i8[2,3,8] step %4 f32[1] step
+node "dq" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%3 x_scale=%4 -> %5 f32[2,3,8] step
+output "y" %5
+)"},
           {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
 literal %1 "a" f32[1,2] 0000803f00000040
 literal %2 "b" f32[1,2] 0000404000008040

@@ -1,17 +1,12 @@
 // Attentions that compute their queries: which of a network do, what codes become, and that the
 // numbers stay.
 #include <algorithm>
-#include <cmath>
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
 #include "compile/graph_testing.h"
-#include "io/checkpoint.h"
-#include "models/registry.h"
 #include "reference/reference.h"
-#include "tensor/computed_weights.h"
 
 namespace halftone::compile {
 namespace {
@@ -44,14 +39,8 @@ graph::Graph compiled(graph::Graph graph, std::set<std::string> disabled) {
 
 // Every attention to the text, and none of an image to itself.
 TEST(ProjectedQueries, AreThoseOfTheText) {
-  const auto checkpoint =
-      io::Checkpoint::open(fmt::format("{}/tests/golden/tiny-sdxl", HALFTONE_SOURCE_DIR), {});
-  const JsonView config = checkpoint->config("unet");
-  models::BuildOptions options;
-  options.compute_dtype = DType::kF16;
-  const graph::Graph built = models::build(
-      "unet", models::class_name_of(config.value()), config,
-      {.batch = 1, .height = 8, .width = 8, .text_tokens = kTextTokens, .cfg = true}, options);
+  const auto checkpoint = tiny_checkpoint();
+  const graph::Graph built = tiny_denoiser(*checkpoint, kTextTokens);
   const graph::Graph fused = compiled(built, {});
   const graph::Graph separate = compiled(built, {"project_queries"});
   EXPECT_EQ(num_projecting(separate), 0U);
@@ -96,13 +85,10 @@ TEST(ProjectedQueries, OfCodesToCodes) {
     EXPECT_NE(find_operand(in, graph::Role::kYScale), nullptr);
     EXPECT_EQ(fused.type(node.outputs[0]).dtype, DType::kI8);
   }
-  const ComputedWeights weights([](const std::string& name, size_t i) {
-    return static_cast<float>(std::sin(0.7 * static_cast<double>(i * i % 101 + 3 * name.size())));
-  });
   const Tensors inputs = noise_for(fused);
   const graph::Graph separate = compiled(graph::parse(kCodes), {"project_queries"});
-  expect_equal(reference::evaluate(fused, inputs, weights),
-               reference::evaluate(separate, inputs, weights));
+  expect_equal(reference::evaluate(fused, inputs, weights()),
+               reference::evaluate(separate, inputs, weights()));
 }
 
 // A linear that reads row statistics is left alone.

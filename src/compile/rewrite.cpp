@@ -1,6 +1,7 @@
 #include "compile/rewrite.h"
 
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "halftone/error.h"
@@ -107,6 +108,39 @@ std::optional<std::vector<graph::TypedOperand>> accepted_outputs(const graph::Gr
     return std::nullopt;
   }
   return has_kernel({node.attrs, in, out}) ? std::optional(std::move(out)) : std::nullopt;
+}
+
+std::optional<size_t> product_behind(const Rewriter& rewriter, ValueId x) {
+  auto from = rewriter.producer(x);
+  while (from && std::holds_alternative<graph::Reshape>(rewriter.node(*from).attrs)) {
+    from = rewriter.producer(Rewriter::operand(rewriter.node(*from), graph::Role::kX));
+  }
+  if (!from) return std::nullopt;
+  const graph::OpAttrs& attrs = rewriter.node(*from).attrs;
+  const bool is_product =
+      std::holds_alternative<graph::Linear>(attrs) || std::holds_alternative<graph::Conv2d>(attrs);
+  return is_product ? from : std::nullopt;
+}
+
+void read_description(Rewriter& rewriter, size_t reader, graph::Role role, size_t maker,
+                      const graph::OpAttrs& describing, std::string_view suffix,
+                      const HasKernel& has_kernel) {
+  graph::Graph& graph = rewriter.graph();
+  Node product = rewriter.node(maker);
+  if (product.attrs != describing) {  // else it was asked for another reader
+    if (product.outputs.size() != 1) return;
+    product.attrs = describing;
+    const auto outputs = accepted_outputs(graph, product, has_kernel);
+    if (!outputs) return;
+    product.outputs.push_back(graph.new_value(product.name + std::string(suffix),
+                                              (*outputs)[1].type,
+                                              graph.value(product.outputs[0]).rate));
+  }
+  Node reading = rewriter.node(reader);
+  reading.inputs.push_back({role, product.outputs[1]});
+  if (!accepted_outputs(graph, reading, has_kernel)) return;
+  rewriter.node(maker) = std::move(product);
+  rewriter.node(reader) = std::move(reading);
 }
 
 void drop_dead_nodes(graph::Graph& graph) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "compile/compile.h"
@@ -18,6 +19,7 @@ class Rewriter {
   [[nodiscard]] size_t num_nodes() const { return nodes_.size(); }
   [[nodiscard]] bool is_removed(size_t node) const { return removed_[node]; }
   graph::Node& node(size_t index) { return nodes_[index]; }
+  [[nodiscard]] const graph::Node& node(size_t index) const { return nodes_[index]; }
   [[nodiscard]] const graph::Graph& graph() const { return graph_; }
   graph::Graph& graph() { return graph_; }
 
@@ -59,6 +61,17 @@ class Rewriter {
 // has a kernel for it.
 [[nodiscard]] std::optional<std::vector<graph::TypedOperand>> accepted_outputs(
     const graph::Graph& graph, const graph::Node& node, const HasKernel& has_kernel);
+
+// The linear or convolution that makes x, perhaps reshaped since; nothing where another op does.
+[[nodiscard]] std::optional<size_t> product_behind(const Rewriter& rewriter, graph::ValueId x);
+
+// Node `reader` reads, as operand `role`, what node `maker` tells of its result as a second output.
+// `describing`: the maker's attributes with the one that asks for that. The maker is asked once
+// for all readers. Only where the device has kernels for both nodes, else nothing is changed.
+// `suffix`: of the output's name.
+void read_description(Rewriter& rewriter, size_t reader, graph::Role role, size_t maker,
+                      const graph::OpAttrs& describing, std::string_view suffix,
+                      const HasKernel& has_kernel);
 
 // Removes every node whose results nobody reads.
 void drop_dead_nodes(graph::Graph& graph);

@@ -159,7 +159,7 @@ class Operation {
   }
 
  private:
-  // So many that together they are larger than any second level cache.
+  // So many that together they are larger than an H200's second level cache.
   [[nodiscard]] static size_t copies_of(int64_t bytes) {
     constexpr int64_t kTogether = int64_t{256} << 20;
     constexpr int64_t kMost = 32;

@@ -9,6 +9,7 @@
 
 #include "backend/cpu/cpu_device.h"
 #include "backend/metered_device.h"
+#include "reference/reference.h"
 #include "workflow/generator.h"
 
 namespace halftone::workflow {
@@ -127,6 +128,44 @@ TEST(ReferenceCheck, EveryNodeOfARightDeviceIsWithinItsLimit) {
   }
   run(*device, session(), &plain);
   EXPECT_EQ(checked, plain);
+}
+
+// Which part of a line has its amax is the kernel's choice.
+TEST(ReferenceCheck, AmaxCountsLineByLine) {
+  graph::Linear op;
+  op.amax = true;
+  const std::vector<graph::TypedOperand> in = {{graph::Role::kX, {DType::kF32, {70, 8}}},
+                                               {graph::Role::kWeight, {DType::kF32, {100, 8}}}};
+  const graph::OpAttrs attrs = op;
+  const std::vector<graph::TypedOperand> out = graph::infer_outputs(attrs, in);
+  ASSERT_EQ(out[1].type.shape, (Shape{2, 2}));
+  const graph::OpDesc desc{attrs, in, out};
+  std::vector<Tensor> tensors;
+  for (const auto& operands : {in, out}) {
+    for (const graph::TypedOperand& operand : operands) {
+      tensors.emplace_back(operand.type);
+      float next = 0.5F;
+      for (float& v : tensors.back().values<float>()) v = next = -0.97F * next + 0.01F;
+    }
+  }
+  const std::vector<TensorView> inputs = {tensors[0].view(), tensors[1].view()};
+  const std::vector<TensorView> outputs = {tensors[2].view(), tensors[3].view()};
+  reference::run_op(desc, inputs, outputs);
+  runtime::Call call;
+  call.attrs = attrs;
+  const auto is_right = [&] {
+    ReferenceCheck check;
+    check.add("unet", {call, desc, inputs, outputs});
+    return check.worst_first().front().ok;
+  };
+  const auto amax = tensors[3].values<float>();
+  EXPECT_TRUE(is_right());
+  std::swap(amax[0], amax[1]);
+  amax[3] = amax[2];
+  EXPECT_TRUE(is_right());
+  std::swap(amax[0], amax[2]);
+  std::swap(amax[1], amax[3]);
+  EXPECT_FALSE(is_right());
 }
 
 TEST(ReferenceCheck, AWrongKernelComesFirstByName) {

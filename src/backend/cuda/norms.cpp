@@ -195,12 +195,15 @@ std::unique_ptr<Launch> prepare_clusters(const graph::OpDesc& desc, const Device
   return make_launch([args](cudaStream_t stream) { launch_group_norm_clusters(args, stream); });
 }
 
-// What a norm passes on, and of how many channels its first part is: part of a measurement's name.
+// Of how many channels the first of two parts is, and what a norm hands on: part of a measurement's
+// name.
 std::string joins_text(const graph::OpDesc& desc) {
   const auto& op = desc.as<graph::GroupNorm>();
-  if (!op.joins) return "";
-  return fmt::format("/joins{}{}", desc.input(Role::kX)->shape.row_size(),
-                     graph::is_quantized(op.joined) ? " to codes" : "");
+  const int64_t first = desc.input(Role::kX)->shape.row_size();
+  std::string text;
+  if (first != desc.output().shape.row_size()) text = fmt::format("/parts{}", first);
+  if (op.joins) text += graph::is_quantized(op.joined) ? "/joins codes" : "/joins";
+  return text;
 }
 
 std::unique_ptr<Launch> prepare_either(const graph::OpDesc& desc, const DeviceInfo& info,

@@ -7,80 +7,43 @@
 namespace halftone::compile {
 namespace {
 
-using graph::Graph;
-using graph::Node;
 using graph::Role;
-using graph::ValueId;
 
 // Of an image: 256 x 256. On an H200 a VAE decoder at 1024 gained 2 % from there on, a UNet of
 // 128 x 128 and less nothing (docs/performance.md).
 constexpr int64_t kLeastPixels = 65536;
 
-// The groups whose statistics a linear or convolution makes; null for other ops.
-int64_t* statistics_groups(Node& node) {
-  if (auto* conv = std::get_if<graph::Conv2d>(&node.attrs)) return &conv->statistics_groups;
-  if (auto* linear = std::get_if<graph::Linear>(&node.attrs)) return &linear->statistics_groups;
-  return nullptr;
+// What writes the images, perhaps as rows of tokens.
+std::optional<size_t> writer_of(const Rewriter& rewriter, graph::ValueId x) {
+  const auto maker = product_behind(rewriter, x);
+  if (!maker) return std::nullopt;
+  const graph::Graph& graph = rewriter.graph();
+  const Shape& images = graph.type(x).shape;
+  if (images.num_rows() < kLeastPixels * images[0]) return std::nullopt;
+  const Shape& written = graph.type(rewriter.node(*maker).outputs[0]).shape;
+  const bool same = written.rank() >= 2 && images.rank() >= 2 && written[0] == images[0] &&
+                    written[-1] == images[-1];
+  return same ? maker : std::nullopt;
 }
 
-class Statistician {
- public:
-  Statistician(Graph& graph, const HasKernel& has_kernel)
-      : graph_(graph), rewriter_(graph), has_kernel_(has_kernel) {}
+void measure_input(Rewriter& rewriter, size_t index, const HasKernel& has_kernel) {
+  const graph::Node& norm = rewriter.node(index);
+  const auto* op = std::get_if<graph::GroupNorm>(&norm.attrs);
+  if (op == nullptr || Rewriter::operand(norm, Role::kGroupStatistics) != graph::kNoValue) return;
+  const auto writer = writer_of(rewriter, Rewriter::operand(norm, Role::kX));
+  if (!writer) return;
+  graph::OpAttrs measured = rewriter.node(*writer).attrs;
+  if (auto* conv = std::get_if<graph::Conv2d>(&measured)) conv->statistics_groups = op->groups;
+  if (auto* linear = std::get_if<graph::Linear>(&measured)) linear->statistics_groups = op->groups;
+  read_description(rewriter, index, Role::kGroupStatistics, *writer, measured, ".group_statistics",
+                   has_kernel);
+}
 
-  void run() {
-    for (size_t i = 0; i < rewriter_.num_nodes(); ++i) measure_input(i);
-    rewriter_.commit();
-  }
-
- private:
-  void measure_input(size_t index) {
-    Node norm = rewriter_.node(index);
-    const auto* op = std::get_if<graph::GroupNorm>(&norm.attrs);
-    if (op == nullptr || Rewriter::operand(norm, Role::kGroupStatistics) != graph::kNoValue) return;
-    const auto writer = writer_of(Rewriter::operand(norm, Role::kX));
-    if (!writer) return;
-    Node measured = rewriter_.node(*writer);
-    int64_t& groups = *statistics_groups(measured);
-    ValueId statistics = graph::kNoValue;
-    if (groups == op->groups) {  // for another norm of it
-      statistics = measured.outputs[1];
-    } else {
-      if (measured.outputs.size() != 1) return;
-      groups = op->groups;
-      const auto outputs = accepted_outputs(graph_, measured, has_kernel_);
-      if (!outputs) return;
-      statistics = graph_.new_value(measured.name + ".group_statistics", (*outputs)[1].type,
-                                    graph_.value(measured.outputs[0]).rate);
-      measured.outputs.push_back(statistics);
-    }
-    norm.inputs.push_back({Role::kGroupStatistics, statistics});
-    if (!accepted_outputs(graph_, norm, has_kernel_)) return;
-    rewriter_.node(*writer) = std::move(measured);
-    rewriter_.node(index) = std::move(norm);
-  }
-
-  // What writes the images, perhaps as rows of tokens.
-  std::optional<size_t> writer_of(ValueId x) {
-    const Shape images = graph_.type(x).shape;
-    auto from = rewriter_.producer(x);
-    while (from && std::holds_alternative<graph::Reshape>(rewriter_.node(*from).attrs)) {
-      from = rewriter_.producer(Rewriter::operand(rewriter_.node(*from), Role::kX));
-    }
-    if (!from || statistics_groups(rewriter_.node(*from)) == nullptr) return std::nullopt;
-    if (images.num_rows() < kLeastPixels * images[0]) return std::nullopt;
-    const Shape& written = graph_.type(rewriter_.node(*from).outputs[0]).shape;
-    const bool same = written.rank() >= 2 && images.rank() >= 2 && written[0] == images[0] &&
-                      written[-1] == images[-1];
-    return same ? from : std::nullopt;
-  }
-
-  Graph& graph_;
-  Rewriter rewriter_;
-  const HasKernel& has_kernel_;
-};
-
-void run(Graph& graph, const HasKernel& has_kernel) { Statistician(graph, has_kernel).run(); }
+void run(graph::Graph& graph, const HasKernel& has_kernel) {
+  Rewriter rewriter(graph);
+  for (size_t i = 0; i < rewriter.num_nodes(); ++i) measure_input(rewriter, i, has_kernel);
+  rewriter.commit();
+}
 
 }  // namespace
 

@@ -91,7 +91,7 @@ struct OpDesc {
   [[nodiscard]] const TensorType& output() const { return outputs.front().type; }
 };
 
-// Whether a linear or convolution has statistics of its result as a further output.
+// Whether a linear or convolution describes its result in a further output: statistics or amax.
 [[nodiscard]] bool makes_statistics(const OpDesc& desc);
 
 // Whether an attention computes its queries itself (graph/ops/attention.h); few kernels do that.

@@ -4,6 +4,16 @@
 
 namespace halftone::graph {
 
+// Amax of x, an optional operand kAmax of Quantize where a dynamic scale is per_tensor and there is
+// no gamma; what makes x may make it: f32 [ceil(rows / 64), ceil(c / 80)]. Line i holds the largest
+// magnitudes of parts of x's rows [64 i, 64 i + 64), of the elements as they are stored; together
+// the parts are those rows. Which part an element belongs to is its maker's choice: the largest of
+// a line is what counts. With it x need not be searched. NaNs are passed over, here as in amax:
+// they keep their codes.
+inline constexpr int64_t kAmaxRows = 64;
+inline constexpr int64_t kAmaxColumns = 80;
+[[nodiscard]] TensorType amax_type(const Shape& x);
+
 // q = clamp(rne(v * (1/scale)) + zero, low, high), v = float(x) * gamma[c] when kGamma is given,
 // else float(x). Arithmetic as in tensor/quantized.h.
 //   dtype i8:     low, high of `bits`-bit signed integers (narrow: without the lowest); one a byte.
@@ -16,16 +26,6 @@ namespace halftone::graph {
 // 1e-12), amax = max |v| of the group, and is the second output, f32.
 // Operands: kX floating [..., c], kXScale unless dynamic, optional kGamma [c] (smoothing), optional
 // kXZero i32[1] (static integers, per_tensor only).
-//
-// Amax of x (kAmax, optional where a dynamic scale is per_tensor and there is no gamma; what makes
-// x may make it): f32 [ceil(rows / 64), ceil(c / 80)]. Line i holds the largest magnitudes of parts
-// of x's rows [64 i, 64 i + 64), of the elements as they are stored; together the parts are those
-// rows. Which part an element belongs to is its maker's choice: the largest of a line is what
-// counts. With it x is read once. NaNs are passed over, here as in amax: they keep their codes.
-inline constexpr int64_t kAmaxRows = 64;
-inline constexpr int64_t kAmaxColumns = 80;
-[[nodiscard]] TensorType amax_type(const Shape& x);
-
 struct Quantize {
   static constexpr std::string_view kName = "quantize";
   DType dtype = DType::kI8;

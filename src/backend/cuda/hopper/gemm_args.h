@@ -6,6 +6,7 @@
 #include <cuda.h>
 
 #include "backend/cuda/hopper/mma/element.h"
+#include "backend/cuda/special_functions.h"
 
 namespace halftone::backend::cuda::hopper {
 
@@ -14,8 +15,6 @@ inline constexpr int kStatisticsColumns = 80;
 
 // Columns of a row for which there is a place in amax (graph/ops/quantize.h).
 inline constexpr int kAmaxColumns = 80;
-
-inline constexpr float kLog2E = 1.44269504f;
 
 enum class Activation : uint8_t { kNone, kSilu, kGelu, kGeluTanh, kQuickGelu };
 

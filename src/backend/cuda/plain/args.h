@@ -139,7 +139,7 @@ struct CodeFormat {
   float largest = 127;
 };
 
-// x [n, rows, channels]; partial [n * chunks * groups * 2] f32 scratch.
+// x [n, rows, channels].
 struct GroupNormArgs {
   // Channels [0, split) of a row lie in x, the others in x2, of the same type; each dense.
   Typed x, x2, gamma, beta;
@@ -165,7 +165,8 @@ struct GroupNormArgs {
 inline constexpr int64_t kMostGroups = 64;
 inline constexpr int64_t kMostGroupedChannels = 4096;  // shared memory of the statistics
 void launch_group_norm(const GroupNormArgs& args, cudaStream_t stream);
-// The first half of it: writes the statistics of x. Reads n, rows, channels, groups and the pieces.
+// The first half of it: writes the statistics of x. Reads x, x2, split, n, rows, channels, groups
+// and the pieces.
 void launch_group_statistics(const GroupNormArgs& args, cudaStream_t stream);
 
 // The same as one launch of clusters (compute capability 9.0), for x in 16 bits, y in the same or

@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include "backend/cuda/plain/args.h"
+#include "backend/cuda/special_functions.h"
 
 namespace halftone::backend::cuda {
 
@@ -92,26 +93,12 @@ __device__ __forceinline__ float gelu_erf(float x) {
   return 0.5F * x * (1.0F + erff(x * 0.70710678118654752F));
 }
 
-// Two units of the last place each, denormals flushed: __expf and __fdividef spend as much again on
-// ranges in which the result is 0 or x.
-__device__ __forceinline__ float power_of_two(float x) {
-  float power;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
-  return power;
-}
-__device__ __forceinline__ float reciprocal(float x) {
-  float result;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
-constexpr float kLog2E = 1.44269504F;
 __device__ __forceinline__ float silu(float x) {
   return x * reciprocal(1.0F + power_of_two(-kLog2E * x));
 }
 
-// Both with one reciprocal, 1/a = b / (a b): where special functions are what a kernel waits for.
-// Powers end at 2^60, so that their product is finite; a factor of 2^-60 is none.
+// Both with one reciprocal, 1/a = b / (a b). Powers end at 2^60, so that their product is finite:
+// below -41.6 the factor of x stays at 2^-60 (docs/numerics.md).
 __device__ __forceinline__ void two_silus(float& x, float& y) {
   constexpr float kMost = 60.0F;
   const float a = 1.0F + power_of_two(fminf(-kLog2E * x, kMost));

@@ -44,8 +44,8 @@ struct RowsAmax {
 };
 
 // By a consumer, behind a barrier that follows what its warps left at `from`: a warp for each
-// block. The tiles of a line take its places in turn. Predicates, no branches of some threads:
-// behind those the compiler would look for the addresses of the stores in all threads.
+// block. The tiles of a line take its places in turn. Predicates, no branches: behind a branch that
+// some threads take, the compiler no longer knows the stores' addresses to be the same in all.
 template <class T>
 __device__ __forceinline__ void write_amax(const KernelArgs& args, uint32_t from, int m, int n,
                                            int thread) {

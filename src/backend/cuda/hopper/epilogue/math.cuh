@@ -42,18 +42,6 @@ struct LoadedFloat {
   }
 };
 
-// 1 / x and 2^x of the special-function unit: 1 and 2 ulp, denormals are zero.
-__device__ __forceinline__ float reciprocal(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float power_of_two(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // x * Phi(x), with Phi(-|x|) = 2^q(|x|). q is a minimax polynomial of log2(Phi(-a)) for a <= 6 and
 // falls on beyond. So the error is relative to the result, on both sides: 3e-6; in front of codes
 // 7e-5 for |x| < 2.5 and at most 3e-3 up to 5.5, of the largest code less than half.
