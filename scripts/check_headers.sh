@@ -2,7 +2,7 @@
 # Every header compiles alone: each .h of include/, src/ and tools/ is the only include of an empty source.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-flags="-std=c++20 -fopenmp -Iinclude -Isrc -Itools -DHALFTONE_VERSION=\"\" $(pkg-config --cflags libutf8proc) $*"
+flags="-std=c++20 -fopenmp -Iinclude -Isrc -Itools -DHALFTONE_VERSION=\"\" -DHALFTONE_SOURCE_DIR=\"\" $(pkg-config --cflags libutf8proc) $*"
 export flags
 check_one() {
   local log

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks every #include against scripts/layers.toml; prints one line a violation and exits 1 on any.
 
-Tests (*_test.cpp) may include any folder: they look at a layer from outside.
+Tests (*_test.cpp and *_testing.h) may include any folder: they look at a layer from outside.
 """
 import pathlib
 import re
@@ -64,7 +64,7 @@ def main():
     for folder in ('include', 'src', 'tools'):
         for file in sorted((ROOT / folder).rglob('*')):
             name = str(file.relative_to(ROOT))
-            if file.suffix not in ('.h', '.cpp', '.cu', '.cuh', '.inc') or name.endswith('_test.cpp'):
+            if file.suffix not in ('.h', '.cpp', '.cu', '.cuh', '.inc') or name.endswith(('_test.cpp', '_testing.h')):
                 continue
             layer = owner(name, layers)
             if layer is None:
