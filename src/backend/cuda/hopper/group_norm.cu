@@ -310,7 +310,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 // Clusters of 1 to kMostSlices blocks that the process's device runs at once: multiprocessors come
-// in groups of 14 to 18, and a cluster lies in one of them. Registers leave room for one block on a
+// in groups, and a cluster lies in one of them. Registers leave room for one block on a
 // multiprocessor, whatever memory it asks for.
 int clusters_at_once(int slices) {
   static const std::array<int, kMostSlices + 1> kKnown = [] {
