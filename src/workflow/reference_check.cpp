@@ -40,7 +40,7 @@ std::vector<float> values_of(const TensorView& view) {
 // What of an output is to be compared: of amax the largest of each line, as its parts are the
 // kernel's choice (graph/ops/quantize.h); of others all of it.
 std::vector<float> compared_values(const TensorView& view, graph::Role role) {
-  const std::vector<float> values = values_of(view);
+  std::vector<float> values = values_of(view);
   if (role != graph::Role::kAmax) return values;
   const auto lines = static_cast<size_t>(view.type.shape.num_rows());
   std::vector<float> largest;
