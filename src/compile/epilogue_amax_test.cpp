@@ -33,42 +33,17 @@ output "y" %11
 output "z" %17
 )";
 
-Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
-  return compiled_by("epilogue_amax", text, has_kernel);
-}
-
-bool reads_amax(const Graph& graph, std::string_view quantize) {
-  return reads(graph, quantize, graph::Role::kAmax);
-}
+constexpr std::string_view kPass = "epilogue_amax";
 
 TEST(EpilogueAmax, ComesFromWhatMakesTheInput) {
-  const Graph graph = compiled(kGraph);
-  const std::string text = print(graph);
-  EXPECT_EQ(node(graph, "gated").outputs.size(), 2U) << text;
-  EXPECT_EQ(node(graph, "conv").outputs.size(), 2U) << text;
-  for (const std::string_view quantize : {"q", "p", "r"}) {
-    EXPECT_TRUE(reads_amax(graph, quantize)) << quantize << "\n" << text;
-  }
-  EXPECT_EQ(print(graph::parse(text)), text);
+  expect_descriptions(kPass, kGraph, graph::Role::kAmax, {"gated", "conv"}, {"q", "p", "r"});
 }
 
 TEST(EpilogueAmax, LeavesTheBitsAsTheyWere) {
   const Graph plain = graph::parse(kGraph);
   const Tensors inputs = noise_for(plain);
-  expect_equal(reference::evaluate(compiled(kGraph), inputs, weights()),
+  expect_equal(reference::evaluate(compiled_by(kPass, kGraph), inputs, weights()),
                reference::evaluate(plain, inputs, weights()));
-}
-
-TEST(EpilogueAmax, NeedsKernelsOnBothSides) {
-  const std::string before = print(graph::parse(kGraph));
-  EXPECT_EQ(print(compiled(
-                kGraph, [](const graph::OpDesc& desc) { return !graph::makes_statistics(desc); })),
-            before);
-  EXPECT_EQ(print(compiled(kGraph,
-                           [](const graph::OpDesc& desc) {
-                             return desc.input(graph::Role::kAmax) == nullptr;
-                           })),
-            before);
 }
 
 // Scales that are known, of tokens, behind smoothing; inputs that no product makes, or whose rows
@@ -98,7 +73,7 @@ output "f" %16
 output "g" %20
 output "h" %19
 )";
-  EXPECT_EQ(print(compiled(kOthers)), print(graph::parse(kOthers)));
+  EXPECT_EQ(print(compiled_by(kPass, kOthers)), print(graph::parse(kOthers)));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -89,6 +90,26 @@ inline const graph::Node& node(const graph::Graph& graph, std::string_view name)
 inline bool reads(const graph::Graph& graph, std::string_view name, graph::Role role) {
   return std::ranges::any_of(node(graph, name).inputs,
                              [&](const graph::Operand& operand) { return operand.role == role; });
+}
+
+// A pass by which what makes a tensor describes it (rewrite.h) in the graph `text`: the makers have
+// a further output, the readers read it as `role`, and both sides need a kernel for that.
+inline void expect_descriptions(std::string_view pass, std::string_view text, graph::Role role,
+                                const std::vector<std::string_view>& makers,
+                                const std::vector<std::string_view>& readers) {
+  const graph::Graph graph = compiled_by(pass, text);
+  for (const std::string_view maker : makers) {
+    EXPECT_EQ(node(graph, maker).outputs.size(), 2U) << maker << "\n" << print(graph);
+  }
+  for (const std::string_view reader : readers) {
+    EXPECT_TRUE(reads(graph, reader, role)) << reader << "\n" << print(graph);
+  }
+  EXPECT_EQ(print(graph::parse(print(graph))), print(graph));
+  const std::string before = print(graph::parse(text));
+  const auto no_maker = [](const graph::OpDesc& desc) { return !graph::makes_statistics(desc); };
+  const auto no_reader = [&](const graph::OpDesc& desc) { return desc.input(role) == nullptr; };
+  EXPECT_EQ(print(compiled_by(pass, text, no_maker)), before);
+  EXPECT_EQ(print(compiled_by(pass, text, no_reader)), before);
 }
 
 inline size_t count(const graph::Graph& graph, std::string_view op) {

@@ -32,55 +32,31 @@ node "out" add{broadcast_batch=false} x=%14 x=%6 -> %15 f32[1,256,256,16] step
 output "y" %15
 )";
 
-Graph compiled(std::string_view text, const HasKernel& has_kernel = {}) {
-  return compiled_by("group_norm_statistics", text, has_kernel);
-}
-
-bool reads_statistics(const Graph& graph, std::string_view norm) {
-  return reads(graph, norm, graph::Role::kGroupStatistics);
-}
+constexpr std::string_view kPass = "group_norm_statistics";
+constexpr graph::Role kRole = graph::Role::kGroupStatistics;
 
 TEST(GroupNormStatistics, ComeFromWhatMakesTheInput) {
-  const Graph graph = compiled(kGraph);
-  const std::string text = print(graph);
-  EXPECT_EQ(node(graph, "conv").outputs.size(), 2U) << text;
-  EXPECT_EQ(node(graph, "fc").outputs.size(), 2U) << text;
-  for (const std::string_view norm : {"norm", "codes", "last"}) {
-    EXPECT_TRUE(reads_statistics(graph, norm)) << norm << "\n" << text;
-  }
-  EXPECT_EQ(print(graph::parse(text)), text);
+  expect_descriptions(kPass, kGraph, kRole, {"conv", "fc"}, {"norm", "codes", "last"});
 }
 
 TEST(GroupNormStatistics, LeaveTheNumbersAsTheyWere) {
   const Graph graph = graph::parse(kGraph);
   const Tensors inputs = noise_for(graph);
   const Tensors plain = reference::evaluate(graph, inputs, weights());
-  const Tensors measured = reference::evaluate(compiled(kGraph), inputs, weights());
+  const Tensors measured = reference::evaluate(compiled_by(kPass, kGraph), inputs, weights());
   for (size_t i = 0; i < plain.at("y").values<float>().size(); ++i) {
     // A code may fall to the other side: 0.05 of one.
     EXPECT_NEAR(measured.at("y").values<float>()[i], plain.at("y").values<float>()[i], 0.06F) << i;
   }
 }
 
-TEST(GroupNormStatistics, NeedKernelsOnBothSides) {
-  const std::string before = print(graph::parse(kGraph));
-  EXPECT_EQ(print(compiled(
-                kGraph, [](const graph::OpDesc& desc) { return !graph::makes_statistics(desc); })),
-            before);
-  EXPECT_EQ(print(compiled(kGraph,
-                           [](const graph::OpDesc& desc) {
-                             return desc.input(graph::Role::kGroupStatistics) == nullptr;
-                           })),
-            before);
-}
-
 TEST(GroupNormStatistics, AreOfOneNumberOfGroups) {
   std::string text(kGraph);
   const size_t at = text.find("groups=4", text.find("\"codes\""));
   text.replace(at, 8, "groups=2");
-  const Graph graph = compiled(text);
-  EXPECT_TRUE(reads_statistics(graph, "norm"));
-  EXPECT_FALSE(reads_statistics(graph, "codes"));
+  const Graph graph = compiled_by(kPass, text);
+  EXPECT_TRUE(reads(graph, "norm", kRole));
+  EXPECT_FALSE(reads(graph, "codes", kRole));
 }
 
 // What makes one part knows nothing of the join, though the shapes would fit.
@@ -92,7 +68,7 @@ node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%
 node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%3 x=%0 gamma=%2 beta=%2 -> %4 f32[1,256,256,16] step
 output "y" %4
 )";
-  EXPECT_EQ(print(compiled(kJoined)), print(graph::parse(kJoined)));
+  EXPECT_EQ(print(compiled_by(kPass, kJoined)), print(graph::parse(kJoined)));
 }
 
 // Images of rows that are no whole number of pieces or too few, and what has no maker that can
@@ -113,7 +89,7 @@ output "y" %6
 output "z" %7
 output "w" %10
 )";
-  EXPECT_EQ(print(compiled(kOthers)), print(graph::parse(kOthers)));
+  EXPECT_EQ(print(compiled_by(kPass, kOthers)), print(graph::parse(kOthers)));
 }
 
 }  // namespace

@@ -64,6 +64,8 @@ inline std::vector<Case> joined_norm_cases() {
       c.inputs.push_back({Role::kXScale, {DType::kF32, {1}}, Fill::kUnitScales});
     c.steps = 1;
     c.roundings = 1.0;
+    // The second part is 30 deviations away: what is subtracted from it has as many times the
+    // error.
     c.depth = 256.0;
     cases.push_back(std::move(c));
   };

@@ -202,6 +202,41 @@ TEST(Selection, SmallGroupNormsMayBeOneLaunch) {
   EXPECT_EQ(chosen(norm(128), device("sm_100")), "cuda.group_norm.plain");
 }
 
+// Parts of x and what is handed on have kernels everywhere; codes with a scale for each row, or
+// found in the norm, are a pass of their own.
+TEST(Selection, GroupNormsJoinPartsAndKnowTheirScale) {
+  const auto norm = [](const graph::GroupNorm& op, std::vector<graph::TypedOperand> more) {
+    Op result{op, {{Role::kX, {DType::kF16, {2, 32, 32, 640}}}}};
+    const bool parts = !more.empty() && more.front().role == Role::kX;
+    const int64_t channels = parts ? 640 + more.front().type.shape[-1] : 640;
+    result.in.push_back({Role::kGamma, {DType::kF32, {channels}}});
+    result.in.push_back({Role::kBeta, {DType::kF32, {channels}}});
+    result.in.insert(result.in.end(), more.begin(), more.end());
+    return result;
+  };
+  const graph::TypedOperand part{Role::kX, {DType::kF16, {2, 32, 32, 320}}};
+  const graph::TypedOperand y_scale{Role::kYScale, {DType::kF32, {1}}};
+  const graph::TypedOperand x_scale{Role::kXScale, {DType::kF32, {1}}};
+  graph::GroupNorm op{32, 1e-5, graph::Activation::kSilu};
+  op.joins = true;
+  const auto takes = [&](const Op& of, bool taken) {
+    EXPECT_EQ(chosen(of, device("sm_90")), taken ? "cuda.group_norm.hopper_or_plain" : "none");
+    EXPECT_EQ(chosen(of, device("sm_80")), taken ? "cuda.group_norm.plain" : "none");
+  };
+  takes(norm(op, {part}), true);
+  op.out = op.joined = DType::kI8;
+  takes(norm(op, {part, y_scale, x_scale}), true);
+  op.joined = DType::kF8E4M3;
+  takes(norm(op, {part, y_scale, x_scale}), false);
+  op.joins = false;
+  op.joined = DType::kF32;
+  takes(norm(op, {y_scale}), true);
+  op.granularity = graph::Granularity::kPerToken;
+  takes(norm(op, {{Role::kYScale, {DType::kF32, {2048}}}}), false);
+  op.dynamic = true;
+  takes(norm(op, {}), false);
+}
+
 // The statistics of a result come from a Hopper kernel's epilogue; elsewhere the norm takes them.
 TEST(Selection, ResultsAreMeasuredOnHopperOnly) {
   const auto measured = [](Op op, int64_t groups) {
