@@ -73,4 +73,9 @@ std::vector<std::string> detect_features(std::span<const std::string> disabled) 
   return found;
 }
 
+bool is_present(std::string_view feature) {
+  static const std::vector<std::string> kPresent = detect_features({});
+  return std::ranges::find(kPresent, feature) != kPresent.end();
+}
+
 }  // namespace halftone::backend::cpu

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace halftone::backend::cpu {
@@ -12,5 +13,8 @@ namespace halftone::backend::cpu {
 // features that begin with it, and "avx2" and "avx512" take all above them too. Asks the kernel for
 // the AMX tile state.
 [[nodiscard]] std::vector<std::string> detect_features(std::span<const std::string> disabled);
+
+// Whether this processor has the feature: a DeviceInfo may claim more, for tests.
+[[nodiscard]] bool is_present(std::string_view feature);
 
 }  // namespace halftone::backend::cpu

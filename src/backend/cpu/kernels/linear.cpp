@@ -235,7 +235,7 @@ class LinearLaunch final : public Launch {
     if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
     if (residual_) f.residual = residual_.at(row, col);
     f.y = y_.at(row, col);
-    ops_.finish_panel(f, count, std::min(outputs, plan_.out - col));
+    ops_.finisher(f)(f, count, std::min(outputs, plan_.out - col));
   }
 
   LinearPlan plan_;

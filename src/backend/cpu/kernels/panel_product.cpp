@@ -12,8 +12,11 @@
 // tiles that a worker finishes one after the other, and its groups lie in one panel. Interleaved
 // results (graph/ops/subpixel.h) go where they belong at once: a panel's columns are of one parity.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iterator>
+#include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -30,12 +33,21 @@ using graph::Role;
 // Left rows of a chunk stay in the second level cache.
 constexpr int64_t kChunkBytes = 768 << 10;
 constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
-// Rows of a piece of finishing: pieces are what a product does between its steps.
+// Rows of a piece of finishing: pieces are what a product does between its steps. GELU's are
+// longer.
 constexpr int64_t kPieceRows[] = {4, 8};
+constexpr int64_t kGegluPieceRows[] = {1, 2};
+static_assert(std::size(kPieceRows) == std::size(kGegluPieceRows));
+// What stands for an operand that is absent.
+alignas(64) constexpr std::array<float, kPanelCols> kZeros{};
+alignas(64) constexpr std::array<float, kPanelCols> kOnes = [] {
+  std::array<float, kPanelCols> ones{};
+  ones.fill(1.0F);
+  return ones;
+}();
 constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kMostLines = 16;  // read ahead at a step
 constexpr int64_t kTilesPerPiece = graph::kRowsPerPiece / kPanelRows;
-static_assert(kMomentCols == kPanelCols);
 
 struct RowTile {
   int64_t line;   // of the output, of all batch rows
@@ -210,6 +222,15 @@ class PanelLaunch final : public Launch {
     finish_.x_scale_step = x_scale_ && x_scale_.size > 1 ? 1 : 0;
     finish_.residual_pitch = residual_.pitch_bytes;
     finish_.y_pitch = parity_channels_ > 0 ? 2 * y_.pitch_bytes : y_.pitch_bytes;
+    finish_.moments = statistics_ ? scratch_.moments : nullptr;  // a worker has its own
+    finish_.x_scale = kOnes.data();
+    for (int64_t group = 0; group < plan_.weight.groups; ++group) {
+      finish_.w_scale[group] = kOnes.data();
+      finish_.bias[group] = finish_.row_add[group] = kZeros.data();
+    }
+    finish_part_ = ops_.finisher(finish_);
+    finish_whole_ = ops_.whole_finisher(finish_, static_cast<bool>(residual_));
+    piece_rows_ = (finish_.geglu ? kGegluPieceRows : kPieceRows)[0];
     choose_passing(desc, info);
   }
 
@@ -241,6 +262,12 @@ class PanelLaunch final : public Launch {
         [&](int thread) { finish_rest(worker(thread)); });
   }
 
+  // Rows of the next block's results or residual, from the one that the next piece fetches.
+  struct Fetch {
+    const std::byte* row = nullptr;
+    int64_t pitch = 0, bytes = 0;  // bytes: of a row, 0 = nothing is fetched
+  };
+
   // Of one thread: the block whose sums are to be finished while the next one's tiles multiply.
   struct alignas(64) Worker {
     const PanelLaunch* launch = nullptr;
@@ -254,14 +281,21 @@ class PanelLaunch final : public Launch {
     // The block that multiplies meanwhile, to be finished next.
     const RowTile* next_tiles = nullptr;
     int64_t next_col = 0, next_pieces = 0;
-    float* moments = nullptr;
-    PanelFinish finish;  // of the tile that `piece` lies in
+    // Of the tile that the next piece lies in: the finish of its row `done`, before which no result
+    // is missing, the row that the next piece begins with, and the first that makes no result.
+    PanelFinish finish;
+    FinishRows finish_rows = nullptr;
+    int64_t cols = 0;
+    int64_t done = 0, row = kPanelRows, end = 0;
+    Fetch fetches[2];
   };
 
   void prepare_worker(int thread, Worker& worker) const {
     const PanelWeight& weight = plan_.weight;
     worker.launch = this;
-    if (statistics_) worker.moments = scratch_.moments + thread * PanelScratch::kMoments;
+    worker.finish = finish_;
+    if (statistics_) worker.finish.moments += thread * PanelScratch::kMoments;
+    if (y_scale_) worker.finish.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
     for (std::vector<LeftTap>& taps : worker.taps) taps.resize(static_cast<size_t>(weight.taps));
     worker.expanded = scratch_.expanded + thread * weight.groups * weight.panel_bytes();
     for (int64_t i = 0; i < 2 * weight.groups; ++i) {
@@ -289,7 +323,7 @@ class PanelLaunch final : public Launch {
                     weight.cols * weight.groups, weight.key(), weight.steps, to_string(y_.dtype));
     const auto take = [&](int candidate) {
       multiply_ = candidates[candidate % kPassings];
-      piece_rows_ = kPieceRows[candidate / kPassings];
+      piece_rows_ = (finish_.geglu ? kGegluPieceRows : kPieceRows)[candidate / kPassings];
     };
     take(fastest(key, kPassings * static_cast<int>(std::size(kPieceRows)), [&](int candidate) {
       take(candidate);
@@ -387,6 +421,7 @@ class PanelLaunch final : public Launch {
       worker.tiles = worker.next_tiles;
       worker.col = worker.next_col;
       worker.piece = 0;
+      worker.row = kPanelRows;
       worker.pieces = worker.next_pieces;
       worker.next_pieces = 0;
     }
@@ -423,73 +458,47 @@ class PanelLaunch final : public Launch {
     while (worker.piece < worker.pieces) finish_piece(worker);
   }
 
-  // The next rows of the worker's block.
+  // The next rows of the worker's block. Short, and nothing in it that a tile has once only: a
+  // processor looks ahead some 200 vector instructions, and while more of them stand between the
+  // products no product can begin.
   void finish_piece(Worker& worker) const {
-    const int64_t first_row = worker.piece * piece_rows_;
-    const int64_t index = first_row / kPanelRows;
-    const RowTile& tile = worker.tiles[index];
-    const int64_t row = first_row % kPanelRows;
-    if (worker.piece < worker.next_pieces) fetch_ahead(worker);
+    if (worker.row == kPanelRows) begin_tile(worker);
     ++worker.piece;
-    PanelFinish& f = worker.finish;
-    if (row == 0) {
-      begin_tile(tile, worker, index * kPanelRows * kPanelCols);
-    } else {
-      for (const void*& sums : f.sums) {
-        if (sums != nullptr) sums = static_cast<const float*>(sums) + piece_rows_ * kPanelCols;
-      }
-      if (x_scale_) f.x_scale += piece_rows_ * f.x_scale_step;
-      if (residual_) f.residual += piece_rows_ * f.residual_pitch;
-      f.y += piece_rows_ * f.y_pitch;
-    }
-    if (parity_channels_ > 0) return finish_interleaved(f, tile, row, worker.col);
-    const int64_t rows = std::min(piece_rows_, tile.count - row);
+    for (Fetch& fetch : worker.fetches) fetch_rows(fetch);
+    worker.row += piece_rows_;
+    const int64_t rows = std::min(worker.row, worker.end) - worker.done;
     if (rows > 0) {
-      ops_.finish_panel(f, rows, std::min(kPanelCols, plan_.weight.cols - worker.col));
+      worker.finish_rows(worker.finish, rows, worker.cols);
+      worker.done += rows;
     }
-    if (!statistics_) return;
-    f.moments_begin = false;
-    const bool ends = tile.first / kPanelRows % kTilesPerPiece == kTilesPerPiece - 1;
-    if (ends && row + piece_rows_ == kPanelRows) store_statistics(tile, worker);
+    if (!statistics_ || worker.row < kPanelRows) return;
+    const RowTile& tile = worker.tiles[(worker.piece - 1) * piece_rows_ / kPanelRows];
+    if (tile.first / kPanelRows % kTilesPerPiece == kTilesPerPiece - 1) {
+      store_statistics(tile, worker);
+    }
   }
 
-  // What the same rows of the next block read and write comes into the second level cache.
-  void fetch_ahead(const Worker& worker) const {
+  // What the next block reads and writes comes into the second level cache.
+  void fetch_rows(Fetch& fetch) const {
     constexpr int64_t kLine = 64;
-    const int64_t first_row = worker.piece * piece_rows_;
-    const RowTile& tile = worker.next_tiles[first_row / kPanelRows];
-    const int64_t position = tile.first + first_row % kPanelRows;
-    const int64_t rows = std::min(piece_rows_, tile.first + tile.count - position);
-    const auto fetch = [&](const std::byte* from, int64_t pitch, DType dtype) {
-      const int64_t bytes = kPanelCols * static_cast<int64_t>(size_of(dtype));
-      for (int64_t i = 0; i < rows; ++i, from += pitch) {
-        for (int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(from + at, 0, 2);
+    if (fetch.bytes == 0) return;
+    for (int64_t i = 0; i < piece_rows_; ++i, fetch.row += fetch.pitch) {
+      for (int64_t at = 0; at < fetch.bytes; at += kLine) {
+        __builtin_prefetch(fetch.row + at, 0, 2);
       }
-    };
-    const int64_t col = worker.next_col;
-    fetch(result_at(tile.line, position, col), finish_.y_pitch, y_.dtype);
-    if (!residual_) return;
-    fetch(residual_.at(tile.line * plan_.window.out_width + position, col), residual_.pitch_bytes,
-          residual_.dtype);
+    }
   }
 
-  // Rows of a tile from `row` on, without those that no result is made of.
-  void finish_interleaved(const PanelFinish& from, const RowTile& tile, int64_t row,
-                          int64_t col) const {
+  // Of the tile's positions, the first and the last but one of which a result is made: of the sums
+  // of an interleaved convolution some belong to no pixel.
+  [[nodiscard]] std::pair<int64_t, int64_t> results_of(const RowTile& tile, int64_t col) const {
+    if (parity_channels_ == 0) return {0, tile.count};
     const Window& w = plan_.window;
     const int64_t parity = col / parity_channels_;
     const int64_t line = tile.line % w.out_height;
-    if (line == (parity / 2 == 0 ? w.out_height - 1 : 0)) return;
-    const int64_t begin = std::max(row, parity % 2 - tile.first);
-    const int64_t end =
-        std::min({row + piece_rows_, tile.count, w.out_width - 1 + parity % 2 - tile.first});
-    if (begin >= end) return;
-    PanelFinish f = from;
-    const int64_t skipped = begin - row;
-    f.sums[0] = static_cast<const float*>(f.sums[0]) + skipped * kPanelCols;
-    if (x_scale_) f.x_scale += skipped * f.x_scale_step;
-    f.y += skipped * f.y_pitch;
-    ops_.finish_panel(f, end - begin, kPanelCols);
+    if (line == (parity / 2 == 0 ? w.out_height - 1 : 0)) return {kPanelRows, 0};
+    return {std::max<int64_t>(parity % 2 - tile.first, 0),
+            std::min(tile.count, w.out_width - 1 + parity % 2 - tile.first)};
   }
   // Where the result of a position of the convolution lies; when interleaved outside of y where
   // none is made of it.
@@ -509,7 +518,7 @@ class PanelLaunch final : public Launch {
     const int64_t pieces = statistics_.count / (groups_ * images_);
     const int64_t piece = (tile.line * plan_.window.out_width + tile.first) / graph::kRowsPerPiece;
     const int64_t cols = std::min(kPanelCols, plan_.weight.cols - worker.col);
-    const float* value = worker.moments;
+    const float* value = worker.finish.moments;
     const float* sum = value + kMomentCols;
     const float* squares = sum + kMomentCols;
     double means[kPanelCols];
@@ -534,16 +543,20 @@ class PanelLaunch final : public Launch {
     }
   }
 
-  void begin_tile(const RowTile& t, Worker& worker, int64_t first_sum) const {
+  // The tile of the block that the next piece begins.
+  void begin_tile(Worker& worker) const {
     const PanelWeight& weight = plan_.weight;
+    const int64_t index = worker.piece * piece_rows_ / kPanelRows;
+    const RowTile& tile = worker.tiles[index];
     const int64_t col = worker.col;
-    const int64_t row = t.line * plan_.window.out_width + t.first;
-    const int64_t batch = t.line / plan_.window.out_height;
+    const int64_t row = tile.line * plan_.window.out_width + tile.first;
+    const int64_t batch = tile.line / plan_.window.out_height;
     PanelFinish& f = worker.finish;
-    f = finish_;
+    worker.cols = std::min(kPanelCols, weight.cols - col);
+    worker.finish_rows = worker.cols == kPanelCols ? finish_whole_ : finish_part_;
     for (int64_t group = 0; group < weight.groups; ++group) {
       const int64_t at = group * weight.panels * kPanelCols + col;
-      f.sums[group] = worker.sums[worker.buffer ^ 1][group] + first_sum;
+      f.sums[group] = worker.sums[worker.buffer ^ 1][group] + index * kPanelRows * kPanelCols;
       if (w_scale_) f.w_scale[group] = scratch_.w_scale + at;
       if (bias_) f.bias[group] = scratch_.bias + at;
       if (row_add_) f.row_add[group] = scratch_.row_add + batch * plan_.padded_cols() + at;
@@ -551,11 +564,29 @@ class PanelLaunch final : public Launch {
     if (x_scale_) {
       f.x_scale = reinterpret_cast<const float*>(x_scale_.data) + row * f.x_scale_step;
     }
-    if (y_scale_) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale_.data);
     if (residual_) f.residual = residual_.at(row, col);
-    f.y = result_at(t.line, t.first, col);
-    f.moments = worker.moments;
-    f.moments_begin = t.first / kPanelRows % kTilesPerPiece == 0;
+    f.y = result_at(tile.line, tile.first, col);
+    f.moments_begin = tile.first / kPanelRows % kTilesPerPiece == 0;
+    std::tie(worker.done, worker.end) = results_of(tile, col);
+    f.advance(worker.done);
+    worker.row = 0;
+    find_fetches(worker, index);
+  }
+
+  void find_fetches(Worker& worker, int64_t index) const {
+    Fetch& results = worker.fetches[0];
+    Fetch& residual = worker.fetches[1];
+    results.bytes = residual.bytes = 0;
+    if (index * kPanelRows / piece_rows_ >= worker.next_pieces) return;
+    const RowTile& tile = worker.next_tiles[index];
+    const auto row_bytes = [](DType dtype) {
+      return kPanelCols * static_cast<int64_t>(size_of(dtype));
+    };
+    results = {result_at(tile.line, tile.first, worker.next_col), finish_.y_pitch,
+               row_bytes(y_.dtype)};
+    if (!residual_) return;
+    residual = {residual_.at(tile.line * plan_.window.out_width + tile.first, worker.next_col),
+                residual_.pitch_bytes, row_bytes(residual_.dtype)};
   }
 
   PanelPlan plan_;
@@ -563,7 +594,7 @@ class PanelLaunch final : public Launch {
   const VectorOps& ops_;
   const PanelOps& products_;
   PanelOps::Multiply multiply_ = nullptr;
-  int64_t piece_rows_ = kPieceRows[0];
+  int64_t piece_rows_ = 0;
   int threads_;
   const std::byte* panels_;
   Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
@@ -571,6 +602,7 @@ class PanelLaunch final : public Launch {
   int64_t groups_ = 0, images_ = 0;  // of statistics
   int64_t parity_channels_ = 0;      // of y, where it is interleaved
   PanelFinish finish_;
+  FinishRows finish_part_ = nullptr, finish_whole_ = nullptr;  // columns of a panel
 };
 
 bool is_scale(Role role) {

@@ -209,7 +209,7 @@ struct Finish {
     if (y_scale) f.inverse = 1.0F / *reinterpret_cast<const float*>(y_scale.data);
     if (residual) f.residual = residual.at(r);
     f.y = y.at(r);
-    ops->finish_panel(f, 1, y.size);
+    ops->finisher(f)(f, 1, y.size);
   }
 };
 

@@ -1,16 +1,13 @@
 #include "backend/cpu/simd/panels.h"
 
-#include <algorithm>
-
 #include "backend/backend.h"
 #include "backend/cpu/cpu_features.h"
 
 namespace halftone::backend::cpu {
 
 const PanelOps* panel_ops(const DeviceInfo& info) {
-  static const std::vector<std::string> kPresent = detect_features({});
   const auto usable = [&](std::string_view feature) {
-    return info.has(feature) && std::ranges::find(kPresent, feature) != kPresent.end();
+    return info.has(feature) && is_present(feature);
   };
   if (usable("amx_int8") && usable("amx_bf16")) return &panel_ops_amx();
   if (usable("avx512_vnni")) {

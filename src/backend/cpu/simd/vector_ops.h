@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/cpu/simd/panels.h"
 #include "graph/ops/op.h"
 
 namespace halftone::backend {
@@ -53,8 +54,22 @@ struct PanelFinish {
   // these rows gives the value, and the sums begin anew; else they go on.
   float* moments = nullptr;
   bool moments_begin = false;
+
+  // To the row `rows` further down.
+  void advance(int64_t rows) {
+    for (const void*& from : sums) {
+      if (from != nullptr) from = static_cast<const float*>(from) + rows * sums_pitch;
+    }
+    if (x_scale != nullptr) x_scale += rows * x_scale_step;
+    if (residual != nullptr) residual += rows * residual_pitch;
+    y += rows * y_pitch;
+  }
 };
-inline constexpr int64_t kMomentCols = 32;
+inline constexpr int64_t kMomentCols = kPanelCols;
+
+// Finishes rows of `cols` results and advances to the row behind them; moments then go on. Sums and
+// per-column values have room for whole vectors.
+using FinishRows = void (*)(PanelFinish& finish, int64_t rows, int64_t cols);
 
 // Rows of y = activation((x - mean[c]) * scale[c] + shift[c]), as f32, f16, bf16 or i8, i8 times
 // `inverse`. Pitches are in bytes.
@@ -125,14 +140,17 @@ struct VectorOps {
   void (*unpack)(const std::byte* x, int64_t bits, int8_t* y, int64_t count);
   // y = x as bf16
   void (*widen_to_bf16)(const int8_t* x, uint16_t* y, int64_t n);
-  // Rows of `cols` results. Sums and per-column values have room for whole vectors.
-  void (*finish_panel)(const PanelFinish& finish, int64_t rows, int64_t cols);
+  // The code for all that share a finish's types, geglu and whether moments are summed.
+  FinishRows (*finisher)(const PanelFinish& finish);
+  // The same for whole panels of 32 columns where x_scale, w_scale, bias and row_add are present.
+  FinishRows (*whole_finisher)(const PanelFinish& finish, bool has_residual);
 };
 
-// The best implementation that the device's features allow, or null.
+// The best implementation that the device's features allow and this processor can run, or null.
 [[nodiscard]] const VectorOps* vector_ops(const DeviceInfo& info);
 
 [[nodiscard]] const VectorOps& vector_ops_avx2();
 [[nodiscard]] const VectorOps& vector_ops_avx512();
+[[nodiscard]] const VectorOps& vector_ops_avx512_bf16();
 
 }  // namespace halftone::backend::cpu
