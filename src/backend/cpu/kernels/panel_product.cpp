@@ -33,11 +33,8 @@ using graph::Role;
 // Left rows of a chunk stay in the second level cache.
 constexpr int64_t kChunkBytes = 768 << 10;
 constexpr int64_t kLeastChunkTiles = 16, kMostChunkTiles = 64;
-// Rows of a piece of finishing: pieces are what a product does between its steps. GELU's are
-// longer.
+// Rows of a piece of finishing: pieces are what a product does between its steps.
 constexpr int64_t kPieceRows[] = {4, 8};
-constexpr int64_t kGegluPieceRows[] = {1, 2};
-static_assert(std::size(kPieceRows) == std::size(kGegluPieceRows));
 // What stands for an operand that is absent.
 alignas(64) constexpr std::array<float, kPanelCols> kZeros{};
 alignas(64) constexpr std::array<float, kPanelCols> kOnes = [] {
@@ -230,7 +227,6 @@ class PanelLaunch final : public Launch {
     }
     finish_part_ = ops_.finisher(finish_);
     finish_whole_ = ops_.whole_finisher(finish_, static_cast<bool>(residual_));
-    piece_rows_ = (finish_.geglu ? kGegluPieceRows : kPieceRows)[0];
     choose_passing(desc, info);
   }
 
@@ -323,7 +319,7 @@ class PanelLaunch final : public Launch {
                     weight.cols * weight.groups, weight.key(), weight.steps, to_string(y_.dtype));
     const auto take = [&](int candidate) {
       multiply_ = candidates[candidate % kPassings];
-      piece_rows_ = (finish_.geglu ? kGegluPieceRows : kPieceRows)[candidate / kPassings];
+      piece_rows_ = kPieceRows[candidate / kPassings];
     };
     take(fastest(key, kPassings * static_cast<int>(std::size(kPieceRows)), [&](int candidate) {
       take(candidate);
@@ -458,9 +454,8 @@ class PanelLaunch final : public Launch {
     while (worker.piece < worker.pieces) finish_piece(worker);
   }
 
-  // The next rows of the worker's block. Short, and nothing in it that a tile has once only: a
-  // processor looks ahead some 200 vector instructions, and while more of them stand between the
-  // products no product can begin.
+  // The next rows of the worker's block. As few operations as can be: next to none of what stands
+  // between two steps is hidden behind the products once it is longer than a step.
   void finish_piece(Worker& worker) const {
     if (worker.row == kPanelRows) begin_tile(worker);
     ++worker.piece;
@@ -594,7 +589,7 @@ class PanelLaunch final : public Launch {
   const VectorOps& ops_;
   const PanelOps& products_;
   PanelOps::Multiply multiply_ = nullptr;
-  int64_t piece_rows_ = 0;
+  int64_t piece_rows_ = kPieceRows[0];
   int threads_;
   const std::byte* panels_;
   Rows x_, bias_, row_add_, residual_, x_scale_, w_scale_, y_scale_, y_;
