@@ -390,9 +390,11 @@ class PanelLaunch final : public Launch {
     }
     PanelWork work{run_piece, &worker};
     // The next panel comes in while this one's blocks multiply.
-    const bool reads_ahead = !weight.is_expanded() && panel + 1 < weight.panels;
+    const bool reads_ahead = panel + 1 < weight.panels;
     if (reads_ahead) {
-      work.ahead_lines = std::min(divide_up(kPanelCols, divide_up(last - first, 2)), kMostLines);
+      const int64_t steps = divide_up(last - first, 2) * weight.steps;
+      work.ahead_lines =
+          std::min(divide_up(weight.stored_panel_bytes(), steps * kStepBytes), kMostLines);
     }
     const int64_t block_lines = work.ahead_lines * weight.steps;
     for (int64_t tile = first; tile < last; tile += 2) {
@@ -408,8 +410,8 @@ class PanelLaunch final : public Launch {
       for (int64_t group = 0; group < weight.groups; ++group) {
         work.pieces = (worker.pieces - worker.piece) / (weight.groups - group);
         if (reads_ahead) {
-          work.ahead =
-              panels[group] + weight.panel_bytes() + (tile - first) / 2 * block_lines * kStepBytes;
+          work.ahead = weight.stored_panel(panels_, group, panel + 1) +
+                       (tile - first) / 2 * block_lines * kStepBytes;
         }
         multiply_(left, panels[group], worker.sums[worker.buffer][group], work);
       }

@@ -22,7 +22,7 @@ PanelWeight::PanelWeight(const TensorType& x, const TensorType& weight, bool geg
 }
 
 size_t PanelWeight::packed_bytes() const {
-  return static_cast<size_t>(groups * panels * 2 * steps * stored_tile_bytes());
+  return static_cast<size_t>(groups * panels * stored_panel_bytes());
 }
 
 std::string PanelWeight::key() const {
@@ -90,7 +90,7 @@ void PanelWeight::pack_bits(const std::byte* row, int64_t channel, int64_t count
 
 const std::byte* PanelWeight::panel(const VectorOps& ops, const std::byte* packed, int64_t group,
                                     int64_t index, std::byte* scratch) const {
-  const std::byte* stored = packed + (group * panels + index) * 2 * steps * stored_tile_bytes();
+  const std::byte* stored = stored_panel(packed, group, index);
   if (!is_expanded()) return stored;
   alignas(64) int8_t integers[kPanelTileBytes];
   for (int64_t tile = 0; tile < 2 * steps; ++tile, stored += stored_tile_bytes()) {

@@ -31,10 +31,16 @@ struct PanelWeight {
   [[nodiscard]] bool is_expanded() const { return bits < 8 * element_bytes(); }
   // Of one panel, as the product reads it.
   [[nodiscard]] int64_t panel_bytes() const { return 2 * steps * kPanelTileBytes; }
+  [[nodiscard]] int64_t stored_panel_bytes() const { return 2 * steps * stored_tile_bytes(); }
   [[nodiscard]] size_t packed_bytes() const;
   [[nodiscard]] std::string key() const;
 
   void pack(int threads, const TensorView& weight, std::byte* packed) const;
+  // Where a packed panel lies.
+  [[nodiscard]] const std::byte* stored_panel(const std::byte* packed, int64_t group,
+                                              int64_t index) const {
+    return packed + (group * panels + index) * stored_panel_bytes();
+  }
   // The panel as the product reads it: where it lies, or expanded into `scratch`.
   const std::byte* panel(const VectorOps& ops, const std::byte* packed, int64_t group,
                          int64_t index, std::byte* scratch) const;
