@@ -63,6 +63,9 @@ inline std::vector<Case> conv2d_cases() {
     }
     add(t, {1, 9, 10, 8, 64, 3, 2, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
     add(t, {2, 19, 37, 64, 4, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {1, 9, 33, 192, 3, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {2, 8, 16, 128, 2, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kNormal);
+    add(t, {1, 10, 5, 64, 1, 3, 1, 0, 0}, Activation::kNone, false, false, Fill::kNormal);
     add(t, {1, 9, 16, 192, 3, 3, 1, 1, 1}, Activation::kNone, false, false, Fill::kIntegers);
     // Large enough for the kernels that fill a GPU.
     add(t, {2, 64, 60, 8, 160, 3, 1, 1, 1}, Activation::kNone, true, true, Fill::kNormal);

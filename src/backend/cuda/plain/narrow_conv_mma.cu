@@ -144,14 +144,28 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // --- few outputs of 3x3, stride 1: a tile of pixels with what surrounds it, 64 channels at a time
+//
+// A column of the product is an output at a tap, so a pixel with its neighbours is read from shared
+// memory once, not once a tap: Z[pixel][tap, output] = sum over channels of x w, and then y[pixel]
+// is the sum over taps of Z at the pixel's neighbours.
 
-constexpr int kTileRows = kWarps;  // a warp has 16 pixels of one row
-constexpr int kTileCols = 16;
+constexpr int kOutputThreads = 128;
+constexpr int kOutputWarps = kOutputThreads / 32;
+constexpr int kTileRows = 8, kTileCols = 16;  // of pixels, one a thread
 constexpr int kHaloCols = kTileCols + 2;
 constexpr int kHalo = (kTileRows + 2) * kHaloCols;
-constexpr int kChunk = 64;  // channels, 128 bytes a pixel
-constexpr int kOutputs = static_cast<int>(kNarrowConvOutputs);
+constexpr int kSixteens = 3;  // of pixels with their surroundings, that a warp multiplies
+constexpr int kChunk = 64;    // channels, 128 bytes a pixel
 constexpr int kTaps = 9;
+// Of the columns of Z, f32: threads that store two columns of eight pixels hit different banks.
+constexpr int kProductPitch = 196;
+static_assert(kTileRows * kTileCols == kOutputThreads);
+static_assert(kSixteens * 16 * kOutputWarps >= kHalo &&
+              kSixteens * 16 * kOutputWarps <= kProductPitch);
+
+constexpr int groups_of(int outputs) { return (kTaps * outputs + 7) / 8; }  // of eight columns
+static_assert(groups_of(kNarrowConvOutputs) * 8 * kProductPitch * sizeof(float) <=
+              2 * kHalo * kChunk * sizeof(uint16_t));
 
 // Offset in elements of 8 channels of a pixel: eight neighbours' lie in different banks.
 __device__ __forceinline__ int halo_at(int pixel, int part) {
@@ -159,80 +173,138 @@ __device__ __forceinline__ int halo_at(int pixel, int part) {
 }
 
 struct OutputTile {
-  int64_t n, h, w;  // of the first pixel
+  int64_t n;
+  int h, w;  // of the first pixel
 };
 
 __device__ __forceinline__ OutputTile tile_at(const PlainConvArgs& c, int64_t tile) {
   const int64_t across = (c.out_w + kTileCols - 1) / kTileCols;
   const int64_t down = (c.out_h + kTileRows - 1) / kTileRows;
   const int64_t line = tile / across;
-  return {line / down, line % down * kTileRows, (tile - line * across) * kTileCols};
+  return {line / down, static_cast<int>(line % down) * kTileRows,
+          static_cast<int>(tile - line * across) * kTileCols};
 }
 
 // Starts the copies of channels [channel, channel + 64) of a tile's pixels; zeros beyond the image.
 __device__ __forceinline__ void copy_chunk(const PlainConvArgs& c, const OutputTile& tile,
                                            int channel, uint16_t* halo) {
-  const auto* x = static_cast<const uint16_t*>(c.x.data);
-  for (int i = static_cast<int>(threadIdx.x); i < kHalo * 8; i += kThreads) {
+  const auto height = static_cast<int>(c.h);
+  const auto width = static_cast<int>(c.w);
+  const auto pad = static_cast<int>(c.pad);
+  const auto* x = static_cast<const uint16_t*>(c.x.data) + tile.n * c.h * c.w * c.in + channel;
+  for (int i = static_cast<int>(threadIdx.x); i < kHalo * 8; i += kOutputThreads) {
     const int pixel = i / 8;
     const int part = i % 8;
-    const int64_t h = tile.h - c.pad + pixel / kHaloCols;
-    const int64_t w = tile.w - c.pad + pixel % kHaloCols;
-    const bool inside = h >= 0 && h < c.h && w >= 0 && w < c.w;
-    const int64_t from = inside ? ((tile.n * c.h + h) * c.w + w) * c.in + channel + part * 8 : 0;
+    const int h = tile.h - pad + pixel / kHaloCols;
+    const int w = tile.w - pad + pixel % kHaloCols;
+    const bool inside = h >= 0 && h < height && w >= 0 && w < width;
+    const int64_t from = inside ? (int64_t{h} * width + w) * c.in + part * 8 : 0;
     copy_async(halo + halo_at(pixel, part), x + from, inside);
   }
   commit_copies();
 }
 
-// The products of one chunk for the warp's 16 pixels; two sums hide each other's latency.
-template <DType kType>
+// Weights [tap, output] in rows of `pitch` elements, zeros behind the last up to whole groups.
+template <int kGroups>
+__device__ __forceinline__ void read_columns(const PlainConvArgs& c, int pitch, uint16_t* weights) {
+  const auto in = static_cast<int>(c.in);
+  const auto out = static_cast<int>(c.out);
+  const int parts = in / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < kGroups * 8 * parts; i += kOutputThreads) {
+    const int column = i / parts;
+    const int channel = (i - column * parts) * 8;
+    const int tap = column / out;
+    const int64_t row = int64_t{column - tap * out} * kTaps + tap;
+    const auto* from = static_cast<const uint16_t*>(c.weight.data) + row * in + channel;
+    *reinterpret_cast<uint4*>(weights + column * pitch + channel) =
+        tap < kTaps ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+  }
+}
+
+// The products of one chunk for the warp's pixels.
+template <DType kType, int kGroups>
 __device__ __forceinline__ void multiply_chunk(const uint16_t* halo, const uint16_t* weights,
-                                               int pitch, int outputs, float (&sums)[2][4]) {
+                                               int pitch, float (&sums)[kSixteens][kGroups][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = static_cast<int>(threadIdx.x) / 32;
-  const int g = lane / 4;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const uint16_t* mine = weights + lane / 4 * pitch + lane % 4 * 2;
 #pragma unroll
-  for (int tap = 0; tap < kTaps; ++tap) {
-    const int pixel = (row + tap / 3) * kHaloCols + tap % 3 + lane % 16;
+  for (int k = 0; k < kChunk / kTerms; ++k) {
+    uint32_t columns[kGroups][2];
 #pragma unroll
-    for (int k = 0; k < kChunk / kTerms; ++k) {
+    for (int j = 0; j < kGroups; ++j) {
+      columns[j][0] = word_at(mine + 8 * j * pitch + k * kTerms);
+      columns[j][1] = word_at(mine + 8 * j * pitch + k * kTerms + 8);
+    }
+#pragma unroll
+    for (int m = 0; m < kSixteens; ++m) {
+      // Rows beyond the last pixel repeat it; nobody reads their results.
+      const int pixel = min((warp + m * kOutputWarps) * 16 + lane % 16, kHalo - 1);
       uint32_t pixels[4];
       load_matrices(halo + halo_at(pixel, 2 * k + lane / 16), pixels);
-      const uint16_t* at = weights + (tap * kOutputs + g) * pitch + k * kTerms + lane % 4 * 2;
-      const bool has_output = g < outputs;
-      multiply<kType>(sums[k % 2], pixels, has_output ? word_at(at) : 0U,
-                      has_output ? word_at(at + 8) : 0U);
+#pragma unroll
+      for (int j = 0; j < kGroups; ++j) {
+        multiply<kType>(sums[m][j], pixels, columns[j][0], columns[j][1]);
+      }
     }
   }
 }
 
-template <DType kType>
-__global__ void __launch_bounds__(kThreads)
+template <int kGroups>
+__device__ __forceinline__ void store_products(const float (&sums)[kSixteens][kGroups][4],
+                                               float* products) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int m = 0; m < kSixteens; ++m) {
+#pragma unroll
+    for (int j = 0; j < kGroups; ++j) {
+      float* at = products + (8 * j + lane % 4 * 2) * kProductPitch +
+                  (warp + m * kOutputWarps) * 16 + lane / 4;
+      at[0] = sums[m][j][0];
+      at[kProductPitch] = sums[m][j][1];
+      at[8] = sums[m][j][2];
+      at[kProductPitch + 8] = sums[m][j][3];
+    }
+  }
+}
+
+// The thread's pixel: the sum over taps, in order.
+__device__ __forceinline__ void store_pixel(const NarrowConvArgs& a, const OutputTile& tile,
+                                            const float* products) {
+  const PlainConvArgs& c = a.conv;
+  const auto out = static_cast<int>(c.out);
+  const int row = static_cast<int>(threadIdx.x) / kTileCols;
+  const int col = static_cast<int>(threadIdx.x) % kTileCols;
+  if (tile.h + row >= c.out_h || tile.w + col >= c.out_w) return;
+  const int64_t pixel = (tile.n * c.out_h + tile.h + row) * c.out_w + tile.w + col;
+  for (int o = 0; o < out; ++o) {
+    float sum = 0.0F;
+#pragma unroll
+    for (int tap = 0; tap < kTaps; ++tap) {
+      sum +=
+          products[(tap * out + o) * kProductPitch + (row + tap / 3) * kHaloCols + col + tap % 3];
+    }
+    const float bias = a.bias.data != nullptr ? load1(a.bias.data, a.bias.dtype, o) : 0.0F;
+    store1(a.y.data, a.y.dtype, pixel * out + o, sum + bias);
+  }
+}
+
+template <DType kType, int kGroups>
+__global__ void __launch_bounds__(kOutputThreads)
     few_outputs_mma_kernel(const __grid_constant__ NarrowConvArgs a, int64_t tiles) {
   follow_previous_kernel();
   extern __shared__ __align__(16) uint16_t shared[];
-  uint16_t* halo = shared;                          // two of [kHalo][kChunk]
-  uint16_t* weights = shared + 2 * kHalo * kChunk;  // [kTaps][kOutputs][pitch]
+  uint16_t* halo = shared;                          // two of [kHalo][kChunk]; then the products
+  uint16_t* weights = shared + 2 * kHalo * kChunk;  // [8 kGroups][pitch]
+  auto* products = reinterpret_cast<float*>(shared);
   const PlainConvArgs& c = a.conv;
   const auto in = static_cast<int>(c.in);
-  const auto out = static_cast<int>(c.out);
   const int pitch = in + 8;
-  const int thread = static_cast<int>(threadIdx.x);
-  for (int i = thread; i < kTaps * out * in / 8; i += kThreads) {
-    const int channel = i % (in / 8) * 8;
-    const int row = i / (in / 8);  // [out, tap]
-    const int o = row / kTaps;
-    const uint4 part = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(c.weight.data) +
-                                                       static_cast<int64_t>(row) * in + channel);
-    *reinterpret_cast<uint4*>(weights + ((row - o * kTaps) * kOutputs + o) * pitch + channel) =
-        part;
-  }
-  const int g = thread % 32 / 4;
-  const int o = thread % 4 * 2;
+  read_columns<kGroups>(c, pitch, weights);
   for (int64_t at = blockIdx.x; at < tiles; at += gridDim.x) {
     const OutputTile tile = tile_at(c, at);
-    float sums[2][4] = {};
+    float sums[kSixteens][kGroups][4] = {};
     copy_chunk(c, tile, 0, halo);
     for (int channel = 0, half = 0; channel < in; channel += kChunk, half ^= 1) {
       if (channel + kChunk < in) {
@@ -242,19 +314,13 @@ __global__ void __launch_bounds__(kThreads)
         wait_for_copies<0>();
       }
       __syncthreads();
-      multiply_chunk<kType>(halo + half * kHalo * kChunk, weights + channel, pitch, out, sums);
+      multiply_chunk<kType, kGroups>(halo + half * kHalo * kChunk, weights + channel, pitch, sums);
       __syncthreads();
     }
-    const int64_t h = tile.h + thread / 32;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int64_t w = tile.w + g + i / 2 * 8;
-      const int output = o + i % 2;
-      if (output >= out || h >= c.out_h || w >= c.out_w) continue;
-      const float bias = a.bias.data != nullptr ? load1(a.bias.data, a.bias.dtype, output) : 0.0F;
-      store1(a.y.data, a.y.dtype, ((tile.n * c.out_h + h) * c.out_w + w) * out + output,
-             sums[0][i] + sums[1][i] + bias);
-    }
+    store_products(sums, products);
+    __syncthreads();
+    store_pixel(a, tile, products);
+    __syncthreads();
   }
 }
 
@@ -301,17 +367,33 @@ void launch_few_inputs(const NarrowConvArgs& a, cudaStream_t stream) {
   }
 }
 
-template <DType kType>
+template <DType kType, int kOutputs>
 void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
   const PlainConvArgs& c = a.conv;
+  constexpr int kGroups = groups_of(kOutputs);
   const size_t bytes =
-      (2 * kHalo * kChunk + static_cast<size_t>(kTaps * kOutputs * (c.in + 8))) * sizeof(uint16_t);
+      (2 * kHalo * kChunk + static_cast<size_t>(kGroups * 8 * (c.in + 8))) * sizeof(uint16_t);
   const int64_t tiles =
       c.n * ((c.out_h + kTileRows - 1) / kTileRows) * ((c.out_w + kTileCols - 1) / kTileCols);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(tiles, kMaxBlocks));
-  allow_shared_memory(reinterpret_cast<const void*>(few_outputs_mma_kernel<kType>), bytes);
-  launch("conv2d, few outputs", few_outputs_mma_kernel<kType>, blocks, kThreads, bytes, stream, a,
-         tiles);
+  allow_shared_memory(reinterpret_cast<const void*>(few_outputs_mma_kernel<kType, kGroups>), bytes);
+  launch("conv2d, few outputs", few_outputs_mma_kernel<kType, kGroups>, blocks, kOutputThreads,
+         bytes, stream, a, tiles);
+}
+
+template <DType kType>
+void launch_few_outputs(const NarrowConvArgs& a, cudaStream_t stream) {
+  static_assert(kNarrowConvOutputs == 4);
+  switch (a.conv.out) {
+    case 1:
+      return launch_few_outputs<kType, 1>(a, stream);
+    case 2:
+      return launch_few_outputs<kType, 2>(a, stream);
+    case 3:
+      return launch_few_outputs<kType, 3>(a, stream);
+    default:
+      return launch_few_outputs<kType, 4>(a, stream);
+  }
 }
 
 }  // namespace
