@@ -68,8 +68,11 @@ struct QuantizationOptions {
   std::string attention;
   std::string policy = "default";             // which layers stay as they are
   std::vector<std::string> exclude, include;  // patterns of layer names
-  std::string collect_method;                 // empty = the scheme's
-  double percentile = 1.0;                    // share of the steps that count
+  // A UNet's shortcuts over two joined values in two halves with scales of their own (MixDQ);
+  // absent = only for MixDQ's files.
+  std::optional<bool> split_shortcut;
+  std::string collect_method;  // empty = the scheme's
+  double percentile = 1.0;     // share of the steps that count
   std::string calib_compat = "none";
   bool simulate = false;  // keep Quantize/Dequantize apart: exact simulation, slow
   // Prompts of the cache's record: made or extended to so many; 0 = 32, and an existing record is

@@ -11,6 +11,7 @@
 
 #include "quant/attention.h"
 #include "quant/smooth.h"
+#include "quant/split.h"
 #include "tensor/quantized.h"
 
 namespace halftone::quant {
@@ -63,6 +64,9 @@ std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
     layer.report.name = node.name;
     layer.report.kind = kind_of(node);
     layer.report.why = std::move(choice.why);
+    if (layer.report.kind != LayerKind::kAttention) {
+      layer.report.num_weights = graph.type(operand_of(node, Role::kWeight)).shape.num_elements();
+    }
     const Rate rate = graph.value(node.outputs[0]).rate;
     if (layer.report.kind == LayerKind::kAttention) {
       layer.spec.weight.reset();
@@ -115,8 +119,15 @@ class Applier {
   }
 
  private:
+  // Statistics of a layer's input, or null. By its channels the first half of a shortcut is told
+  // from the whole, which has its name.
   [[nodiscard]] const ValueStats* stats_of(const Layer& layer) const {
-    return record_ == nullptr ? nullptr : record_->find(layer.report.name);
+    if (record_ == nullptr) return nullptr;
+    for (const std::string& name : {layer.report.name, first_input(layer.report.name)}) {
+      const ValueStats* stats = record_->find(name);
+      if (stats != nullptr && stats->channels == graph_.type(input(layer)).shape[-1]) return stats;
+    }
+    return nullptr;
   }
 
   [[noreturn]] void lack_record(const Layer& layer) const {
@@ -131,13 +142,14 @@ class Applier {
     if (spec.attention) need_attention_statistics(layer);
     if (!spec.activation) return;
     if (layer.report.kind == LayerKind::kConv) layer.spec.smooth = false;
-    const bool given = spec.input_amax || spec.input_low;
-    const bool needs = spec.smooth || spec.min_sqnr || (!spec.activation->dynamic && !given);
-    if (!needs) return;
+    if (!spec.smooth && !spec.min_sqnr && !spec.needs_range()) return;
     if (record_ == nullptr) lack_record(layer);
-    const ValueStats* stats = stats_of(layer);
-    const bool fits = stats != nullptr && stats->channels == graph_.type(input(layer)).shape[-1];
-    if (!fits) leave(layer, "not in the calibration record");
+    if (stats_of(layer) == nullptr) return leave(layer, "not in the calibration record");
+    if (recipe_.split_shortcut && joined_input(graph_, graph_.nodes()[layer.node])) {
+      layer.report.why +=
+          "; whole: the parts of its input are not in the calibration record, calibrate with "
+          "--restart";
+    }
   }
 
   // Statistics of an operand of an attention, or null.
@@ -401,7 +413,9 @@ class Applier {
     if (std::holds_alternative<graph::Cast>(node->attrs)) {
       return exact_weight(operand_of(*node, Role::kX));
     }
-    if (!std::holds_alternative<graph::Transpose>(node->attrs)) return weight;
+    const bool moves = std::holds_alternative<graph::Transpose>(node->attrs) ||
+                       std::holds_alternative<graph::Slice>(node->attrs);
+    if (!moves) return weight;
     const graph::OpAttrs attrs = node->attrs;
     const std::string name = node->name;
     return editor_.add(attrs, {{Role::kX, exact_weight(operand_of(*node, Role::kX))}}, name);
@@ -463,6 +477,7 @@ class Applier {
 
 Applied apply(Graph& graph, const Recipe& recipe, const CalibrationRecord* record,
               const WeightSource& weights) {
+  split_shortcuts(graph, recipe, record);
   return Applier(graph, recipe, record, weights).run();
 }
 

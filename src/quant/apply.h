@@ -17,6 +17,7 @@ namespace halftone::quant {
 struct LayerReport {
   std::string name;
   LayerKind kind = LayerKind::kLinear;
+  int64_t num_weights = 0;                      // 0 for attentions
   std::optional<QuantSpec> weight, activation;  // nothing: kept as it was
   std::optional<AttentionSpec> attention;
   float input_amax = 0;   // largest magnitude that is kept, after smoothing; 0 when dynamic
@@ -43,6 +44,7 @@ struct Applied {
 //   smoothed layers, the record's plain maximum for other linears (hist:P, mse and trt9 apply to
 //   them too), and `collect` for convolutions.
 // Weights are quantized by load-stage nodes, per output channel or per tensor.
+// Shortcuts are split first where the recipe says so (quant/split.h): their halves are layers.
 // Attentions with an attention spec: quant/attention.h. Their static scales are those of the plain
 // maxima, v's of the maxima of its columns where to_v was smoothed. They are listed only when the
 // recipe has rules for them.
@@ -54,7 +56,8 @@ struct Applied {
 Applied apply(graph::Graph& graph, const Recipe& recipe, const CalibrationRecord* record,
               const WeightSource& weights);
 
-// Layers that a recipe would change, without a record: for --dry-run and inspect.
+// Layers that a recipe would change, without a record and with shortcuts whole: for --dry-run and
+// inspect.
 [[nodiscard]] std::vector<LayerReport> resolve(const graph::Graph& graph, const Recipe& recipe);
 
 }  // namespace halftone::quant

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "quant/record.h"
+#include "quant/split.h"
 
 namespace halftone::quant {
 namespace {
@@ -195,23 +196,23 @@ std::string to_json(const Recipe& recipe) {
   };
   Json rules = Json(Json::Array{});
   for (const Rule& rule : recipe.rules) rules.push(to_json(rule));
-  return to_text(Json::object({{"halftone_recipe", kVersion},
-                               {"scheme", recipe.scheme},
-                               {"level", number(recipe.level)},
-                               {"alpha", number(recipe.alpha)},
-                               {"collect_method", method_name(recipe.collect)},
-                               {"percentile", recipe.collect.percentile},
-                               {"calib_compat", to_string(recipe.collect.compat)},
-                               {"rules", std::move(rules)}}),
-                 1) +
-         "\n";
+  Json json = Json::object({{"halftone_recipe", kVersion},
+                            {"scheme", recipe.scheme},
+                            {"level", number(recipe.level)},
+                            {"alpha", number(recipe.alpha)},
+                            {"collect_method", method_name(recipe.collect)},
+                            {"percentile", recipe.collect.percentile},
+                            {"calib_compat", to_string(recipe.collect.compat)}});
+  if (recipe.split_shortcut) json.set("split_shortcut", true);
+  json.set("rules", std::move(rules));
+  return to_text(json, 1) + "\n";
 }
 
 Recipe parse_recipe(std::string_view text, std::string_view where) {
   const Json json = parse_json(text, where);
   const JsonView view(json, std::string(where));
   check_members(view, {"halftone_recipe", "scheme", "level", "alpha", "collect_method",
-                       "percentile", "calib_compat", "rules"});
+                       "percentile", "calib_compat", "split_shortcut", "rules"});
   if (view.at("halftone_recipe").integer() != kVersion) {
     view.at("halftone_recipe").fail(fmt::format("this program reads version {}", kVersion));
   }
@@ -246,6 +247,7 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   if (recipe.collect.percentile <= 0 || recipe.collect.percentile > 1) {
     view.at("percentile").fail("wanted a share of steps, above 0 and at most 1");
   }
+  recipe.split_shortcut = view.boolean_or("split_shortcut", false);
   const std::vector<JsonView> rules = view.at("rules").items();
   if (rules.size() > kMaxRules) view.at("rules").fail("wanted at most 20000 rules");
   size_t num_states = 0;
@@ -271,8 +273,7 @@ bool Recipe::needs_record() const {
   return std::ranges::any_of(rules, [](const Rule& rule) {
     const LayerSpec& spec = rule.spec;
     if (spec.attention && !(spec.attention->qk.dynamic && spec.attention->v.dynamic)) return true;
-    if (spec.smooth || spec.min_sqnr) return true;
-    return spec.activation && !spec.activation->dynamic && !spec.input_amax && !spec.input_low;
+    return spec.smooth || spec.min_sqnr || spec.needs_range();
   });
 }
 
@@ -305,10 +306,13 @@ RuleMatcher::RuleMatcher(const Recipe& recipe) : recipe_(recipe) {
 }
 
 RuleMatcher::Choice RuleMatcher::choose(std::string_view layer, LayerKind kind) const {
+  const std::string_view shortcut = shortcut_of(layer);
   for (size_t i = recipe_.rules.size(); i-- > 0;) {
     const Rule& rule = recipe_.rules[i];
     if (rule.kind != LayerKind::kAny && rule.kind != kind) continue;
-    if (patterns_[i].search(layer)) return {rule.spec, rule.why};
+    if (patterns_[i].search(layer) || (!shortcut.empty() && patterns_[i].search(shortcut))) {
+      return {rule.spec, rule.why};
+    }
   }
   return {{}, "no rule"};
 }

@@ -46,6 +46,11 @@ struct LayerSpec {
   std::optional<float> input_low, input_high;  // asymmetric
   // Of a rule for attentions, which has nothing else.
   std::optional<AttentionSpec> attention;
+
+  // Whether the input has a static scale that the calibration record must give.
+  [[nodiscard]] bool needs_range() const {
+    return activation && !activation->dynamic && !input_amax && !input_low;
+  }
   bool operator==(const LayerSpec&) const = default;
 };
 
@@ -63,6 +68,7 @@ struct Recipe {
   // What was asked for; the rules carry it out. Shown in plan names.
   std::optional<double> level, alpha;
   Collect collect;
+  bool split_shortcut = false;  // shortcuts of joined inputs in two halves (quant/split.h)
   std::vector<Rule> rules;
 
   [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text
@@ -73,6 +79,7 @@ struct Recipe {
 };
 
 // The spec of a layer: that of the last rule that matches, or an empty one. `why` of that rule.
+// The second half of a split shortcut answers to the whole's name too.
 class RuleMatcher {
  public:
   explicit RuleMatcher(const Recipe& recipe);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "quant/attention.h"
+#include "quant/split.h"
 
 namespace halftone::quant {
 namespace {
@@ -78,6 +79,12 @@ std::vector<Tap> insert_taps(Graph& graph, const TapOptions& options) {
       const ValueId x = operand_of(node, role);
       if (changes(x)) add(operand_name(node.name, role), x, false);
     }
+  }
+  for (const Node& node : graph.nodes()) {
+    const auto input = joined_input(graph, node);
+    if (!input || !changes(input->first) || !changes(input->second)) continue;
+    add(first_input(node.name), input->first, options.histograms);
+    add(second_half(node.name), input->second, options.histograms);
   }
   Inserter inserter(graph);
   const size_t num_values = taps.size();

@@ -14,7 +14,8 @@ struct TapOptions {
 };
 
 // A value that at least one quantizable layer reads; q, k or v of an attention, which is a layer
-// of its own by the name quant::operand_name.
+// of its own by the name quant::operand_name; a part of what a shortcut reads, by the names of
+// quant/split.h.
 struct Tap {
   std::string value;                // name: the first layer that reads it
   std::vector<std::string> layers;  // all of them
@@ -28,7 +29,8 @@ struct Tap {
 [[nodiscard]] bool is_layer(const graph::Graph& graph, const graph::Node& node);
 
 // Adds reductions of the input of every layer, and of q, k and v of every attention that 8 bits
-// suit (without histograms: their scales come from extremes), that is computed at prompt or step
+// suit (without histograms: their scales come from extremes), and of both parts of what shortcuts
+// read, that is computed at prompt or step
 // rate (results of the schedule stage are computed once a row and never quantized), and makes them
 // outputs named output_name(tap, statistic). Text inputs (prompt rate) are tapped a second time
 // without token 0, whose outliers do not depend on the prompt: the tap "<value>/without_first", for

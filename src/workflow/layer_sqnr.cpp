@@ -10,6 +10,7 @@
 #include "metrics/signal.h"
 #include "quant/apply.h"
 #include "quant/attention.h"
+#include "quant/split.h"
 #include "quant/taps.h"
 #include "workflow/graph_plan.h"
 #include "workflow/layer_table.h"
@@ -193,7 +194,10 @@ class LayerRunner {
     for (const auto& wanted : shapes.wanted(r.width, r.height, 1, r.cfg, false, false)) {
       if (wanted.component == "unet") shape_ = wanted.shape;
     }
-    const Graph whole = plain_.graph("unet", shape_);
+    Graph whole = plain_.graph("unet", shape_);
+    // Halves of shortcuts are layers by themselves.
+    const Quantization& quantization = *quantized_.quantization();
+    quant::split_shortcuts(whole, quantization.recipe, quantization.record.get());
     const std::vector<Group> groups = groups_of(whole);
     for (size_t next = 0; next < groups.size();) {
       next = make_chunk(whole, groups, next);

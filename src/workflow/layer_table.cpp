@@ -10,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/folder.h"
-#include "quant/taps.h"
 
 namespace halftone::workflow {
 namespace {
@@ -39,18 +38,6 @@ std::string_view op_of(quant::LayerKind kind) {
   return kind == LayerKind::kConv        ? "conv2d"
          : kind == LayerKind::kAttention ? "attention"
                                          : "linear";
-}
-
-std::map<std::string, uint64_t> weight_counts(const graph::Graph& graph) {
-  std::map<std::string, uint64_t> counts;
-  for (const graph::Node& node : graph.nodes()) {
-    if (!quant::is_layer(graph, node)) continue;
-    for (const graph::Operand& operand : node.inputs) {
-      if (operand.role != graph::Role::kWeight) continue;
-      counts[node.name] = static_cast<uint64_t>(graph.type(operand.value).shape.num_elements());
-    }
-  }
-  return counts;
 }
 
 constexpr std::array<const char*, 3> kOperands = {"q", "k", "v"};
@@ -100,8 +87,7 @@ fs::path sqnr_file(const SqnrKey& key) {
 
 }  // namespace
 
-std::vector<QuantizedLayer> layer_rows(const graph::Graph& graph, const quant::Applied& applied) {
-  const auto counts = weight_counts(graph);
+std::vector<QuantizedLayer> layer_rows(const quant::Applied& applied) {
   std::vector<QuantizedLayer> rows;
   for (const quant::LayerReport& layer : applied.layers) {
     QuantizedLayer row;
@@ -119,8 +105,7 @@ std::vector<QuantizedLayer> layer_rows(const graph::Graph& graph, const quant::A
     std::ranges::copy(layer.operand_scale, row.operand_scale.begin());
     row.smoothing = layer.smoothing;
     row.why = layer.why;
-    const auto count = counts.find(layer.name);
-    if (count != counts.end()) row.num_weights = count->second;
+    row.num_weights = static_cast<uint64_t>(layer.num_weights);
     rows.push_back(std::move(row));
   }
   return rows;

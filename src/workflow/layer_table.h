@@ -17,9 +17,7 @@ namespace halftone::workflow {
 // Key of a plan's metadata that holds the rows of its denoiser.
 inline constexpr const char* kLayersKey = "quantized_layers";
 
-// `graph` is the one that the recipe was applied to, before that.
-[[nodiscard]] std::vector<QuantizedLayer> layer_rows(const graph::Graph& graph,
-                                                     const quant::Applied& applied);
+[[nodiscard]] std::vector<QuantizedLayer> layer_rows(const quant::Applied& applied);
 // Adds rows and the bytes of their weights.
 void add_rows(std::vector<QuantizedLayer> rows, QuantizeReport& report);
 

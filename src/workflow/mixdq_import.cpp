@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "quant/imports/mixdq.h"
 #include "quant/imports/mixdq_params.h"
+#include "quant/split.h"
 
 namespace halftone::workflow {
 namespace {
@@ -28,13 +29,14 @@ quant::BitTable read_table(const std::string& path, const Model& model) {
 void check_channels(const quant::MixdqParams& params, const quant::BitTable& weights,
                     const std::string& path, const Model& model) {
   for (const auto& [layer, bits] : weights) {
-    const auto found = params.weights.find(layer);
-    if (found == params.weights.end()) continue;
     const auto channels = static_cast<size_t>(model.weights().type(tensor_of(layer)).shape[0]);
-    if (found->second[0].size() == channels) continue;
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("{}: '{}' has scales of {} channels, the model {}", path, layer,
-                            found->second[0].size(), channels));
+    for (const std::string& name : {layer, quant::second_half(layer)}) {
+      const auto found = params.weights.find(name);
+      if (found == params.weights.end() || found->second[0].size() == channels) continue;
+      throw Error(Errc::kInvalidArgument,
+                  fmt::format("{}: '{}' has scales of {} channels, the model {}", path, name,
+                              found->second[0].size(), channels));
+    }
   }
 }
 
@@ -50,6 +52,7 @@ quant::Recipe import_mixdq(const QuantizeOptions& options, const Model& model,
   }
   const bool moving_averages = options.session.quantization.calib_compat == "mixdq";
   quant::Recipe recipe = quant::mixdq_recipe(weights, inputs, moving_averages);
+  recipe.split_shortcut = options.session.quantization.split_shortcut.value_or(true);
   if (options.quant_params.empty()) return recipe;
   const quant::MixdqParams params = quant::read_mixdq_params(options.quant_params);
   for (const std::string& warning : params.warnings) {

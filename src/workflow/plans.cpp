@@ -156,7 +156,7 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
     result.entries.emplace_back("quantization", quantization->name);
     result.entries.emplace_back("simulate", options_.quantization.simulate ? "true" : "false");
   }
-  if (has_taps(component)) result.entries.emplace_back("taps", "1");
+  if (has_taps(component)) result.entries.emplace_back("taps", "2");
   if (shows_inputs(component)) result.entries.emplace_back("shows_inputs", "1");
   append(runtime::library_entries(device_.info(), device_.kernels()));
   append(compile::compile_entries(compile_options()));
@@ -211,11 +211,10 @@ graph::Graph PlanMaker::graph(const std::string& component, const pipeline::Shap
   if (has_taps(component)) static_cast<void>(quant::insert_taps(graph));
   if (shows_inputs(component)) show_inputs(graph);
   if (const Quantization* quantization = quantization_of(component)) {
-    const graph::Graph before = graph;
     const auto applied =
         quant::apply(graph, quantization->recipe, quantization->record.get(), model_.weights());
     log_layers(applied, options_.logger);
-    if (rows != nullptr) *rows = layer_rows(before, applied);
+    if (rows != nullptr) *rows = layer_rows(applied);
   }
   return graph;
 }

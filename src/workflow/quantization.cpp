@@ -38,6 +38,7 @@ quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::str
   result.policy = options.policy;
   result.exclude = options.exclude;
   result.include = options.include;
+  result.split_shortcut = options.split_shortcut;
   if (!options.collect_method.empty()) {
     result.method = quant::parse_method(options.collect_method, result.histogram_percentile);
   }

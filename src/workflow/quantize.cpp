@@ -124,10 +124,9 @@ class Quantizer {
                              {"width", extent},
                              {"text_tokens", model_.tokenizers.front()->max_length()},
                              {"cfg", 1}});
-    const graph::Graph before = graph;
     const quant::Applied applied =
         quant::apply(graph, quantization_.recipe, quantization_.record.get(), model_.weights());
-    add_rows(layer_rows(before, applied), report_);
+    add_rows(layer_rows(applied), report_);
   }
 
   // Measured now, or by an earlier run.

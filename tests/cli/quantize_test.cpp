@@ -254,6 +254,39 @@ TEST_F(Quantized, RangesOfMixdqsFile) {
   EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
 }
 
+// MixDQ's shortcuts in halves, unless they are wanted whole.
+TEST_F(Quantized, HalvesOfMixdqsShortcuts) {
+  const std::string shortcut = "up_blocks.0.resnets.0.conv_shortcut";
+  std::ofstream(scratch_.path("w.yaml")) << shortcut << ": 8\n";
+  const auto weights = [&](const Words& words) {
+    const Outcome made = scratch_.run(
+        Words{"quantize", "-m", "model", "--weight-bits", "w.yaml", "-o", "r.json"} + words);
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    const Outcome shown = scratch_.run({"inspect", "--layers", "--json", "r.json"});
+    const Json json = parse_json(shown.out, "stdout");
+    std::vector<std::pair<std::string, int64_t>> rows;
+    for (const JsonView& layer : JsonView(json, "stdout").at("layers").items()) {
+      if (layer.at("weight").string() != "i8 per_channel") continue;
+      rows.emplace_back(layer.at("name").string(), layer.at("num_weights").integer());
+    }
+    return rows;
+  };
+  // 24 channels from below and 24 of the skip connection to 24.
+  using Rows = std::vector<std::pair<std::string, int64_t>>;
+  EXPECT_EQ(weights({}), (Rows{{shortcut, 576}, {shortcut + "_0", 576}}));
+  EXPECT_TRUE(contains(slurp(scratch_.path("r.json")), "\"split_shortcut\": true"));
+  EXPECT_EQ(weights({"--split-shortcut"}).size(), 2U);
+  EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
+  build({"--recipe", "r.json"}, "q.plan");
+  EXPECT_EQ(weights({"--no-split-shortcut"}), (Rows{{shortcut, 1152}}));
+  const Outcome other = generate({"--plan", "q.plan", "--recipe", "r.json"});
+  EXPECT_EQ(other.exit_code, 6) << other.err;
+  EXPECT_TRUE(contains(other.err, "recipe")) << other.err;
+  const Outcome both = scratch_.run(
+      {"quantize", "-m", "model", "--split-shortcut", "--no-split-shortcut", "-o", "x.json"});
+  EXPECT_EQ(both.exit_code, 2) << both.err;
+}
+
 // int8's choice of static scales by what a record predicts, from the command line to the layers.
 TEST_F(Quantized, StaticScalesAsFarAsTheRecordAllows) {
   std::ofstream(scratch_.path("p.txt")) << "a cat\n";

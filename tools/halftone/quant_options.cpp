@@ -7,6 +7,7 @@
 namespace halftone::cli {
 namespace {
 
+constexpr const char* kGroup = "Quantization";
 constexpr std::string_view kQuantType = "\"quant_type\"";
 
 // OneDiff's {"quant_type": "NAME"}; the only member it has.
@@ -21,10 +22,27 @@ std::string quant_type_of(std::string_view json) {
   return std::string(json.substr(at + 1, end - at - 1));
 }
 
+// Which layers, and shortcuts as one or two.
+void add_layer_options(CLI::App& app, QuantArgs& a) {
+  CLI::Option* split =
+      app.add_flag("--split-shortcut", a.split_shortcut,
+                   "Scales of their own for the two halves of a UNet's shortcuts over joined "
+                   "values (default for MixDQ's files)")
+          ->group(kGroup);
+  app.add_flag("--no-split-shortcut", a.no_split_shortcut, "One scale for both (else the default)")
+      ->excludes(split)
+      ->group(kGroup);
+  app.add_option("--policy", a.policy,
+                 "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
+      ->group(kGroup);
+  app.add_option("--exclude", a.exclude, "Pattern of layers that stay; repeatable")->group(kGroup);
+  app.add_option("--include", a.include, "Pattern of layers that do not; repeatable")
+      ->group(kGroup);
+}
+
 }  // namespace
 
 void add_quant_options(CLI::App& app, QuantArgs& a) {
-  constexpr const char* kGroup = "Quantization";
   app.add_option("--recipe", a.recipe, "Recipe (JSON) of 'halftone quantize'")->group(kGroup);
   app.add_option("--ranges", a.ranges, "Calibration record; default: the cache's for this model")
       ->group(kGroup);
@@ -61,12 +79,7 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
                  "fp8 at level 4 of an fp8 scheme")
       ->check(CLI::IsMember({"none", "fp8", "int8-fp8"}))
       ->group(kGroup);
-  app.add_option("--policy", a.policy,
-                 "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
-      ->group(kGroup);
-  app.add_option("--exclude", a.exclude, "Pattern of layers that stay; repeatable")->group(kGroup);
-  app.add_option("--include", a.include, "Pattern of layers that do not; repeatable")
-      ->group(kGroup);
+  add_layer_options(app, a);
   app.add_option("--collect-method", a.method,
                  "min-mean (int8's default), max (fp8's), min-max, mean-max, global_min, hist:P or "
                  "mse")
@@ -123,6 +136,7 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
   options.policy = a.policy;
   options.exclude = a.exclude;
   options.include = a.include;
+  if (a.split_shortcut || a.no_split_shortcut) options.split_shortcut = a.split_shortcut;
   options.collect_method = a.method;
   options.percentile = a.percentile;
   options.calib_compat = a.compat;

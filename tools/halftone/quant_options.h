@@ -16,6 +16,7 @@ struct QuantArgs {
   std::vector<std::string> alphas, exclude, include;
   double percentile = 1.0;
   std::string activations, static_min_sqnr, attention;
+  bool split_shortcut = false, no_split_shortcut = false;
   bool simulate = false;
   int calib_size = 0;
 };

@@ -80,6 +80,7 @@ std::string exact_pattern(std::string_view name) {
 Recipe mixdq_recipe(const BitTable& weights, const BitTable& inputs, bool mixdq_ranges) {
   Recipe recipe;
   recipe.scheme = "mixdq";
+  recipe.split_shortcut = true;
   recipe.collect.method = Collect::Method::kMax;
   if (mixdq_ranges) recipe.collect.compat = Collect::Compat::kMixdq;
   for (const auto& [name, bits] : inputs) {

@@ -22,7 +22,7 @@ using BitTable = std::map<std::string, int64_t>;
 
 // MixDQ's recipe: weights per output channel with their bits; inputs asymmetric per tensor with
 // theirs, kept as they are where `inputs` lacks the layer. Ranges come from the calibration record
-// (`mixdq_ranges`: its moving averages instead of its extremes).
+// (`mixdq_ranges`: its moving averages instead of its extremes). Its shortcuts are split.
 [[nodiscard]] Recipe mixdq_recipe(const BitTable& weights, const BitTable& inputs,
                                   bool mixdq_ranges);
 

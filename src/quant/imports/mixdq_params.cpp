@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "io/torch_file.h"
+#include "quant/split.h"
 
 namespace halftone::quant {
 namespace {
@@ -171,6 +172,17 @@ size_t width_index(int64_t bits) {
   return static_cast<size_t>(found - kMixdqWidths.begin());
 }
 
+struct Bounds {
+  float low, high;
+};
+
+Bounds bounds_of(const MixdqInput& input, int64_t bits) {
+  const size_t width = width_index(bits);
+  const auto highest = static_cast<float>((int64_t{1} << bits) - 1);
+  return {-input.zero[width] * input.delta[width],
+          (highest - input.zero[width]) * input.delta[width]};
+}
+
 std::string without_prefix(std::string_view name) {
   if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
   return std::string(name);
@@ -192,12 +204,22 @@ Recipe with_mixdq_ranges(Recipe recipe, const BitTable& inputs, const MixdqParam
     }
     const auto rule = std::ranges::find(recipe.rules, exact_pattern(name), &Rule::pattern);
     if (rule == recipe.rules.end()) continue;
-    const size_t width = width_index(bits);
-    const float delta = found->second.delta[width];
-    const float zero = found->second.zero[width];
-    const auto highest = static_cast<float>((int64_t{1} << bits) - 1);
-    rule->spec.input_low = -zero * delta;
-    rule->spec.input_high = (highest - zero) * delta;
+    Bounds bounds = bounds_of(found->second, bits);
+    std::optional<Rule> second;
+    if (const auto half = params.inputs.find(second_half(name)); half != params.inputs.end()) {
+      const Bounds other = bounds_of(half->second, bits);
+      if (recipe.split_shortcut) {
+        second = *rule;
+        second->pattern = exact_pattern(second_half(name));
+        second->spec.input_low = other.low;
+        second->spec.input_high = other.high;
+      } else {
+        bounds = {std::min(bounds.low, other.low), std::max(bounds.high, other.high)};
+      }
+    }
+    rule->spec.input_low = bounds.low;
+    rule->spec.input_high = bounds.high;
+    if (second) recipe.rules.insert(std::next(rule), std::move(*second));
   }
   return recipe;
 }

@@ -37,8 +37,9 @@ struct MixdqParams {
 // that fp16 has lost bits of them.
 [[nodiscard]] MixdqParams read_mixdq_params(const std::filesystem::path& path);
 
-// A recipe of mixdq_recipe with the file's ranges for its inputs. Throws kInvalidArgument for an
-// input that the file does not have.
+// A recipe of mixdq_recipe with the file's ranges for its inputs: of a split shortcut the halves',
+// where the file has both; a shortcut that the recipe leaves whole gets a range that holds both.
+// Throws kInvalidArgument for an input that the file does not have.
 [[nodiscard]] Recipe with_mixdq_ranges(Recipe recipe, const BitTable& inputs,
                                        const MixdqParams& params);
 

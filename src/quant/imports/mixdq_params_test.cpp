@@ -52,6 +52,31 @@ TEST(MixdqParams, GiveTheRecipeItsRanges) {
                Error);
 }
 
+// -1 .. 2 and -8 .. 7 in 8 bits: zeros 85 and 136, so that 0 is a code.
+TEST(MixdqParams, GiveBothHalvesOfAShortcutTheirRanges) {
+  const MixdqParams params = read_mixdq_params(kFolder / "ckpt.pth");
+  const BitTable bits = {{kShortcut, 8}};
+  Recipe recipe = mixdq_recipe(bits, bits, false);
+  EXPECT_TRUE(recipe.split_shortcut);
+  const auto expect_range = [&](const MixdqParams& from, const std::string& layer, float low,
+                                float high) {
+    const Recipe ranged = with_mixdq_ranges(recipe, bits, from);
+    const LayerSpec spec = RuleMatcher(ranged).choose(layer, LayerKind::kConv).spec;
+    EXPECT_NEAR(*spec.input_low, low, 1e-5) << layer;
+    EXPECT_NEAR(*spec.input_high, high, 1e-5) << layer;
+    EXPECT_TRUE(spec.weight) << layer;
+    EXPECT_EQ(parse_recipe(to_json(ranged), "r").hash(), ranged.hash());
+  };
+  const std::string second = std::string(kShortcut) + "_0";
+  expect_range(params, kShortcut, -1, 2);
+  expect_range(params, second, -8, 7);
+  MixdqParams whole = params;
+  whole.inputs.erase(second);
+  expect_range(whole, second, -1, 2);
+  recipe.split_shortcut = false;
+  expect_range(params, kShortcut, -8, 7);
+}
+
 TEST(MixdqParams, RefuseOtherFiles) {
   for (const char* name : {"act_sensitive.pt", "values.pt"}) {
     try {

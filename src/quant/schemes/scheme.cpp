@@ -79,7 +79,10 @@ std::span<const Scheme* const> schemes() {
 Recipe make_recipe(const SchemeOptions& options) {
   if (options.level) check_level(*options.level);
   for (const Scheme* scheme : schemes()) {
-    if (scheme->name == options.scheme) return scheme->make(options);
+    if (scheme->name != options.scheme) continue;
+    Recipe recipe = scheme->make(options);
+    recipe.split_shortcut = options.split_shortcut.value_or(false);
+    return recipe;
   }
   std::string names;
   for (const Scheme* scheme : schemes()) {
