@@ -71,6 +71,9 @@ struct QuantizationOptions {
   // A UNet's shortcuts over two joined values in two halves with scales of their own (MixDQ);
   // absent = only for MixDQ's files.
   std::optional<bool> split_shortcut;
+  // Text inputs with static scales quantized but for the first token (MixDQ's BOS), else not at
+  // all; absent = only for MixDQ's files.
+  std::optional<bool> bos_aware;
   std::string collect_method;  // empty = the scheme's
   double percentile = 1.0;     // share of the steps that count
   std::string calib_compat = "none";

@@ -52,6 +52,17 @@ void leave(Layer& layer, std::string why) {
   layer.report.why = std::move(why);
 }
 
+// Whether a layer reads the tokens of a text.
+bool reads_text(const Graph& graph, const Node& node) {
+  const graph::Value& x = graph.value(operand_of(node, Role::kX));
+  return x.rate == Rate::kPrompt && x.type.shape.rank() == 3 && x.type.shape[1] > 1;
+}
+
+void keep_input(Layer& layer, std::string_view why) {
+  layer.spec.activation.reset();
+  layer.report.why += fmt::format("; weights only: {}", why);
+}
+
 std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
   const RuleMatcher matcher(recipe);
   const bool with_attention = recipe.has_attention();
@@ -78,9 +89,11 @@ std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
     } else if (layer.spec.weight && rate == Rate::kSchedule) {
       leave(layer, "computed once a schedule row");
     } else if (layer.spec.activation && rate == Rate::kPrompt) {
-      layer.spec.activation.reset();
       layer.spec.smooth = false;
-      layer.report.why += "; weights only: computed once a prompt";
+      layer.spec.min_sqnr.reset();
+      if (!recipe.bos_aware || layer.spec.activation->dynamic || !reads_text(graph, node)) {
+        keep_input(layer, "computed once a prompt");
+      }
     }
     layers.push_back(std::move(layer));
   }
@@ -123,11 +136,17 @@ class Applier {
   // from the whole, which has its name.
   [[nodiscard]] const ValueStats* stats_of(const Layer& layer) const {
     if (record_ == nullptr) return nullptr;
+    if (keeps_first_token(layer)) return record_->find_without_first(layer.report.name);
     for (const std::string& name : {layer.report.name, first_input(layer.report.name)}) {
       const ValueStats* stats = record_->find(name);
       if (stats != nullptr && stats->channels == graph_.type(input(layer)).shape[-1]) return stats;
     }
     return nullptr;
+  }
+
+  // Whether the first token of a layer's input stays as it is: of all text that is quantized.
+  [[nodiscard]] bool keeps_first_token(const Layer& layer) const {
+    return layer.spec.activation && reads_text(graph_, graph_.nodes()[layer.node]);
   }
 
   [[noreturn]] void lack_record(const Layer& layer) const {
@@ -144,6 +163,9 @@ class Applier {
     if (layer.report.kind == LayerKind::kConv) layer.spec.smooth = false;
     if (!spec.smooth && !spec.min_sqnr && !spec.needs_range()) return;
     if (record_ == nullptr) lack_record(layer);
+    if (stats_of(layer) == nullptr && keeps_first_token(layer)) {
+      return keep_input(layer, "its text's tokens are not in the calibration record");
+    }
     if (stats_of(layer) == nullptr) return leave(layer, "not in the calibration record");
     if (recipe_.split_shortcut && joined_input(graph_, graph_.nodes()[layer.node])) {
       layer.report.why +=
@@ -366,8 +388,14 @@ class Applier {
     Layer& first = layers_[group.layers.front()];
     const QuantSpec& spec = *first.spec.activation;
     const std::string name = first.report.name + ".input_quantizer";
+    const bool keeps_first = keeps_first_token(first);
+    const int64_t tokens = keeps_first ? graph_.type(group.x).shape[1] : 0;
+    ValueId codes_of = group.x;
+    if (keeps_first) {
+      codes_of = editor_.add(graph::Slice{1, 1, tokens}, {{Role::kX, group.x}}, name + ".tokens");
+    }
     // x as the layer reads it: a norm that was smoothed makes the same value.
-    std::vector<graph::Operand> inputs{{Role::kX, group.x}};
+    std::vector<graph::Operand> inputs{{Role::kX, codes_of}};
     if (!group.gamma.empty()) {
       inputs.push_back({Role::kGamma, editor_.literal(name + ".smoothing", group.gamma)});
     }
@@ -394,11 +422,22 @@ class Applier {
     if (spec.dynamic) scale = editor_.second_output(q);
     std::vector<graph::Operand> back{{Role::kX, q}, {Role::kXScale, scale}};
     if (zero != graph::kNoValue) back.push_back({Role::kXZero, zero});
-    const ValueId x = editor_.add(graph::Dequantize{.dtype = graph_.type(group.x).dtype,
-                                                    .bits = spec.bits,
-                                                    .granularity = spec.granularity},
-                                  std::move(back), first.report.name + ".input");
+    ValueId x = editor_.add(graph::Dequantize{.dtype = graph_.type(group.x).dtype,
+                                              .bits = spec.bits,
+                                              .granularity = spec.granularity},
+                            std::move(back), first.report.name + ".input");
+    if (keeps_first) x = behind_first_token(group, x);
     for (const size_t i : group.layers) editor_.set_operand(layers_[i].node, Role::kX, x);
+  }
+
+  // The group's first token as it is, then the others as their codes give them.
+  ValueId behind_first_token(const Group& group, ValueId others) {
+    const std::string& name = layers_[group.layers.front()].report.name;
+    const ValueId token =
+        editor_.add(graph::Slice{1, 0, 1}, {{Role::kX, group.x}}, name + ".first_token");
+    for (const size_t i : group.layers) layers_[i].report.why += "; the first token stays";
+    return editor_.add(graph::Concat{1}, {{Role::kX, token}, {Role::kX, others}},
+                       name + ".all_tokens");
   }
 
   // The weight in f32, as it is stored in the checkpoint.

@@ -433,6 +433,67 @@ TEST(Apply, AMissingRecordOrLayerIsSaid) {
   EXPECT_FALSE(layer(applied, "conv1").weight);
 }
 
+// Token 0 a hundred times as large as the others: their scale is their own, and it stays exact.
+TEST(Apply, TheFirstTokenOfATextMayStay) {
+  auto given = inputs();
+  for (int64_t i = 0; i < 8; ++i) given.at("text").values<float>()[static_cast<size_t>(i)] *= 100;
+  Graph plain = graph::parse(kBlock);
+  const auto wanted = reference::evaluate(plain, given, waves());
+  CalibrationRecord record;
+  {
+    Graph tapped = graph::parse(kBlock);
+    Recorder recorder(record, insert_taps(tapped), 1);
+    const auto outputs = reference::evaluate(tapped, given, waves());
+    recorder.observe([&](const std::string& name) { return outputs.at(name).clone(); }, 0);
+  }
+  const auto largest = [&](size_t begin, size_t end) {
+    float amax = 0;
+    const auto text = given.at("text").values<float>();
+    for (size_t i = begin; i < end; ++i) amax = std::max(amax, std::fabs(text[i]));
+    return amax;
+  };
+  Recipe recipe;
+  recipe.scheme = "mixdq";
+  recipe.collect.method = Collect::Method::kMax;
+  LayerSpec spec;
+  spec.weight = channel_weights(DType::kI8);
+  spec.activation = QuantSpec{};
+  recipe.rules.push_back({"^attn2.to_k$", LayerKind::kLinear, spec, ""});
+
+  // Weights only where it is not asked for.
+  Graph whole = graph::parse(kBlock);
+  EXPECT_FALSE(layer(apply(whole, recipe, &record, waves()), "attn2.to_k").activation);
+
+  recipe.bos_aware = true;
+  Graph graph = graph::parse(kBlock);
+  const Applied applied = apply(graph, recipe, &record, waves());
+  const LayerReport& report = layer(applied, "attn2.to_k");
+  ASSERT_TRUE(report.activation);
+  EXPECT_EQ(report.input_amax, largest(8, 40));
+  EXPECT_GT(largest(0, 8), 50 * report.input_amax);
+  EXPECT_EQ(report.input_scale, report.input_amax / 127.0F);
+  const auto got = reference::evaluate(graph, given, waves());
+  const auto with_weights = reference::evaluate(whole, given, waves());
+  const auto k = got.at("k").values<float>();
+  const auto exact = with_weights.at("k").values<float>();
+  for (size_t i = 0; i < 8; ++i)
+    EXPECT_EQ(k[i], exact[i]) << "the first token's input is as it was";
+  double worst = 0;
+  for (size_t i = 8; i < k.size(); ++i) {
+    worst = std::max(worst, std::fabs(static_cast<double>(k[i] - exact[i])));
+  }
+  // Half a step of each of 8 inputs, weights of at most 1.
+  EXPECT_GT(worst, 0);
+  EXPECT_LE(worst, 8 * 0.5 * static_cast<double>(report.input_scale) * 1.01);
+
+  record.values.erase(without_first("attn2.to_k"));
+  Graph old = graph::parse(kBlock);
+  const Applied fallen = apply(old, recipe, &record, waves());
+  EXPECT_FALSE(layer(fallen, "attn2.to_k").activation);
+  EXPECT_TRUE(layer(fallen, "attn2.to_k").weight);
+  EXPECT_TRUE(parse_recipe(to_json(recipe), "r.json").bos_aware);
+}
+
 TEST(Apply, ZeroPointsOfAsymmetricInputs) {
   Recipe recipe;
   recipe.scheme = "mixdq";

@@ -48,7 +48,7 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 
 constexpr std::string_view kRecipe = R"({
  "halftone_recipe": 1, "scheme": "int8", "level": 3, "alpha": 0.8, "collect_method": "min-mean",
- "percentile": 1.0, "calib_compat": "none", "split_shortcut": true,
+ "percentile": 1.0, "calib_compat": "none", "split_shortcut": true, "bos_aware": true,
  "rules": [
   {"pattern": "to_q$", "kind": "linear",
    "weight": {"dtype": "i8", "bits": 8, "granularity": "per_channel"},
@@ -91,6 +91,7 @@ TEST(Hardening, RecipesWithOneThingWrong) {
       {"scheme with a path", "\"scheme\": \"int8\"", "\"scheme\": \"../x\"", "scheme"},
       {"split_shortcut a number", "\"split_shortcut\": true", "\"split_shortcut\": 1",
        "split_shortcut"},
+      {"bos_aware a text", "\"bos_aware\": true", "\"bos_aware\": \"yes\"", "bos_aware"},
       {"rules an object", "\"rules\": [", "\"rules\": {}, \"x\": [", "r.json"},
       {"pattern", "\"to_q$\"", "\"to_(q$\"", "pattern"},
       {"pattern with a lookahead", "\"to_q$\"", "\"(?=a)b\"", "pattern"},

@@ -18,7 +18,6 @@ namespace halftone::quant {
 namespace {
 
 constexpr float kMomentum = 0.95F;
-constexpr std::string_view kWithoutFirst = "/without_first";
 
 float scalar(const Tensor& tensor) { return tensor.values<float>()[0]; }
 
@@ -150,7 +149,7 @@ Recorder::Recorder(CalibrationRecord& record, std::vector<Tap> taps, int num_ste
       refuse(fmt::format("value '{}' has {} channels, the model {}", tap.value, stats.channels,
                          tap.channels));
     }
-    if (tap.value.ends_with(kWithoutFirst)) continue;
+    if (tap.value.ends_with(without_first({}))) continue;
     for (const std::string& layer : tap.layers) record_.layers[layer] = tap.value;
   }
 }

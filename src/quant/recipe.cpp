@@ -204,6 +204,7 @@ std::string to_json(const Recipe& recipe) {
                             {"percentile", recipe.collect.percentile},
                             {"calib_compat", to_string(recipe.collect.compat)}});
   if (recipe.split_shortcut) json.set("split_shortcut", true);
+  if (recipe.bos_aware) json.set("bos_aware", true);
   json.set("rules", std::move(rules));
   return to_text(json, 1) + "\n";
 }
@@ -212,7 +213,7 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
   const Json json = parse_json(text, where);
   const JsonView view(json, std::string(where));
   check_members(view, {"halftone_recipe", "scheme", "level", "alpha", "collect_method",
-                       "percentile", "calib_compat", "split_shortcut", "rules"});
+                       "percentile", "calib_compat", "split_shortcut", "bos_aware", "rules"});
   if (view.at("halftone_recipe").integer() != kVersion) {
     view.at("halftone_recipe").fail(fmt::format("this program reads version {}", kVersion));
   }
@@ -248,6 +249,7 @@ Recipe parse_recipe(std::string_view text, std::string_view where) {
     view.at("percentile").fail("wanted a share of steps, above 0 and at most 1");
   }
   recipe.split_shortcut = view.boolean_or("split_shortcut", false);
+  recipe.bos_aware = view.boolean_or("bos_aware", false);
   const std::vector<JsonView> rules = view.at("rules").items();
   if (rules.size() > kMaxRules) view.at("rules").fail("wanted at most 20000 rules");
   size_t num_states = 0;

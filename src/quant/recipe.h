@@ -69,6 +69,10 @@ struct Recipe {
   std::optional<double> level, alpha;
   Collect collect;
   bool split_shortcut = false;  // shortcuts of joined inputs in two halves (quant/split.h)
+  // Text that a layer with a static scale reads is quantized but for its first token, whose
+  // outliers, the same for every prompt, would set the scale of all; else such a layer has its
+  // weights quantized only.
+  bool bos_aware = false;
   std::vector<Rule> rules;
 
   [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text

@@ -187,6 +187,17 @@ const ValueStats* CalibrationRecord::find(const std::string& layer) const {
   return found == values.end() ? nullptr : &found->second;
 }
 
+const ValueStats* CalibrationRecord::find_without_first(const std::string& layer) const {
+  const auto name = layers.find(layer);
+  if (name == layers.end()) return nullptr;
+  const auto found = values.find(without_first(name->second));
+  return found == values.end() ? nullptr : &found->second;
+}
+
+std::string without_first(std::string_view value) {
+  return std::string(value).append("/without_first");
+}
+
 std::string CalibrationRecord::entry(std::string_view name) const {
   for (const auto& [key_name, value] : key) {
     if (key_name == name) return value;

@@ -40,11 +40,16 @@ struct CalibrationRecord {
 
   // The statistics of a layer's input, or null when it was not tapped.
   [[nodiscard]] const ValueStats* find(const std::string& layer) const;
+  // The same without the first token of a text; null for what is no text.
+  [[nodiscard]] const ValueStats* find_without_first(const std::string& layer) const;
   [[nodiscard]] std::string entry(std::string_view name) const;  // of the key; empty when absent
   // 64 hex digits over everything.
   [[nodiscard]] std::string hash() const;
   bool operator==(const CalibrationRecord&) const = default;
 };
+
+// The name under which a text's statistics without its first token lie: "<value>/without_first".
+[[nodiscard]] std::string without_first(std::string_view value);
 
 // One safetensors file; it appears whole or not at all.
 void save(const CalibrationRecord& record, const std::filesystem::path& path);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "quant/attention.h"
+#include "quant/record.h"
 #include "quant/split.h"
 
 namespace halftone::quant {
@@ -94,7 +95,7 @@ std::vector<Tap> insert_taps(Graph& graph, const TapOptions& options) {
     const Shape& shape = graph.type(inputs[i]).shape;
     if (taps[i].rate != Rate::kPrompt || shape.rank() != 3 || shape[1] < 2) continue;
     Tap rest = taps[i];
-    rest.value += "/without_first";
+    rest.value = without_first(rest.value);
     const ValueId tail = graph.add_node(graph::Slice{1, 1, shape[1]}, {{Role::kX, inputs[i]}},
                                         output_name(rest.value, "slice"));
     inserter.tap(rest, tail);

@@ -100,6 +100,7 @@ quant::Recipe recipe_of(const MixTable& table, const std::vector<size_t>& chosen
   recipe.scheme = "auto";
   recipe.collect = collect;
   recipe.split_shortcut = std::ranges::any_of(table.recipes, &quant::Recipe::split_shortcut);
+  recipe.bos_aware = std::ranges::any_of(table.recipes, &quant::Recipe::bos_aware);
   std::vector<quant::RuleMatcher> matchers;
   for (const quant::Recipe& format : table.recipes) matchers.emplace_back(format);
   for (size_t i = 0; i < chosen.size(); ++i) {

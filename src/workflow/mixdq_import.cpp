@@ -53,6 +53,7 @@ quant::Recipe import_mixdq(const QuantizeOptions& options, const Model& model,
   const bool moving_averages = options.session.quantization.calib_compat == "mixdq";
   quant::Recipe recipe = quant::mixdq_recipe(weights, inputs, moving_averages);
   recipe.split_shortcut = options.session.quantization.split_shortcut.value_or(true);
+  recipe.bos_aware = options.session.quantization.bos_aware.value_or(true);
   if (options.quant_params.empty()) return recipe;
   const quant::MixdqParams params = quant::read_mixdq_params(options.quant_params);
   for (const std::string& warning : params.warnings) {

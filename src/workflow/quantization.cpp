@@ -39,6 +39,7 @@ quant::SchemeOptions scheme_options(const QuantizationOptions& options, std::str
   result.exclude = options.exclude;
   result.include = options.include;
   result.split_shortcut = options.split_shortcut;
+  result.bos_aware = options.bos_aware;
   if (!options.collect_method.empty()) {
     result.method = quant::parse_method(options.collect_method, result.histogram_percentile);
   }

@@ -287,6 +287,38 @@ TEST_F(Quantized, HalvesOfMixdqsShortcuts) {
   EXPECT_EQ(both.exit_code, 2) << both.err;
 }
 
+// What text keys read is quantized but for the first token, unless it is to stay.
+TEST_F(Quantized, MixdqsFirstToken) {
+  const std::string key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k";
+  std::ofstream(scratch_.path("b.yaml")) << key << ": 8\n";
+  std::ofstream(scratch_.path("p.txt")) << "a cat\n";
+  const Words ranges{"--ranges", "record.safetensors"};
+  const Outcome recorded =
+      scratch_.run({"calibrate", "-m", "model", "--prompts-file", "p.txt", "--calib-size", "1",
+                    "--steps", "2", "--size", "64x48", "-o", "record.safetensors"});
+  ASSERT_EQ(recorded.exit_code, 0) << recorded.err;
+  const auto input = [&](const Words& words) {
+    const Outcome made = scratch_.run(Words{"quantize", "-m", "model", "--weight-bits", "b.yaml",
+                                            "--act-bits", "b.yaml", "-o", "r.json"} +
+                                      ranges + words);
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    const Outcome drawn = generate(Words{"--recipe", "r.json"} + ranges);
+    EXPECT_EQ(drawn.exit_code, 0) << drawn.err;
+    const Outcome shown = scratch_.run({"inspect", "--layers", "--json", "r.json"});
+    const Json json = parse_json(shown.out, "stdout");
+    for (const JsonView& layer : JsonView(json, "stdout").at("layers").items()) {
+      if (layer.at("name").string() == key) return layer.at("input").string();
+    }
+    return std::string("no such layer");
+  };
+  EXPECT_EQ(input({}), "i8 per_tensor asymmetric");
+  EXPECT_TRUE(contains(slurp(scratch_.path("r.json")), "\"bos_aware\": true"));
+  EXPECT_EQ(input({"--no-bos-aware"}), "");
+  const Outcome both =
+      scratch_.run({"quantize", "-m", "model", "--bos-aware", "--no-bos-aware", "-o", "x.json"});
+  EXPECT_EQ(both.exit_code, 2) << both.err;
+}
+
 // int8's choice of static scales by what a record predicts, from the command line to the layers.
 TEST_F(Quantized, StaticScalesAsFarAsTheRecordAllows) {
   std::ofstream(scratch_.path("p.txt")) << "a cat\n";

@@ -22,7 +22,7 @@ std::string quant_type_of(std::string_view json) {
   return std::string(json.substr(at + 1, end - at - 1));
 }
 
-// Which layers, and shortcuts as one or two.
+// Which layers, and what of them is quantized by itself.
 void add_layer_options(CLI::App& app, QuantArgs& a) {
   CLI::Option* split =
       app.add_flag("--split-shortcut", a.split_shortcut,
@@ -31,6 +31,14 @@ void add_layer_options(CLI::App& app, QuantArgs& a) {
           ->group(kGroup);
   app.add_flag("--no-split-shortcut", a.no_split_shortcut, "One scale for both (else the default)")
       ->excludes(split)
+      ->group(kGroup);
+  CLI::Option* bos =
+      app.add_flag("--bos-aware", a.bos_aware,
+                   "Text inputs with static scales are quantized but for their first token "
+                   "(default for MixDQ's files)")
+          ->group(kGroup);
+  app.add_flag("--no-bos-aware", a.no_bos_aware, "Text inputs stay (else the default)")
+      ->excludes(bos)
       ->group(kGroup);
   app.add_option("--policy", a.policy,
                  "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
@@ -137,6 +145,7 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
   options.exclude = a.exclude;
   options.include = a.include;
   if (a.split_shortcut || a.no_split_shortcut) options.split_shortcut = a.split_shortcut;
+  if (a.bos_aware || a.no_bos_aware) options.bos_aware = a.bos_aware;
   options.collect_method = a.method;
   options.percentile = a.percentile;
   options.calib_compat = a.compat;

@@ -17,6 +17,7 @@ struct QuantArgs {
   double percentile = 1.0;
   std::string activations, static_min_sqnr, attention;
   bool split_shortcut = false, no_split_shortcut = false;
+  bool bos_aware = false, no_bos_aware = false;
   bool simulate = false;
   int calib_size = 0;
 };

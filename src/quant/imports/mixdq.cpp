@@ -81,6 +81,7 @@ Recipe mixdq_recipe(const BitTable& weights, const BitTable& inputs, bool mixdq_
   Recipe recipe;
   recipe.scheme = "mixdq";
   recipe.split_shortcut = true;
+  recipe.bos_aware = true;
   recipe.collect.method = Collect::Method::kMax;
   if (mixdq_ranges) recipe.collect.compat = Collect::Compat::kMixdq;
   for (const auto& [name, bits] : inputs) {

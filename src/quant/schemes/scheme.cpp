@@ -82,6 +82,7 @@ Recipe make_recipe(const SchemeOptions& options) {
     if (scheme->name != options.scheme) continue;
     Recipe recipe = scheme->make(options);
     recipe.split_shortcut = options.split_shortcut.value_or(false);
+    recipe.bos_aware = options.bos_aware.value_or(false);
     return recipe;
   }
   std::string names;

@@ -33,7 +33,8 @@ struct SchemeOptions {
   std::string attention;
   std::string policy = "default";             // default, trt10, nemo, mlperf, thestage, none
   std::vector<std::string> exclude, include;  // patterns, after the policy; include after exclude
-  std::optional<bool> split_shortcut;         // Recipe::split_shortcut; schemes leave them whole
+  // Recipe's; schemes leave shortcuts whole and text as one unless told.
+  std::optional<bool> split_shortcut, bos_aware;
   std::optional<Collect::Method> method;
   double histogram_percentile = 99.9;
   double percentile = 1.0;
