@@ -5,7 +5,7 @@ set -euo pipefail
 # libdnnl-dev only recommends ocl-icd-opencl-dev, but its CMake configuration ends without it.
 packages=(build-essential cmake ninja-build git pkg-config ccache libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev
           libcli11-dev libfmt-dev libpng-dev zlib1g-dev libutf8proc-dev libgtest-dev libbenchmark-dev librapidcheck-dev
-          clang-format python3)
+          clang-format python3 glpk-utils)
 [ "${1:-}" != --checks ] || packages+=(clang-tidy-19 libomp-19-dev)
 missing=()
 for package in "${packages[@]}"; do
