@@ -22,24 +22,23 @@ std::string quant_type_of(std::string_view json) {
   return std::string(json.substr(at + 1, end - at - 1));
 }
 
+// --NAME and --no-NAME, at most one of which may be given.
+void add_switch(CLI::App& app, const std::string& name, bool& on, bool& off,
+                const std::string& what, const std::string& otherwise) {
+  CLI::Option* given = app.add_flag("--" + name, on, what)->group(kGroup);
+  app.add_flag("--no-" + name, off, otherwise)->excludes(given)->group(kGroup);
+}
+
 // Which layers, and what of them is quantized by itself.
 void add_layer_options(CLI::App& app, QuantArgs& a) {
-  CLI::Option* split =
-      app.add_flag("--split-shortcut", a.split_shortcut,
-                   "Scales of their own for the two halves of a UNet's shortcuts over joined "
-                   "values (default for MixDQ's files)")
-          ->group(kGroup);
-  app.add_flag("--no-split-shortcut", a.no_split_shortcut, "One scale for both (else the default)")
-      ->excludes(split)
-      ->group(kGroup);
-  CLI::Option* bos =
-      app.add_flag("--bos-aware", a.bos_aware,
-                   "Text inputs with static scales are quantized but for their first token "
-                   "(default for MixDQ's files)")
-          ->group(kGroup);
-  app.add_flag("--no-bos-aware", a.no_bos_aware, "Text inputs stay (else the default)")
-      ->excludes(bos)
-      ->group(kGroup);
+  add_switch(app, "split-shortcut", a.split_shortcut, a.no_split_shortcut,
+             "Scales of their own for the two halves of a UNet's shortcuts over joined values "
+             "(default for MixDQ's files)",
+             "One scale for both (else the default)");
+  add_switch(app, "bos-aware", a.bos_aware, a.no_bos_aware,
+             "Text inputs with static scales are quantized but for their first token (default for "
+             "MixDQ's files)",
+             "Text inputs stay (else the default)");
   app.add_option("--policy", a.policy,
                  "Layers that stay: default, trt10, nemo, mlperf, thestage or none")
       ->group(kGroup);
