@@ -30,12 +30,11 @@ struct Tap {
 
 // Adds reductions of the input of every layer, and of q, k and v of every attention that 8 bits
 // suit (without histograms: their scales come from extremes), and of both parts of what shortcuts
-// read, that is computed at prompt or step
-// rate (results of the schedule stage are computed once a row and never quantized), and makes them
-// outputs named output_name(tap, statistic). Text inputs (prompt rate) are tapped a second time
-// without token 0, whose outliers do not depend on the prompt: the tap "<value>/without_first", for
-// the same layers. A pure rewrite: call it on the graph that models::build returns, then compile as
-// usual.
+// read, that is computed at prompt or step rate (results of the schedule stage are computed once a
+// row and never quantized), and makes them outputs named output_name(tap, statistic). Text inputs
+// (prompt rate) are tapped a second time without token 0, whose outliers do not depend on the
+// prompt: the tap without_first(value) (quant/record.h), for the same layers. A pure rewrite: call
+// it on the graph that models::build returns, then compile as usual.
 [[nodiscard]] std::vector<Tap> insert_taps(graph::Graph& graph, const TapOptions& options = {});
 
 // statistic: "min", "max" (f32[1], signed), "columns" (f32[channels], absmax), "histogram".
