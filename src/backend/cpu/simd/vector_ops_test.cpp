@@ -1,6 +1,6 @@
 #include "backend/cpu/simd/vector_ops.h"
 
-#include <cmath>
+#include <algorithm>
 #include <random>
 #include <string>
 #include <utility>
