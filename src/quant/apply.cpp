@@ -215,7 +215,11 @@ class Applier {
     const auto largest = [&](Role role) {
       return amax_of(*stats_of(layer, role), {.method = Collect::Method::kMax});
     };
-    const AttentionRanges ranges{largest(Role::kQ), largest(Role::kK), largest_value(layer)};
+    AttentionRanges ranges{largest(Role::kQ), largest(Role::kK), largest_value(layer)};
+    if (has_one_scale(graph_, graph_.nodes()[layer.node], spec)) {
+      const float all = std::max({ranges.q, ranges.k, ranges.v});
+      ranges = {all, all, all};
+    }
     quantize_attention(editor_, layer.node, spec, &ranges);
     const auto note = [&](size_t operand, const QuantSpec& codes, float amax) {
       if (codes.dynamic) return;

@@ -46,8 +46,9 @@ struct Applied {
 // Weights are quantized by load-stage nodes, per output channel or per tensor.
 // Shortcuts are split first where the recipe says so (quant/split.h): their halves are layers.
 // Attentions with an attention spec: quant/attention.h. Their static scales are those of the plain
-// maxima, v's of the maxima of its columns where to_v was smoothed. They are listed only when the
-// recipe has rules for them.
+// maxima, v's of the maxima of its columns where to_v was smoothed; where q, k and v have one
+// scale, the largest of the three counts for each. They are listed only when the recipe has rules
+// for them.
 // Layers at schedule rate are left alone (computed once a row); layers at prompt rate (text keys
 // and values) get quantized weights only.
 // `record` may be null when recipe.needs_record() is false. A layer that needs statistics which the

@@ -16,9 +16,14 @@ using graph::Granularity;
 using graph::Role;
 using graph::ValueId;
 
-// x as codes of `spec`, and back.
-ValueId through_codes(Editor& editor, ValueId x, const QuantSpec& spec, int64_t heads, float amax,
-                      const std::string& name) {
+ValueId static_scale(Editor& editor, const QuantSpec& spec, float amax, const std::string& name) {
+  const float fitted = scale_for(amax, quantized_largest(spec.dtype, spec.bits));
+  return editor.literal(name + "_quantizer.scale", std::vector<float>{amax > 0 ? fitted : 1.0F});
+}
+
+// x as codes of `spec`, and back; `scale` is that of a static spec.
+ValueId through_codes(Editor& editor, ValueId x, const QuantSpec& spec, int64_t heads,
+                      ValueId scale, const std::string& name) {
   const TensorType type = editor.graph().type(x);
   const bool by_part = spec.granularity == Granularity::kPerToken;
   if (by_part) {
@@ -27,12 +32,7 @@ ValueId through_codes(Editor& editor, ValueId x, const QuantSpec& spec, int64_t 
                    name + ".parts");
   }
   std::vector<graph::Operand> inputs{{Role::kX, x}};
-  ValueId scale = graph::kNoValue;
-  if (!spec.dynamic) {
-    const float fitted = scale_for(amax, quantized_largest(spec.dtype, spec.bits));
-    scale = editor.literal(name + "_quantizer.scale", std::vector<float>{amax > 0 ? fitted : 1.0F});
-    inputs.push_back({Role::kXScale, scale});
-  }
+  if (!spec.dynamic) inputs.push_back({Role::kXScale, scale});
   const ValueId codes = editor.add(graph::Quantize{.dtype = spec.dtype,
                                                    .bits = spec.bits,
                                                    .granularity = spec.granularity,
@@ -62,17 +62,35 @@ std::string operand_name(std::string_view attention, Role role) {
   return fmt::format("{}/{}", attention, graph::to_string(role));
 }
 
+bool is_self_attention(const graph::Graph& graph, const graph::Node& attention) {
+  return graph.value(operand_of(attention, Role::kK)).rate >=
+         graph.value(attention.outputs[0]).rate;
+}
+
+bool has_one_scale(const graph::Graph& graph, const graph::Node& attention,
+                   const AttentionSpec& spec) {
+  return !spec.qk.dynamic && spec.qk == spec.v && is_self_attention(graph, attention);
+}
+
 void quantize_attention(Editor& editor, size_t attention, const AttentionSpec& spec,
                         const AttentionRanges* ranges) {
   check_internal(ranges != nullptr || (spec.qk.dynamic && spec.v.dynamic),
                  "a static attention has ranges");
-  const std::string name = editor.graph().nodes()[attention].name;
-  auto op = std::get<graph::Attention>(editor.graph().nodes()[attention].attrs);
+  const graph::Node& node = editor.graph().nodes()[attention];
+  const std::string name = node.name;
+  auto op = std::get<graph::Attention>(node.attrs);
+  ValueId shared = graph::kNoValue;
+  if (has_one_scale(editor.graph(), node, spec)) {
+    shared = static_scale(editor, spec.qk, ranges->q, name + ".qkv");
+  }
   const auto put = [&](Role role, const QuantSpec& codes, float amax, bool center) {
     ValueId x = editor.operand(attention, role);
     const std::string operand = fmt::format("{}.{}", name, graph::to_string(role));
     if (center) x = editor.add(graph::Center{}, {{Role::kX, x}}, operand + ".centered");
-    x = through_codes(editor, x, codes, op.heads, amax, operand);
+    const ValueId scale = shared != graph::kNoValue ? shared
+                          : codes.dynamic           ? graph::kNoValue
+                                                    : static_scale(editor, codes, amax, operand);
+    x = through_codes(editor, x, codes, op.heads, scale, operand);
     editor.set_operand(attention, role, x);
   };
   put(Role::kQ, spec.qk, ranges == nullptr ? 0 : ranges->q, false);

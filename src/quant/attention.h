@@ -19,7 +19,16 @@ inline constexpr int64_t kAttentionHeadStep = 16;
 // Names of q, k and v in calibration records: "<attention>/q".
 [[nodiscard]] std::string operand_name(std::string_view attention, graph::Role role);
 
-// Largest magnitudes of q, k and v, for static scales.
+// Whether its keys are made as often as its result, so of the image itself; a text's are made once
+// a prompt.
+[[nodiscard]] bool is_self_attention(const graph::Graph& graph, const graph::Node& attention);
+// Whether q, k and v get one static scale, that of the largest magnitude of the three: of a
+// self-attention in E4M3. Its steps are relative over 15 binades, so what is smaller keeps its
+// digits, and one linear that makes all three may end in codes.
+[[nodiscard]] bool has_one_scale(const graph::Graph& graph, const graph::Node& attention,
+                                 const AttentionSpec& spec);
+
+// Largest magnitudes of q, k and v, for static scales; equal where they have one scale.
 struct AttentionRanges {
   float q = 0, k = 0, v = 0;
 };

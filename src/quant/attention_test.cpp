@@ -1,6 +1,7 @@
 // Attentions in 8 bits: what is inserted, folded, tapped and reported.
 #include "quant/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -34,6 +35,18 @@ node "attn2.attention" attention{heads=4 scale=0.25 causal=false} q=%9 k=%9 v=%9
 output "y" %10
 )";
 
+// The first attention's keys and values come of a prompt.
+std::string text_graph() {
+  std::string text(kGraph);
+  const auto put = [&](std::string_view from, std::string_view to) {
+    text.replace(text.find(from), from.size(), to);
+  };
+  put("node \"attn1.to_q\"", "input %11 \"c\" f32[1,5,32] prompt\nnode \"attn1.to_q\"");
+  put("x=%0 weight=%3 -> %4 f32[1,6,32] step", "x=%11 weight=%3 -> %4 f32[1,5,32] prompt");
+  put("x=%0 weight=%5 -> %6 f32[1,6,32] step", "x=%11 weight=%5 -> %6 f32[1,5,32] prompt");
+  return text;
+}
+
 ComputedWeights waves() {
   return ComputedWeights([](const std::string& name, size_t i) {
     const double phase = 1.3 * static_cast<double>(i * i % 977 + name.size());
@@ -44,16 +57,18 @@ ComputedWeights waves() {
 }
 
 std::map<std::string, Tensor> inputs() {
-  Tensor x({DType::kF32, {1, 6, 32}});
-  int i = 0;
-  for (float& v : x.values<float>()) v = static_cast<float>(std::cos(0.9 * i++));
   std::map<std::string, Tensor> result;
-  result.emplace("x", std::move(x));
+  for (const auto& [name, tokens] : {std::pair("x", 6), std::pair("c", 5)}) {
+    Tensor x({DType::kF32, {1, tokens, 32}});
+    int i = tokens - 6;
+    for (float& v : x.values<float>()) v = static_cast<float>(std::cos(0.9 * i++));
+    result.emplace(name, std::move(x));
+  }
   return result;
 }
 
-CalibrationRecord calibrate() {
-  Graph graph = graph::parse(kGraph);
+CalibrationRecord calibrate(std::string_view text = kGraph) {
+  Graph graph = graph::parse(text);
   CalibrationRecord record;
   Recorder recorder(record, insert_taps(graph), 1);
   const auto outputs = reference::evaluate(graph, inputs(), waves());
@@ -95,9 +110,9 @@ struct Quantized {
   }
 };
 
-Quantized quantize(const SchemeOptions& options) {
-  const CalibrationRecord record = calibrate();
-  Quantized result{{}, graph::parse(kGraph)};
+Quantized quantize(const SchemeOptions& options, std::string_view text = kGraph) {
+  const CalibrationRecord record = calibrate(text);
+  Quantized result{{}, graph::parse(text)};
   const auto wanted = reference::evaluate(result.graph, inputs(), waves());
   result.applied = apply(result.graph, make_recipe(options), &record, waves());
   const auto got = reference::evaluate(result.graph, inputs(), waves());
@@ -131,6 +146,50 @@ TEST(QuantizedAttention, Level4OfFp8HasStaticCodes) {
   EXPECT_EQ(quantize(options("int8", 4)).layer("attn1.attention"), nullptr) << "FP8 only";
 }
 
+std::vector<float> scale_of(const Quantized& run, std::string_view quantizer) {
+  const graph::ValueId scale = operand_of(run.node(quantizer), graph::Role::kXScale);
+  const auto values = run.graph.value(scale).constant->literal->values<float>();
+  return {values.begin(), values.end()};
+}
+
+TEST(QuantizedAttention, OneScaleForAnImageWithItself) {
+  const CalibrationRecord record = calibrate();
+  const Quantized run = quantize(options("fp8", 4));
+  const LayerReport& layer = *run.layer("attn1.attention");
+  const graph::ValueId scale =
+      operand_of(run.node("attn1.attention.q_quantizer"), graph::Role::kXScale);
+  float largest = 0;
+  for (const char* role : {"q", "k", "v"}) {
+    const std::string name = std::string("attn1.attention.") + role;
+    EXPECT_EQ(operand_of(run.node(name + "_quantizer"), graph::Role::kXScale), scale) << name;
+    EXPECT_EQ(operand_of(run.node(name), graph::Role::kXScale), scale) << name;
+    const ValueStats& stats = *record.find(std::string("attn1.attention/") + role);
+    largest = std::max(largest, *std::ranges::max_element(stats.column_amax));
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(layer.operand_amax[i], largest);
+    EXPECT_EQ(layer.operand_scale[i], scale_of(run, "attn1.attention.q_quantizer")[0]);
+  }
+  EXPECT_NEAR(layer.operand_scale[0], largest / 448, 1e-6F * largest);
+}
+
+// Keys of a text have scales of their own, and so do values beside dynamic keys.
+TEST(QuantizedAttention, ScalesOfTheirOwnForATextAndForInt8) {
+  Quantized text = quantize(options("fp8", 4), text_graph());
+  const auto scale = [&](const char* role) {
+    return operand_of(text.node(std::string("attn1.attention.") + role + "_quantizer"),
+                      graph::Role::kXScale);
+  };
+  EXPECT_NE(scale("q"), scale("k"));
+  EXPECT_NE(scale("k"), scale("v"));
+  const LayerReport& layer = *text.layer("attn1.attention");
+  EXPECT_NE(layer.operand_amax[0], layer.operand_amax[1]);
+  EXPECT_EQ(layer.operand_scale[1], scale_of(text, "attn1.attention.k_quantizer")[0]);
+  const LayerReport mixed = *quantize(options("int8", 3, "int8-fp8")).layer("attn1.attention");
+  EXPECT_EQ(mixed.operand_amax[0], 0);
+  EXPECT_GT(mixed.operand_amax[2], 0);
+}
+
 TEST(QuantizedAttention, Int8KeysAreCenteredAndScaledByHead) {
   const Quantized run = quantize(options("int8", 3, "int8-fp8"));
   EXPECT_TRUE(run.has("attn1.attention.k.centered"));
@@ -153,21 +212,25 @@ TEST(QuantizedAttention, DynamicSchemesNeedNoRecord) {
   }
 }
 
-// to_out's smoothing multiplies the rows of to_v, so v is larger than the record says.
+// to_out's smoothing multiplies the rows of to_v, so v is not as large as the record says.
 TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
   SchemeOptions smoothed = options("int8", 3, "fp8");
   smoothed.smooth = true;
   const Quantized run = quantize(smoothed);
   ASSERT_EQ(run.layer("attn1.to_out.0")->smoothing, "in attn1.to_v");
   Graph tapped = run.graph;
-  const graph::ValueId v = operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kX);
-  tapped.add_output("v", v);
+  for (const char* role : {"q", "k", "v"}) {
+    const std::string quantizer = std::string("attn1.attention.") + role + "_quantizer";
+    tapped.add_output(role, operand_of(run.node(quantizer), graph::Role::kX));
+  }
   const auto outputs = reference::evaluate(tapped, inputs(), waves());
   float amax = 0;
-  for (const float x : outputs.at("v").values<float>()) amax = std::max(amax, std::fabs(x));
-  const graph::ValueId scale =
-      operand_of(run.node("attn1.attention.v_quantizer"), graph::Role::kXScale);
-  const float kept = run.graph.value(scale).constant->literal->values<float>()[0] * 448.0F;
+  for (const char* role : {"q", "k", "v"}) {
+    for (const float x : outputs.at(role).values<float>()) amax = std::max(amax, std::fabs(x));
+  }
+  const ValueStats& unsmoothed = *calibrate().find("attn1.attention/v");
+  EXPECT_GT(*std::ranges::max_element(unsmoothed.column_amax), 1.5F * amax);
+  const float kept = scale_of(run, "attn1.attention.v_quantizer")[0] * 448.0F;
   EXPECT_NEAR(kept, amax, 0.05F * amax);
 }
 
