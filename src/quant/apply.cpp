@@ -63,6 +63,20 @@ void keep_input(Layer& layer, std::string_view why) {
   layer.report.why += fmt::format("; weights only: {}", why);
 }
 
+// Takes from an attention's spec what does not apply to it.
+void check_attention(const Graph& graph, Layer& layer) {
+  layer.spec.weight.reset();
+  layer.spec.activation.reset();
+  if (!layer.spec.attention) return;
+  const Node& node = graph.nodes()[layer.node];
+  if (const int64_t width = head_width(graph, node); width % kAttentionHeadStep != 0) {
+    leave(layer,
+          fmt::format("heads of {} channels, wanted a multiple of {}", width, kAttentionHeadStep));
+  } else if (layer.spec.attention->only_self && !is_self_attention(graph, node)) {
+    leave(layer, layer.report.why + ": its keys are made once a prompt");
+  }
+}
+
 std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
   const RuleMatcher matcher(recipe);
   const bool with_attention = recipe.has_attention();
@@ -80,12 +94,7 @@ std::vector<Layer> choose_layers(const Graph& graph, const Recipe& recipe) {
     }
     const Rate rate = graph.value(node.outputs[0]).rate;
     if (layer.report.kind == LayerKind::kAttention) {
-      layer.spec.weight.reset();
-      layer.spec.activation.reset();
-      if (layer.spec.attention && head_width(graph, node) % kAttentionHeadStep != 0) {
-        leave(layer, fmt::format("heads of {} channels, wanted a multiple of {}",
-                                 head_width(graph, node), kAttentionHeadStep));
-      }
+      check_attention(graph, layer);
     } else if (layer.spec.weight && rate == Rate::kSchedule) {
       leave(layer, "computed once a schedule row");
     } else if (layer.spec.activation && rate == Rate::kPrompt) {

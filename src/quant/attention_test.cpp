@@ -234,6 +234,25 @@ TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
   EXPECT_NEAR(kept, amax, 0.05F * amax);
 }
 
+// Whether keys are a text's is seen in the graph: they are made once a prompt.
+TEST(QuantizedAttention, OnlyAnImageWithItself) {
+  for (const char* scheme : {"fp8", "fp8_static", "int8"}) {
+    SCOPED_TRACE(scheme);
+    const Quantized self = quantize(options(scheme, 3, "fp8-self"));
+    EXPECT_EQ(self.layer("attn1.attention")->why, "attention fp8-self");
+    EXPECT_EQ(print(self.graph), print(quantize(options(scheme, 3, "fp8")).graph));
+    const Quantized text = quantize(options(scheme, 3, "fp8-self"), text_graph());
+    EXPECT_FALSE(text.layer("attn1.attention")->attention);
+    EXPECT_EQ(text.layer("attn1.attention")->why,
+              "attention fp8-self: its keys are made once a prompt");
+    EXPECT_EQ(std::get<graph::Attention>(text.node("attn1.attention").attrs).probabilities,
+              DType::kF32);
+    EXPECT_FALSE(text.has("attn1.attention.q_quantizer"));
+    EXPECT_TRUE(
+        quantize(options(scheme, 3, "fp8"), text_graph()).has("attn1.attention.q_quantizer"));
+  }
+}
+
 TEST(QuantizedAttention, TapsAreExtremesOfQAndKAndV) {
   Graph graph = graph::parse(kGraph);
   size_t found = 0;
@@ -257,14 +276,14 @@ TEST(QuantizedAttention, AnOldRecordLeavesItAlone) {
 }
 
 TEST(QuantizedAttention, RecipesKeepIt) {
-  for (const char* attention : {"fp8", "int8-fp8"}) {
+  for (const auto& [attention, suffix] :
+       {std::pair("fp8", ".attention_fp8"), std::pair("fp8-self", ".attention_fp8_self"),
+        std::pair("int8-fp8", ".attention_int8_fp8")}) {
     const Recipe recipe = make_recipe(options("int8", 3, attention));
     const Recipe again = parse_recipe(to_json(recipe), "r.json");
     EXPECT_EQ(again.hash(), recipe.hash());
     EXPECT_TRUE(again.has_attention());
-    EXPECT_TRUE(
-        readable_name(again, nullptr)
-            .ends_with(std::string(attention) == "fp8" ? ".attention_fp8" : ".attention_int8_fp8"));
+    EXPECT_TRUE(readable_name(again, nullptr).ends_with(suffix)) << attention;
   }
   try {
     (void)make_recipe(options("int8", 3, "int4"));

@@ -46,9 +46,11 @@ Json to_json(const Rule& rule) {
   const LayerSpec& spec = rule.spec;
   Json json = Json::object({{"pattern", rule.pattern}, {"kind", kind_name(rule.kind)}});
   if (spec.attention) {
-    json.set("attention", Json::object({{"qk", to_json(spec.attention->qk, false)},
-                                        {"v", to_json(spec.attention->v, false)},
-                                        {"center_keys", spec.attention->center_keys}}));
+    Json attention = Json::object({{"qk", to_json(spec.attention->qk, false)},
+                                   {"v", to_json(spec.attention->v, false)},
+                                   {"center_keys", spec.attention->center_keys}});
+    if (spec.attention->only_self) attention.set("only_self", true);
+    json.set("attention", std::move(attention));
   }
   json.set("weight", spec.weight ? to_json(*spec.weight, true) : Json());
   json.set("activation", spec.activation ? to_json(*spec.activation, false) : Json());
@@ -120,7 +122,7 @@ LayerKind parse_kind(const JsonView& view) {
 }
 
 AttentionSpec parse_attention(const JsonView& view) {
-  check_members(view, {"qk", "v", "center_keys"});
+  check_members(view, {"qk", "v", "center_keys", "only_self"});
   AttentionSpec spec{.qk = parse_spec(view.at("qk"), false), .v = parse_spec(view.at("v"), false)};
   if (spec.qk.bits != 8 || !spec.qk.symmetric) view.at("qk").fail("wanted 8 bits, symmetric");
   if (spec.v.dtype != DType::kF8E4M3 || spec.v.granularity != graph::Granularity::kPerTensor) {
@@ -130,6 +132,7 @@ AttentionSpec parse_attention(const JsonView& view) {
   if (spec.center_keys && !spec.qk.dynamic) {
     view.at("center_keys").fail("wants dynamic q and k: the record holds keys as they come");
   }
+  spec.only_self = view.boolean_or("only_self", false);
   return spec;
 }
 
@@ -297,7 +300,8 @@ std::string readable_name(const Recipe& recipe, const CalibrationRecord* record)
   for (const Rule& rule : recipe.rules) {
     if (!rule.spec.attention) continue;
     const bool is_integer = rule.spec.attention->qk.dtype == DType::kI8;
-    return name + (is_integer ? ".attention_int8_fp8" : ".attention_fp8");
+    name += is_integer ? ".attention_int8_fp8" : ".attention_fp8";
+    return name + (rule.spec.attention->only_self ? "_self" : "");
   }
   return name;
 }

@@ -119,6 +119,17 @@ TEST(QuantizedAttention, HasItsSqnrBesideTheLayers) {
     EXPECT_EQ(row.at("input_bits").integer(), 8);
     EXPECT_GT(row.at("sqnr_db").number(), 15);  // what compare measured
   }
+  const Words self = {"--precision", "int8",     "--attention",
+                      "fp8-self",    "--ranges", "r.safetensors"};
+  for (const Json& json : attentions(scratch.run(inspect + self))) {
+    const JsonView row(json, "row");
+    const bool is_self = contains(row.at("name").string(), "attn1");
+    EXPECT_EQ(row.at("input_bits").integer(), is_self ? 8 : 0) << row.at("name").string();
+    EXPECT_EQ(row.has("operand_scale"), is_self) << row.at("name").string();
+    EXPECT_EQ(row.at("why").string(), is_self
+                                          ? "attention fp8-self"
+                                          : "attention fp8-self: its keys are made once a prompt");
+  }
 }
 
 TEST_F(Quantized, LayersOfWhatHasNoneAreRefused) {

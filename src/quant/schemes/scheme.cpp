@@ -145,15 +145,18 @@ void add_static_producers(Recipe& recipe, const SchemeOptions& options, const La
 void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic, bool per_token) {
   using graph::Granularity;
   const bool by_level = options.attention.empty();
+  const bool only_self = options.attention == "fp8-self";
   const bool fp8 = by_level ? recipe.scheme.starts_with("fp8") && recipe.level == 4.0
-                            : options.attention == "fp8";
+                            : only_self || options.attention == "fp8";
   const bool mixed = options.attention == "int8-fp8";
   if (!by_level && !fp8 && !mixed && options.attention != "none") {
     throw Error(Errc::kInvalidArgument,
-                fmt::format("attention '{}': there are none, fp8 and int8-fp8", options.attention));
+                fmt::format("attention '{}': there are none, fp8, fp8-self and int8-fp8",
+                            options.attention));
   }
   if (!fp8 && !mixed) return;
   AttentionSpec spec;
+  spec.only_self = only_self;
   spec.v = {.dtype = DType::kF8E4M3, .dynamic = dynamic};
   spec.qk = spec.v;
   if (per_token) spec.qk.granularity = Granularity::kPerToken;
