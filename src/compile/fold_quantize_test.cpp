@@ -1,6 +1,7 @@
 // Q/DQ graphs folded into quantized ops: structure, and the same numbers on the reference.
 #include <cmath>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "compile/compile.h"
@@ -226,6 +227,123 @@ TEST(FoldQuantize, AttentionKeepsItsValuesWhereTheyAreReadOrNoKernelMakesCodes) 
     EXPECT_EQ(print(graph).find("y_scale="), std::string::npos) << print(graph);
     const std::vector<float> got = evaluated(graph);
     for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(got[i], wanted[i], 1e-5F) << i;
+  }
+}
+
+// norm -> codes -> q, k and v, whose codes have one scale -> attention -> codes of to_out's input.
+constexpr std::string_view kSelfAttention = R"(input %0 "x" f32[2,3,8] step
+weight %1 "g" f32[8]
+weight %2 "b" f32[8]
+node "norm" layer_norm{eps=1e-05} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,8] step
+node "nq" quantize{dtype=i8 bits=8 granularity=per_token dynamic=true narrow=false} x=%3 -> %4 i8[2,3,8] step %5 f32[6] step
+node "nd" dequantize{dtype=f32 bits=8 granularity=per_token} x=%4 x_scale=%5 -> %6 f32[2,3,8] step
+literal %7 "s" f32[1] 0000003c
+literal %8 "t" f32[1] cdcc4c3c
+weight %20 "wq" f32[8,8]
+node "a.wqq" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%20 -> %21 i8[8,8] load %22 f32[8] load
+node "a.wqd" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%21 x_scale=%22 -> %23 f32[8,8] load
+node "a.to_q" linear{activation=none geglu=false} x=%6 weight=%23 -> %24 f32[2,3,8] step
+node "a.qq" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%24 x_scale=%7 -> %25 f8e4m3[2,3,8] step
+node "a.qd" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%25 x_scale=%7 -> %26 f32[2,3,8] step
+weight %30 "wqq" f32[8,8]
+node "a.wkq" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%30 -> %31 i8[8,8] load %32 f32[8] load
+node "a.wkd" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%31 x_scale=%32 -> %33 f32[8,8] load
+node "a.to_k" linear{activation=none geglu=false} x=%6 weight=%33 -> %34 f32[2,3,8] step
+node "a.kq" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%34 x_scale=%7 -> %35 f8e4m3[2,3,8] step
+node "a.kd" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%35 x_scale=%7 -> %36 f32[2,3,8] step
+weight %40 "wqqq" f32[8,8]
+node "a.wvq" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%40 -> %41 i8[8,8] load %42 f32[8] load
+node "a.wvd" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%41 x_scale=%42 -> %43 f32[8,8] load
+node "a.to_v" linear{activation=none geglu=false} x=%6 weight=%43 -> %44 f32[2,3,8] step
+node "a.vq" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%44 x_scale=%7 -> %45 f8e4m3[2,3,8] step
+node "a.vd" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%45 x_scale=%7 -> %46 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.5 causal=false probabilities=f8e4m3} q=%26 k=%36 v=%46 -> %50 f32[2,3,8] step
+node "oq" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%50 x_scale=%8 -> %51 i8[2,3,8] step
+node "od" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%51 x_scale=%8 -> %52 f32[2,3,8] step
+weight %53 "w4444" f32[8,8]
+node "wq" quantize{dtype=i8 bits=8 granularity=per_channel dynamic=true narrow=true} x=%53 -> %54 i8[8,8] load %55 f32[8] load
+node "wd" dequantize{dtype=f32 bits=8 granularity=per_channel} x=%54 x_scale=%55 -> %56 f32[8,8] load
+node "out" linear{activation=none geglu=false} x=%52 weight=%56 -> %57 f32[2,3,8] step
+output "y" %57
+)";
+
+// It in FP8 throughout; with a static scale of the norm's codes.
+std::string self_attention(bool fp8, bool is_static) {
+  std::string text(kSelfAttention);
+  if (is_static) {
+    text = replaced(
+        text,
+        "granularity=per_token dynamic=true narrow=false} x=%3 -> %4 i8[2,3,8] step %5 f32[6] step",
+        "granularity=per_tensor dynamic=false narrow=false} x=%3 x_scale=%5 -> %4 i8[2,3,8] step");
+    text = replaced(text, "per_token", "per_tensor");
+    text = replaced(text, "node \"nq\"", "literal %5 \"u\" f32[1] 0ad7a33c\nnode \"nq\"");
+  }
+  if (fp8) {
+    text = replaced(text, "i8", "f8e4m3");
+    text = replaced(text, "narrow=true", "narrow=false");
+  }
+  return text;
+}
+
+// Its nodes of a step, and which values are codes.
+std::vector<std::string> steps_of(const Graph& graph) {
+  std::vector<std::string> steps;
+  for (const graph::Node& node : graph.nodes()) {
+    const graph::Value& y = graph.value(node.outputs[0]);
+    if (y.rate != graph::Rate::kStep) continue;
+    steps.push_back(std::string(name_of(node.attrs)) + " " + std::string(to_string(y.type.dtype)));
+  }
+  return steps;
+}
+
+TEST(FoldQuantize, ASelfAttentionIsCodesThroughout) {
+  for (const bool fp8 : {false, true}) {
+    for (const bool is_static : {false, true}) {
+      SCOPED_TRACE(fmt::format("fp8 {} static {}", fp8, is_static));
+      Graph graph = graph::parse(self_attention(fp8, is_static));
+      const std::vector<float> wanted = evaluated(graph);
+      run_passes(graph, {});
+      const std::string codes = fp8 ? "f8e4m3" : "i8";
+      EXPECT_EQ(steps_of(graph),
+                (std::vector<std::string>{"layer_norm " + codes, "linear f8e4m3", "slice f8e4m3",
+                                          "slice f8e4m3", "slice f8e4m3", "attention " + codes,
+                                          "linear f32"}))
+          << print(graph);
+      const std::vector<float> got = evaluated(graph);
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        EXPECT_NEAR(got[i], wanted[i], 1e-5F * std::fabs(wanted[i]) + 1e-5F) << i;
+      }
+    }
+  }
+}
+
+// Where no linear ends in codes, one pass over the whole makes them; where no attention takes them,
+// they become values again.
+TEST(FoldQuantize, ASelfAttentionIsSimulatedWhereKernelsLack) {
+  const std::vector<float> wanted = evaluated(graph::parse(self_attention(true, false)));
+  CompileOptions options;
+  options.has_kernel = [](const graph::OpDesc& desc) {
+    return !std::holds_alternative<graph::Linear>(desc.attrs) ||
+           desc.input(graph::Role::kYScale) == nullptr;
+  };
+  Graph quantized = graph::parse(self_attention(true, false));
+  run_passes(quantized, options);
+  EXPECT_EQ(steps_of(quantized),
+            (std::vector<std::string>{"layer_norm f8e4m3", "linear f32", "quantize f8e4m3",
+                                      "slice f8e4m3", "slice f8e4m3", "slice f8e4m3",
+                                      "attention f8e4m3", "linear f32"}))
+      << print(quantized);
+  options.has_kernel = [](const graph::OpDesc& desc) {
+    return desc.input(graph::Role::kQScale) == nullptr;
+  };
+  Graph simulated = graph::parse(self_attention(true, false));
+  run_passes(simulated, options);
+  EXPECT_EQ(count(simulated, "dequantize"), 3U) << print(simulated);
+  for (const Graph* graph : {&quantized, &simulated}) {
+    const std::vector<float> got = evaluated(*graph);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      EXPECT_NEAR(got[i], wanted[i], 1e-5F * std::fabs(wanted[i]) + 1e-5F) << i;
+    }
   }
 }
 

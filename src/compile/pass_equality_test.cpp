@@ -78,6 +78,42 @@ node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%6 v=%7 -> %8 f32[2,
 output "y" %8
 )";
 
+// Of an image with itself, q, k and v through codes of one scale.
+constexpr const char* kCodedAttention = R"(input %0 "x" f32[2,3,8] step
+weight %1 "q" f32[8,8]
+weight %2 "k" f32[8,8]
+weight %3 "v" f32[8,8]
+weight %4 "qb" f32[8]
+weight %5 "kb" f32[8]
+weight %6 "vb" f32[8]
+literal %7 "s" f32[1] 0000803e
+literal %8 "another" f32[1] 0000003f
+node "a.q" linear{activation=none geglu=false} x=%0 weight=%1 bias=%4 -> %10 f32[2,3,8] step
+node "a.qc" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%10 x_scale=%7 -> %13 f8e4m3[2,3,8] step
+node "a.qv" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%13 x_scale=%7 -> %16 f32[2,3,8] step
+node "a.k" linear{activation=none geglu=false} x=%0 weight=%2 bias=%5 -> %11 f32[2,3,8] step
+node "a.kc" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%11 x_scale=%7 -> %14 f8e4m3[2,3,8] step
+node "a.kv" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%14 x_scale=%7 -> %17 f32[2,3,8] step
+node "a.v" linear{activation=none geglu=false} x=%0 weight=%3 bias=%6 -> %12 f32[2,3,8] step
+node "a.vc" quantize{dtype=f8e4m3 bits=8 granularity=per_tensor dynamic=false narrow=false} x=%12 x_scale=%7 -> %15 f8e4m3[2,3,8] step
+node "a.vv" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%15 x_scale=%7 -> %18 f32[2,3,8] step
+node "a" attention{heads=2 scale=0.125 causal=false probabilities=f8e4m3} q=%16 k=%17 v=%18 -> %9 f32[2,3,8] step
+output "y" %9
+)";
+
+// That with each `from` replaced by the `to` behind it.
+std::string coded_attention(
+    std::initializer_list<std::pair<std::string_view, std::string_view>> edits) {
+  std::string text = kCodedAttention;
+  for (const auto& [from, to] : edits) {
+    for (size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size())) {
+      text.replace(at, from.size(), to);
+    }
+  }
+  return text;
+}
+
 Tensors inputs_of(const graph::Graph& graph) {
   Tensors inputs;
   for (const graph::Value& value : graph.values()) {
@@ -132,24 +168,25 @@ struct TextCase {
 void PrintTo(const TextCase& c, std::ostream* out) { *out << c.name; }
 
 std::vector<TextCase> text_cases() {
-  return {{"Reshapes", "simplify", 1, true, R"(input %0 "x" f32[2,12] step
+  return {
+      {"Reshapes", "simplify", 1, true, R"(input %0 "x" f32[2,12] step
 node "a" reshape{shape=2,3,4} x=%0 -> %1 f32[2,3,4] step
 node "b" reshape{shape=6,4} x=%1 -> %2 f32[6,4] step
 output "y" %2
 )"},
-          {"Transposes", "simplify", 1, true, R"(input %0 "x" f32[2,3,4,5] step
+      {"Transposes", "simplify", 1, true, R"(input %0 "x" f32[2,3,4,5] step
 node "a" transpose{perm=0,2,3,1} x=%0 -> %1 f32[2,4,5,3] step
 node "b" transpose{perm=0,3,1,2} x=%1 -> %2 f32[2,3,4,5] step
 node "c" transpose{perm=1,0,2,3} x=%2 -> %3 f32[3,2,4,5] step
 node "d" transpose{perm=3,2,1,0} x=%3 -> %4 f32[5,4,2,3] step
 output "y" %4
 )"},
-          {"Casts", "simplify", 1, true, R"(input %0 "x" f32[2,4] step
+      {"Casts", "simplify", 1, true, R"(input %0 "x" f32[2,4] step
 node "a" cast{dtype=f32} x=%0 -> %1 f32[2,4] step
 node "b" add{broadcast_batch=false} x=%1 x=%0 -> %2 f32[2,4] step
 output "y" %2
 )"},
-          {"EqualNodes", "merge_equal", 2, true, R"(input %0 "x" f32[2,4] step
+      {"EqualNodes", "merge_equal", 2, true, R"(input %0 "x" f32[2,4] step
 weight %1 "w" f32[4,4]
 weight %2 "w" f32[4,4]
 node "a" linear{activation=none geglu=false} x=%0 weight=%1 -> %3 f32[2,4] step
@@ -157,14 +194,14 @@ node "b" linear{activation=none geglu=false} x=%0 weight=%2 -> %4 f32[2,4] step
 node "c" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,4] step
 output "y" %5
 )"},
-          {"NormAndActivation", "fuse_norm_activation", 1, false, R"(input %0 "x" f32[2,3,3,8] step
+      {"NormAndActivation", "fuse_norm_activation", 1, false, R"(input %0 "x" f32[2,3,3,8] step
 weight %1 "g" f32[8]
 weight %2 "b" f32[8]
 node "n" group_norm{groups=4 eps=1e-05 activation=none} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,3,8] step
 node "a" unary{activation=silu} x=%3 -> %4 f32[2,3,3,8] step
 output "y" %4
 )"},
-          {"NormReadTwice", "fuse_norm_activation", 3, false, R"(input %0 "x" f32[2,3,3,8] step
+      {"NormReadTwice", "fuse_norm_activation", 3, false, R"(input %0 "x" f32[2,3,3,8] step
 weight %1 "g" f32[8]
 weight %2 "b" f32[8]
 node "n" group_norm{groups=4 eps=1e-05 activation=none} x=%0 gamma=%1 beta=%2 -> %3 f32[2,3,3,8] step
@@ -172,7 +209,7 @@ node "a" unary{activation=silu} x=%3 -> %4 f32[2,3,3,8] step
 node "s" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,3,3,8] step
 output "y" %5
 )"},
-          {"ConvRowAddResidual", "fuse_epilogue", 1, true, R"(input %0 "x" f32[2,4,4,8] step
+      {"ConvRowAddResidual", "fuse_epilogue", 1, true, R"(input %0 "x" f32[2,4,4,8] step
 input %1 "t" f32[2,8] schedule
 weight %2 "w" f32[8,3,3,8]
 weight %3 "b" f32[8]
@@ -181,14 +218,14 @@ node "temb" add{broadcast_batch=false} x=%4 x=%1 -> %5 f32[2,4,4,8] step
 node "sum" add{broadcast_batch=false} x=%0 x=%5 -> %6 f32[2,4,4,8] step
 output "y" %6
 )"},
-          {"LinearActivationResidual", "fuse_epilogue", 1, false, R"(input %0 "x" f32[2,3,8] step
+      {"LinearActivationResidual", "fuse_epilogue", 1, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[8,8]
 node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
 node "act" unary{activation=gelu} x=%2 -> %3 f32[2,3,8] step
 node "sum" add{broadcast_batch=false} x=%3 x=%0 -> %4 f32[2,3,8] step
 output "y" %4
 )"},
-          {"Geglu", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
+      {"Geglu", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[12,8]
 weight %2 "v" f32[8,6]
 node "up" linear{activation=none geglu=false} x=%0 weight=%1 -> %3 f32[2,3,12] step
@@ -197,24 +234,24 @@ node "down" linear{activation=none geglu=false} x=%4 weight=%2 -> %5 f32[2,3,8] 
 node "sum" add{broadcast_batch=false} x=%5 x=%0 -> %6 f32[2,3,8] step
 output "y" %6
 )"},
-          // The residual comes after the activation, so an activation of a sum stays a node.
-          {"ActivationOfASum", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
+      // The residual comes after the activation, so an activation of a sum stays a node.
+      {"ActivationOfASum", "fuse_epilogue", 2, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[8,8]
 node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
 node "sum" add{broadcast_batch=false} x=%2 x=%0 -> %3 f32[2,3,8] step
 node "act" unary{activation=silu} x=%3 -> %4 f32[2,3,8] step
 output "y" %4
 )"},
-          // What is computed once per prompt must not move into the step.
-          {"OtherRate", "fuse_epilogue", 2, true, R"(input %0 "x" f32[2,3,8] step
+      // What is computed once per prompt must not move into the step.
+      {"OtherRate", "fuse_epilogue", 2, true, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,3,8] prompt
 weight %2 "w" f32[8,8]
 node "fc" linear{activation=none geglu=false} x=%1 weight=%2 -> %3 f32[2,3,8] prompt
 node "sum" add{broadcast_batch=false} x=%3 x=%0 -> %4 f32[2,3,8] step
 output "y" %4
 )"},
-          // Three linears and an attention: two concats, one linear, three slices, the attention.
-          {"SelfAttention", "merge_qkv", 7, false, R"(input %0 "x" f32[2,3,8] step
+      // Three linears and an attention: two concats, one linear, three slices, the attention.
+      {"SelfAttention", "merge_qkv", 7, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "q" f32[8,8]
 weight %2 "k" f32[8,8]
 weight %3 "v" f32[8,8]
@@ -227,12 +264,41 @@ node "a.v" linear{activation=none geglu=false} x=%0 weight=%3 bias=%6 -> %9 f32[
 node "a" attention{heads=2 scale=0.125 causal=false} q=%7 k=%8 v=%9 -> %10 f32[2,3,8] step
 output "y" %10
 )"},
-          // Keys and values of the text only, once per prompt: concat, linear, two slices, q,
-          // attention.
-          {"CrossAttention", "merge_qkv", 6, false, kCrossAttention},
-          // The linear of the queries and the attention; a text's keys and values stay.
-          {"Queries", "project_queries", 3, false, kCrossAttention},
-          {"QueriesOfCodes", "project_queries", 1, false, R"(input %0 "x" i8[2,3,8] step
+      // Two concats, one linear and its codes, three slices of them and their values, the
+      // attention.
+      {"CodedSelfAttention", "merge_qkv", 11, false, coded_attention({})},
+      // Keys and values share the scale, or none do.
+      {"CodedQueriesOfAnotherScale", "merge_qkv", 12, false,
+       coded_attention(
+           {{"x_scale=%7 -> %13", "x_scale=%8 -> %13"}, {"x=%13 x_scale=%7", "x=%13 x_scale=%8"}})},
+      {"CodedKeysOfAnotherScale", "merge_qkv", 10, false,
+       coded_attention(
+           {{"x_scale=%7 -> %14", "x_scale=%8 -> %14"}, {"x=%14 x_scale=%7", "x=%14 x_scale=%8"}})},
+      // Scales that depend on the values, codes that something else reads, columns of their own.
+      {"CodesOfDynamicScales", "merge_qkv", 10, false,
+       coded_attention(
+           {{"dynamic=false", "dynamic=true"},
+            {"x_scale=%7 -> %13 f8e4m3[2,3,8] step", "-> %13 f8e4m3[2,3,8] step %19 f32[1] step"},
+            {"x_scale=%7 -> %14 f8e4m3[2,3,8] step", "-> %14 f8e4m3[2,3,8] step %20 f32[1] step"},
+            {"x_scale=%7 -> %15 f8e4m3[2,3,8] step", "-> %15 f8e4m3[2,3,8] step %21 f32[1] step"},
+            {"x=%13 x_scale=%7", "x=%13 x_scale=%19"},
+            {"x=%14 x_scale=%7", "x=%14 x_scale=%20"},
+            {"x=%15 x_scale=%7", "x=%15 x_scale=%21"}})},
+      {"CodesReadTwice", "merge_qkv", 11, false,
+       coded_attention({{"node \"a\" ",
+                         "node \"more\" dequantize{dtype=f32 bits=8 granularity=per_tensor} "
+                         "x=%14 x_scale=%7 -> %19 f32[2,3,8] step\nnode \"a\" "},
+                        {"output \"y\" %9", "output \"y\" %9\noutput \"k\" %19"}})},
+      {"CodesOfScaledColumns", "merge_qkv", 10, false,
+       coded_attention({{"x_scale=%7 -> %13", "gamma=%4 x_scale=%7 -> %13"},
+                        {"x_scale=%7 -> %14", "gamma=%5 x_scale=%7 -> %14"},
+                        {"x_scale=%7 -> %15", "gamma=%6 x_scale=%7 -> %15"}})},
+      // Keys and values of the text only, once per prompt: concat, linear, two slices, q,
+      // attention.
+      {"CrossAttention", "merge_qkv", 6, false, kCrossAttention},
+      // The linear of the queries and the attention; a text's keys and values stay.
+      {"Queries", "project_queries", 3, false, kCrossAttention},
+      {"QueriesOfCodes", "project_queries", 1, false, R"(input %0 "x" i8[2,3,8] step
 input %1 "c" f32[2,5,8] prompt
 input %2 "xs" f32[6] step
 input %3 "w" i8[8,8] prompt
@@ -241,8 +307,8 @@ node "a.q" linear{activation=none geglu=false} x=%0 weight=%3 x_scale=%2 w_scale
 node "a" attention{heads=2 scale=0.125 causal=false} q=%5 k=%1 v=%1 -> %6 f32[2,3,8] step
 output "y" %6
 )"},
-          // Queries that something else reads, and such that more than products make.
-          {"QueriesReadTwice", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+      // Queries that something else reads, and such that more than products make.
+      {"QueriesReadTwice", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,5,8] prompt
 weight %2 "q" f32[8,8]
 node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] step
@@ -250,13 +316,13 @@ node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,
 output "y" %4
 output "q" %3
 )"},
-          {"QueriesThatAreKeys", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+      {"QueriesThatAreKeys", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "q" f32[8,8]
 node "a.q" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
 node "a" attention{heads=2 scale=0.125 causal=false} q=%2 k=%2 v=%0 -> %3 f32[2,3,8] step
 output "y" %3
 )"},
-          {"QueriesWithBias", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+      {"QueriesWithBias", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,5,8] prompt
 weight %2 "q" f32[8,8]
 weight %3 "b" f32[8]
@@ -264,23 +330,23 @@ node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 bias=%3 -> %4 f32[
 node "a" attention{heads=2 scale=0.125 causal=false} q=%4 k=%1 v=%1 -> %5 f32[2,3,8] step
 output "y" %5
 )"},
-          {"QueriesOfAnActivation", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
+      {"QueriesOfAnActivation", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,5,8] prompt
 weight %2 "q" f32[8,8]
 node "a.q" linear{activation=silu geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] step
 node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,3,8] step
 output "y" %4
 )"},
-          // What is computed once per prompt must not move into the step.
-          {"QueriesOfThePrompt", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] prompt
+      // What is computed once per prompt must not move into the step.
+      {"QueriesOfThePrompt", "project_queries", 2, false, R"(input %0 "x" f32[2,3,8] prompt
 input %1 "c" f32[2,5,8] step
 weight %2 "q" f32[8,8]
 node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %3 f32[2,3,8] prompt
 node "a" attention{heads=2 scale=0.125 causal=false} q=%3 k=%1 v=%1 -> %4 f32[2,3,8] step
 output "y" %4
 )"},
-          // Text keys and values of two layers: concat, linear, four slices, two q, two attentions.
-          {"TextOfTwoLayers", "merge_text_kv", 10, false, R"(input %0 "x" f32[2,3,8] step
+      // Text keys and values of two layers: concat, linear, four slices, two q, two attentions.
+      {"TextOfTwoLayers", "merge_text_kv", 10, false, R"(input %0 "x" f32[2,3,8] step
 input %1 "c" f32[2,5,6] prompt
 weight %2 "q" f32[8,8]
 weight %3 "k" f32[8,6]
@@ -297,55 +363,55 @@ node "b.v" linear{activation=none geglu=false} x=%1 weight=%6 -> %13 f32[2,5,8] 
 node "b" attention{heads=2 scale=0.125 causal=false} q=%11 k=%12 v=%13 -> %14 f32[2,3,8] step
 output "y" %14
 )"},
-          // One layer's are left to merge_qkv; keys of the picture itself are no text.
-          {"TextOfOneLayer", "merge_text_kv", 4, false, kCrossAttention},
-          // Sums of the weight, four biases, the convolution, the interleaving.
-          {"Subpixel", "subpixel_upsample", 4, true, R"(input %0 "x" f32[2,3,4,8] step
+      // One layer's are left to merge_qkv; keys of the picture itself are no text.
+      {"TextOfOneLayer", "merge_text_kv", 4, false, kCrossAttention},
+      // Sums of the weight, four biases, the convolution, the interleaving.
+      {"Subpixel", "subpixel_upsample", 4, true, R"(input %0 "x" f32[2,3,4,8] step
 weight %1 "w" f32[6,3,3,8]
 weight %2 "b" f32[6]
 node "up" upsample{out_h=6 out_w=8} x=%0 -> %3 f32[2,6,8,8] step
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%3 weight=%1 bias=%2 -> %4 f32[2,6,8,6] step
 output "y" %4
 )"},
-          {"Interleaved", "store_interleaved", 1, true, R"(input %0 "x" f32[1,3,4,8] step
+      {"Interleaved", "store_interleaved", 1, true, R"(input %0 "x" f32[1,3,4,8] step
 weight %1 "w" f32[12,2,2,8]
 weight %2 "b" f32[12]
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 bias=%2 -> %3 f32[1,4,5,12] step
 node "merge" subpixel_merge{} x=%3 -> %4 f32[1,6,8,3] step
 output "y" %4
 )"},
-          // What else reads the convolution, or is added to it, wants it as it is.
-          {"InterleavedAndRead", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
+      // What else reads the convolution, or is added to it, wants it as it is.
+      {"InterleavedAndRead", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
 weight %1 "w" f32[12,2,2,8]
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %2 f32[1,4,5,12] step
 node "merge" subpixel_merge{} x=%2 -> %3 f32[1,6,8,3] step
 output "y" %3
 output "z" %2
 )"},
-          {"InterleavedSum", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
+      {"InterleavedSum", "store_interleaved", 2, true, R"(input %0 "x" f32[1,3,4,8] step
 input %1 "r" f32[1,4,5,12] step
 weight %2 "w" f32[12,2,2,8]
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%2 residual=%1 -> %3 f32[1,4,5,12] step
 node "merge" subpixel_merge{} x=%3 -> %4 f32[1,6,8,3] step
 output "y" %4
 )"},
-          // Not twice the size, and an enlargement that is read twice.
-          {"OtherUpsample", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
+      // Not twice the size, and an enlargement that is read twice.
+      {"OtherUpsample", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
 weight %1 "w" f32[6,3,3,8]
 node "up" upsample{out_h=5 out_w=8} x=%0 -> %2 f32[2,5,8,8] step
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%2 weight=%1 -> %3 f32[2,5,8,6] step
 output "y" %3
 )"},
-          {"UpsampleReadTwice", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
+      {"UpsampleReadTwice", "subpixel_upsample", 2, true, R"(input %0 "x" f32[2,3,4,8] step
 weight %1 "w" f32[6,3,3,8]
 node "up" upsample{out_h=6 out_w=8} x=%0 -> %2 f32[2,6,8,8] step
 node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%2 weight=%1 -> %3 f32[2,6,8,6] step
 output "y" %3
 output "z" %2
 )"},
-          // The constants of the linear behind the norm, and the two linears; f32 rows of whole
-          // numbers are normalised in another order of operations.
-          {"NormBetweenLinears", "fold_layer_norm", 3, false, R"(input %0 "x" f32[2,3,8] step
+      // The constants of the linear behind the norm, and the two linears; f32 rows of whole
+      // numbers are normalised in another order of operations.
+      {"NormBetweenLinears", "fold_layer_norm", 3, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[100,8]
 weight %2 "g" f32[100]
 weight %3 "b" f32[100]
@@ -357,8 +423,8 @@ node "out" linear{activation=none geglu=true} x=%7 weight=%4 -> %8 f32[2,3,4] st
 output "y" %8
 output "z" %6
 )"},
-          // Two readers, a reshape before the norm.
-          {"NormReadByTwoLinears", "fold_layer_norm", 6, false, R"(input %0 "x" f32[2,3,8] step
+      // Two readers, a reshape before the norm.
+      {"NormReadByTwoLinears", "fold_layer_norm", 6, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[12,8]
 weight %2 "g" f32[12]
 weight %3 "b" f32[12]
@@ -373,8 +439,8 @@ node "b" linear{activation=none geglu=false} x=%7 weight=%5 bias=%9 -> %11 f32[6
 output "y" %8
 output "z" %11
 )"},
-          // What is no linear wants the norm; so does a norm of what no linear writes.
-          {"NormReadByAnother", "fold_layer_norm", 5, false, R"(input %0 "x" f32[2,3,8] step
+      // What is no linear wants the norm; so does a norm of what no linear writes.
+      {"NormReadByAnother", "fold_layer_norm", 5, false, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[8,8]
 weight %2 "g" f32[8]
 weight %3 "b" f32[8]
@@ -385,8 +451,8 @@ node "out" linear{activation=none geglu=false} x=%6 weight=%1 -> %7 f32[2,3,8] s
 node "sum" add{broadcast_batch=false} x=%6 x=%7 -> %8 f32[2,3,8] step
 output "y" %8
 )"},
-          // The norm with both parts of its input, and a sum that wants their join.
-          {"JoinedParts", "join_norm_input", 2, false, R"(input %0 "x" f32[2,3,4,6] step
+      // The norm with both parts of its input, and a sum that wants their join.
+      {"JoinedParts", "join_norm_input", 2, false, R"(input %0 "x" f32[2,3,4,6] step
 input %1 "s" f32[2,3,4,2] step
 weight %2 "g" f32[8]
 node "cat" concat{axis=-1} x=%0 x=%1 -> %3 f32[2,3,4,8] step
@@ -394,8 +460,8 @@ node "norm" group_norm{groups=2 eps=1e-05 activation=silu} x=%3 gamma=%2 beta=%2
 node "sum" add{broadcast_batch=false} x=%3 x=%4 -> %5 f32[2,3,4,8] step
 output "y" %5
 )"},
-          // Parts of a large image, whose products could measure one of them.
-          {"JoinedProducts", "join_norm_input", 3, false, R"(input %0 "x" f32[1,256,256,4] step
+      // Parts of a large image, whose products could measure one of them.
+      {"JoinedProducts", "join_norm_input", 3, false, R"(input %0 "x" f32[1,256,256,4] step
 weight %1 "w" f32[4,1,1,4]
 weight %2 "g" f32[8]
 node "a" conv2d{stride=1 pad_begin=0 pad_end=0 activation=none} x=%0 weight=%1 -> %3 f32[1,256,256,4] step
@@ -404,15 +470,15 @@ node "cat" concat{axis=-1} x=%3 x=%4 -> %5 f32[1,256,256,8] step
 node "norm" group_norm{groups=4 eps=1e-05 activation=none} x=%5 gamma=%2 beta=%2 -> %6 f32[1,256,256,8] step
 output "y" %6
 )"},
-          // Amax of the linear; the quantization stays and reads it.
-          {"AmaxOfALinear", "epilogue_amax", 3, true, R"(input %0 "x" f32[2,3,8] step
+      // Amax of the linear; the quantization stays and reads it.
+      {"AmaxOfALinear", "epilogue_amax", 3, true, R"(input %0 "x" f32[2,3,8] step
 weight %1 "w" f32[8,8]
 node "fc" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,3,8] step
 node "q" quantize{dtype=i8 bits=8 granularity=per_tensor dynamic=true narrow=false} x=%2 -> %3 i8[2,3,8] step %4 f32[1] step
 node "dq" dequantize{dtype=f32 bits=8 granularity=per_tensor} x=%3 x_scale=%4 -> %5 f32[2,3,8] step
 output "y" %5
 )"},
-          {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
+      {"Literals", "fold_constants", 1, true, R"(input %0 "x" f32[1,4] step
 literal %1 "a" f32[1,2] 0000803f00000040
 literal %2 "b" f32[1,2] 0000404000008040
 node "c" concat{axis=-1} x=%1 x=%2 -> %3 f32[1,4] load
@@ -420,7 +486,7 @@ node "d" add{broadcast_batch=false} x=%3 x=%3 -> %4 f32[1,4] load
 node "e" add{broadcast_batch=false} x=%0 x=%4 -> %5 f32[1,4] step
 output "y" %5
 )"},
-          {"Unread", "remove_dead", 1, true, R"(input %0 "x" f32[2,4] step
+      {"Unread", "remove_dead", 1, true, R"(input %0 "x" f32[2,4] step
 weight %1 "w" f32[4,4]
 node "a" linear{activation=none geglu=false} x=%0 weight=%1 -> %2 f32[2,4] step
 node "b" unary{activation=silu} x=%2 -> %3 f32[2,4] step

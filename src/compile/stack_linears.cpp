@@ -40,6 +40,26 @@ ValueId stack(Rewriter& rewriter, const std::vector<StackMember>& members, Role 
   return node.outputs[0];
 }
 
+// Whether both results stay values, or go through codes of one type and scale.
+bool results_agree(const Rewriter& rewriter, const StackMember& a, const StackMember& b) {
+  if (!a.codes || !b.codes) return a.codes.has_value() == b.codes.has_value();
+  const Node& x = rewriter.node(a.codes->quantize);
+  const Node& y = rewriter.node(b.codes->quantize);
+  return x.attrs == y.attrs &&
+         Rewriter::operand(x, Role::kXScale) == Rewriter::operand(y, Role::kXScale);
+}
+
+// The whole of a stack's result as codes, as a member's are made.
+Node quantized(graph::Graph& graph, Node member, ValueId whole, const std::string& name) {
+  for (graph::Operand& operand : member.inputs) {
+    if (operand.role == Role::kX) operand.value = whole;
+  }
+  const TensorType type{graph.type(member.outputs[0]).dtype, graph.type(whole).shape};
+  member.name = name;
+  member.outputs = {graph.new_value(name, type, graph.value(whole).rate)};
+  return member;
+}
+
 }  // namespace
 
 std::optional<StackMember> stackable(Rewriter& rewriter, ValueId value) {
@@ -54,6 +74,27 @@ std::optional<StackMember> stackable(Rewriter& rewriter, ValueId value) {
   return StackMember{*from, value};
 }
 
+std::optional<StackMember> stackable_codes(Rewriter& rewriter, ValueId value) {
+  const auto back = rewriter.producer(value);
+  if (!back || rewriter.num_uses(value) != 1) return std::nullopt;
+  const Node& dequantize = rewriter.node(*back);
+  const ValueId codes = Rewriter::operand(dequantize, Role::kX);
+  if (!std::holds_alternative<graph::Dequantize>(dequantize.attrs)) return std::nullopt;
+  const auto from = rewriter.producer(codes);
+  if (!from || rewriter.num_uses(codes) != 1) return std::nullopt;
+  const Node& quantize = rewriter.node(*from);
+  const auto* op = std::get_if<graph::Quantize>(&quantize.attrs);
+  // One known scale for all elements: the codes of the whole are those of its parts.
+  if (op == nullptr || op->dynamic || op->granularity != graph::Granularity::kPerTensor ||
+      Rewriter::operand(quantize, Role::kGamma) != graph::kNoValue ||
+      Rewriter::operand(quantize, Role::kXZero) != graph::kNoValue) {
+    return std::nullopt;
+  }
+  auto member = stackable(rewriter, Rewriter::operand(quantize, Role::kX));
+  if (member) member->codes = {*from, *back};
+  return member;
+}
+
 bool stack_together(Rewriter& rewriter, const StackMember& a, const StackMember& b) {
   const Node& x = rewriter.node(a.node);
   const Node& y = rewriter.node(b.node);
@@ -64,7 +105,7 @@ bool stack_together(Rewriter& rewriter, const StackMember& a, const StackMember&
   const bool biases_agree = (type(x, Role::kBias) == nullptr) == (type(y, Role::kBias) == nullptr);
   return Rewriter::operand(x, Role::kX) == Rewriter::operand(y, Role::kX) && biases_agree &&
          type(x, Role::kWeight)->dtype == type(y, Role::kWeight)->dtype &&
-         codes_agree(rewriter, x, y);
+         codes_agree(rewriter, x, y) && results_agree(rewriter, a, b);
 }
 
 size_t weight_bytes(Rewriter& rewriter, const StackMember& member) {
@@ -89,18 +130,30 @@ void stack_linears(Rewriter& rewriter, const std::vector<StackMember>& members, 
   const graph::Rate rate = graph.value(model.outputs[0]).rate;
   linear.outputs = {
       graph.new_value(name, infer_types(linear.attrs, graph.typed_inputs(linear))[0], rate)};
-  const ValueId merged = linear.outputs[0];
+  ValueId merged = linear.outputs[0];
   fresh.push_back(std::move(linear));
+  if (const auto& codes = members.front().codes) {
+    fresh.push_back(quantized(graph, rewriter.node(codes->quantize), merged, name + "_quantizer"));
+    merged = fresh.back().outputs[0];
+  }
   int64_t begin = 0;
   for (const StackMember& member : members) {
     const int64_t width = graph.type(member.value).shape[-1];
+    const ValueId part =
+        member.codes ? rewriter.node(member.codes->quantize).outputs[0] : member.value;
     fresh.push_back({graph::Slice{-1, begin, begin + width},
                      {{Role::kX, merged}},
-                     {member.value},
+                     {part},
                      rewriter.node(member.node).name});
+    if (member.codes) fresh.push_back(rewriter.node(member.codes->dequantize));
     begin += width;
   }
-  for (const StackMember& member : members) rewriter.remove(member.node);
+  for (const StackMember& member : members) {
+    rewriter.remove(member.node);
+    if (!member.codes) continue;
+    rewriter.remove(member.codes->quantize);
+    rewriter.remove(member.codes->dequantize);
+  }
   rewriter.insert_before(before, std::move(fresh));
 }
 
