@@ -1,24 +1,12 @@
 // Shortcuts in halves in a whole denoiser on the CPU: the tiny SDXL's three up blocks of three.
-#include <algorithm>
-#include <cmath>
-
-#include <gtest/gtest.h>
-
-#include "backend/cpu/cpu_device.h"
-#include "base/rng.h"
 #include "quant/apply.h"
 #include "quant/schemes/scheme.h"
 #include "quant/split.h"
-#include "quant/taps.h"
-#include "runtime/executor.h"
-#include "workflow/graph_plan.h"
-#include "workflow/plans.h"
+#include "workflow/denoiser_testing.h"
 
 namespace halftone::workflow {
 namespace {
 
-const pipeline::ShapeKey kShape = {
-    {"batch", 1}, {"height", 8}, {"width", 8}, {"text_tokens", 77}, {"cfg", 1}};
 constexpr const char* kShortcut = "up_blocks.0.resnets.0.conv_shortcut";
 
 // A checkpoint with one tensor made larger.
@@ -45,52 +33,9 @@ class Louder final : public WeightSource {
   float factor_;
 };
 
-class SplitShortcut : public ::testing::Test {
+class SplitShortcut : public DenoiserTest {
  protected:
-  void SetUp() override {
-    device_ = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
-    ModelOptions options;
-    options.model = std::string(HALFTONE_SOURCE_DIR) + "/tests/golden/tiny-sdxl";
-    model_ = open_model(options, "", {});
-    PlanOptions plain;
-    plain.precision = Precision::kF32;
-    graph_ = PlanMaker(model_, *device_, plain).graph("unet", kShape);
-  }
-
-  // A step on inputs that are the same each time.
-  [[nodiscard]] runtime::Executor run(const graph::Graph& graph, const WeightSource& weights,
-                                      const std::set<std::string>& disabled = {}) const {
-    runtime::Executor executor(plan_of_graph(*device_, "unet", graph, kShape, disabled), 0,
-                               *device_, weights);
-    NoiseGenerator noise = NoiseGenerator::torch_cpu(3);
-    for (const graph::Value& value : graph.values()) {
-      if (!value.is_input) continue;
-      Tensor filled({DType::kF32, value.type.shape});
-      noise.randn(filled.values<float>());
-      executor.set_input(value.name, filled.to(value.type.dtype));
-    }
-    executor.run_prompt();
-    executor.run_schedule(0);
-    executor.run_step(0);
-    return executor;
-  }
-
-  [[nodiscard]] std::vector<float> result(const graph::Graph& graph, const WeightSource& weights,
-                                          const std::set<std::string>& disabled = {}) const {
-    const Tensor tensor = run(graph, weights, disabled).output(graph_.outputs().front().name);
-    return {tensor.values<float>().begin(), tensor.values<float>().end()};
-  }
-
-  [[nodiscard]] quant::CalibrationRecord calibrate(const WeightSource& weights) const {
-    graph::Graph graph = graph_;
-    const auto taps = quant::insert_taps(graph);
-    const runtime::Executor executor = run(graph, weights);
-    quant::CalibrationRecord record;
-    quant::Recorder recorder(record, taps, 1);
-    recorder.observe([&](const std::string& name) { return executor.output(name); }, 0);
-    record.samples = 1;
-    return record;
-  }
+  void SetUp() override { open("tests/golden/tiny-sdxl"); }
 
   // Static int8 for the first shortcut alone.
   [[nodiscard]] graph::Graph quantized(bool split, const quant::CalibrationRecord& record,
@@ -105,20 +50,7 @@ class SplitShortcut : public ::testing::Test {
     static_cast<void>(quant::apply(graph, recipe, &record, weights));
     return graph;
   }
-
-  std::unique_ptr<backend::Device> device_;
-  Model model_;
-  graph::Graph graph_;
 };
-
-double sqnr(const std::vector<float>& wanted, const std::vector<float>& got) {
-  double signal = 0, noise = 0;
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    signal += std::pow(static_cast<double>(wanted[i]), 2);
-    noise += std::pow(static_cast<double>(wanted[i]) - static_cast<double>(got[i]), 2);
-  }
-  return 10 * std::log10(signal / std::max(noise, 1e-30));
-}
 
 TEST_F(SplitShortcut, OnlyUpBlocksHaveOneAndItComputesTheSame) {
   quant::SchemeOptions options;
@@ -152,7 +84,7 @@ TEST_F(SplitShortcut, RunsInIntegersAsItIsSimulated) {
   const WeightSource& weights = model_.weights();
   const quant::CalibrationRecord record = calibrate(weights);
   const graph::Graph graph = quantized(true, record, weights);
-  const auto plan = plan_of_graph(*device_, "unet", graph, kShape);
+  const auto plan = plan_of_graph(*device_, "unet", graph, shape_);
   const runtime::Profile& profile = plan->profiles.front();
   int halves = 0;
   for (const runtime::Call& call : profile.stages[static_cast<size_t>(graph::Rate::kStep)]) {
