@@ -60,7 +60,7 @@ inline std::vector<Case> attention_cases() {
 }
 
 // Parts in 8 bits: codes of q and k with one scale or one for each head's part of a token, codes of
-// v, rounded probabilities; scores from flat to peaked.
+// v, rounded probabilities; scores from flat to peaked; results in codes too.
 inline std::vector<Case> quantized_attention_cases() {
   struct Size {
     int64_t batch, queries, keys, heads, width;
@@ -97,6 +97,11 @@ inline std::vector<Case> quantized_attention_cases() {
     c.roundings = 1.0;
     c.depth = 110.0 * (std::pow(static_cast<double>(s.width), 1.5) + static_cast<double>(s.keys));
     if (f.rounds) c.rare = 0.02;
+    if (size_of(f.out) == 1) {
+      c.inputs.push_back({Role::kYScale,
+                          {DType::kF32, {1}},
+                          f.out == DType::kI8 ? Fill::kWideScales : Fill::kUnitScales});
+    }
     cases.push_back(std::move(c));
   };
   const std::vector<Size> sizes{{1, 20, 33, 2, 32},
@@ -125,6 +130,16 @@ inline std::vector<Case> quantized_attention_cases() {
       add({DType::kI8, DType::kF8E4M3, t, true, true}, s, 1.0, false);
     }
     add({DType::kI8, DType::kF8E4M3, DType::kF16, false, true}, s, 1.0, false);
+  }
+  // Codes in and out.
+  for (const Size& s : {Size{1, 5, 3, 2, 16}, Size{1, 18, 130, 1, 80}, Size{2, 70, 77, 2, 64},
+                        Size{1, 20, 300, 3, 64}, Size{1, 130, 128, 1, 64}, Size{2, 256, 256, 2, 64},
+                        Size{1, 200, 450, 1, 64}, Size{3, 1, 1, 2, 64}, Size{1, 0, 3, 1, 64}}) {
+    for (const DType out : {DType::kF8E4M3, DType::kI8}) {
+      add({DType::kF8E4M3, DType::kF8E4M3, out, false, true}, s, 1.0, false);
+      add({DType::kF8E4M3, DType::kF8E4M3, out, true, true}, s, 1.0, false);
+      add({DType::kI8, DType::kF8E4M3, out, true, true}, s, 1.0, false);
+    }
   }
   return cases;
 }

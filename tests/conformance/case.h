@@ -44,14 +44,15 @@ struct Case {
   // op makes of absolute values. Both 0: equal.
   double roundings = 0.0;
   double depth = 0.0;
-  // How many codes a quantized output may be from the reference's.
+  // How many codes a quantized output may be from the reference's; of an attention that rounds its
+  // weights, from those of values within the bound above (roundings do not count).
   int steps = 0;
   // The same for f8e4m3 codes up to 16, which are spaced evenly while what is rounded may have
   // the error of larger values.
   int steps_near_zero = 0;
-  // Share of the elements that may lie beyond the bound, by less than the magnitude (codes: by
-  // one): where a rounded value within the op falls to the other side, because what is rounded
-  // differs a little.
+  // Share of the elements that may lie beyond the bound, by less than the magnitude (codes without
+  // one: by one code): where a rounded value within the op falls to the other side, because what is
+  // rounded differs a little.
   double rare = 0.0;
 };
 

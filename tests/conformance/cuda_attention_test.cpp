@@ -5,6 +5,7 @@
 #include <memory>
 #include <random>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "backend/cuda/cuda_device.h"
@@ -179,13 +180,19 @@ TEST(CudaAttention, LargeProblemsEndInCodes) {
   struct Row {
     const char* kernel;
     int64_t queries, keys;
+    DType dtype = DType::kF16;
+    bool by_part = false;
   };
-  for (const Row& row : {Row{"hopper", 1024, 1024}, Row{"hopper", 1000, 999},
-                         Row{"few_keys.hopper", 4096, 77}, Row{"few_keys.hopper", 1001, 128}}) {
+  for (const Row& row :
+       {Row{"hopper", 1024, 1024}, Row{"hopper", 1000, 999}, Row{"few_keys.hopper", 4096, 77},
+        Row{"few_keys.hopper", 1001, 128}, Row{"codes.hopper", 1024, 1024, DType::kF8E4M3},
+        Row{"codes.hopper", 1000, 999, DType::kF8E4M3},
+        Row{"codes.hopper", 1000, 999, DType::kF8E4M3, true},
+        Row{"codes.hopper", 1024, 1024, DType::kI8, true}}) {
     for (const DType to : {DType::kI8, DType::kF8E4M3}) {
-      SCOPED_TRACE(std::string(row.kernel) + " " + std::string(to_string(to)));
-      const Problem p = make_problem(DType::kF16, false, 2, row.queries, row.keys, 10, to);
-      const Problem plain = make_problem(DType::kF16, false, 2, row.queries, row.keys, 10);
+      SCOPED_TRACE(fmt::format("{} {} {}", row.kernel, to_string(row.dtype), to_string(to)));
+      const Problem p = make_problem(row.dtype, row.by_part, 2, row.queries, row.keys, 10, to);
+      const Problem plain = make_problem(row.dtype, row.by_part, 2, row.queries, row.keys, 10);
       const Kernel& kernel = kernel_of(std::string("cuda.attention.") + row.kernel);
       if (!kernel.supports({p.attrs, p.in, p.out}, device->info()).ok) continue;
       int moving = 0;

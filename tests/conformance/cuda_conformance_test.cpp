@@ -241,10 +241,11 @@ Case with_narrow_sums(const Case& c, const Question& q) {
     wider.depth += 1024.0 * static_cast<double>(terms / 32 + shape.num_rows() / shape[0]);
   }
   // Such scores, and maxima of the keys so far, put some weights one code, 2^-4 to 2^-3 of them,
-  // beside the reference's.
+  // beside the reference's; then a result in codes is rounded once more.
   const auto* attention = std::get_if<graph::Attention>(&c.attrs);
   if (attention != nullptr && attention->probabilities == DType::kF8E4M3) {
     wider.depth += std::ldexp(1.0, 23 - 5);
+    wider.steps += 1;
   }
   return wider;
 }

@@ -23,7 +23,7 @@ namespace halftone::graph {
 //   with the scale 1/448; the sum that divides is that of the p_ij themselves:
 //     y_i = (s_v / 448) * sum_j f8(448 p_ij) v_j / sum_j p_ij.
 // A kernel that meets keys piece by piece may round relative to the largest score so far: each
-// weight then differs by at most one code.
+// weight then differs by at most one code. With kYScale too, y is the codes of such a sum.
 struct Attention {
   static constexpr std::string_view kName = "attention";
   int64_t heads = 1;
