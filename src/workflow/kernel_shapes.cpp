@@ -68,6 +68,10 @@ constexpr KernelShape to_codes(KernelShape shape) {
   shape.to_codes = true;
   return shape;
 }
+constexpr KernelShape coded(KernelShape shape) {
+  shape.coded = true;
+  return shape;
+}
 constexpr KernelShape projecting(KernelShape shape) {
   shape.projects = true;
   return shape;
@@ -95,6 +99,8 @@ constexpr std::string_view kSdxlMeasured = "sdxl-1024-b2-measured";
 constexpr std::string_view kVaeMeasured = "vae-1024-measured";
 // Attentions that write what an output projection with a static scale reads.
 constexpr std::string_view kSdxlStatic = "sdxl-1024-b2-static";
+// Self-attentions in 8 bits, from codes to codes.
+constexpr std::string_view kSdxlSelf = "sdxl-1024-b2-self";
 // What a dynamic scale for all of a linear's result takes.
 constexpr std::string_view kSdxlTensor = "sdxl-1024-b2-tensor";
 // Attentions to the text that compute their queries.
@@ -210,6 +216,10 @@ constexpr KernelShape kShapes[] = {
     to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 1024)),
     to_codes(attention(kSdxlStatic, 10, 2, 10, 4096, 77)),
     to_codes(attention(kSdxlStatic, 60, 2, 20, 1024, 77)),
+    coded(linear(kSdxlSelf, 60, 2048, 3840, 1280)),
+    coded(linear(kSdxlSelf, 10, 8192, 1920, 640)),
+    coded(attention(kSdxlSelf, 10, 2, 10, 4096, 4096)),
+    coded(attention(kSdxlSelf, 60, 2, 20, 1024, 1024)),
     projecting(attention(kSdxlQueries, 10, 2, 10, 4096, 77)),
     projecting(attention(kSdxlQueries, 60, 2, 20, 1024, 77)),
     projecting(attention(kTurboQueries, 10, 1, 10, 1024, 77)),
@@ -258,7 +268,7 @@ std::vector<graph::TypedOperand> weight_only_operands(const KernelShape& s, DTyp
 // part of a token.
 std::vector<graph::TypedOperand> attention_operands(const KernelShape& s, DType dtype) {
   const int64_t channels = s.heads * s.width;
-  const DType input = s.to_codes ? DType::kF16 : dtype;
+  const DType input = s.to_codes ? DType::kF16 : s.coded ? DType::kF8E4M3 : dtype;
   const TensorType q{input, {s.batch, s.rows, channels}};
   const TensorType kv{input, {s.batch, s.keys, channels}};
   if (size_of(input) != 1) {
@@ -266,13 +276,16 @@ std::vector<graph::TypedOperand> attention_operands(const KernelShape& s, DType 
     if (s.to_codes) list.push_back({Role::kYScale, {DType::kF32, {1}}});
     return list;
   }
-  const bool by_part = dtype == DType::kI8;
-  return {{Role::kQ, q},
-          {Role::kK, kv},
-          {Role::kV, {DType::kF8E4M3, kv.shape}},
-          {Role::kQScale, {DType::kF32, {by_part ? s.batch * s.rows * s.heads : 1}}},
-          {Role::kKScale, {DType::kF32, {by_part ? s.batch * s.keys * s.heads : 1}}},
-          {Role::kVScale, {DType::kF32, {1}}}};
+  const bool by_part = input == DType::kI8;
+  std::vector<graph::TypedOperand> list = {
+      {Role::kQ, q},
+      {Role::kK, kv},
+      {Role::kV, {DType::kF8E4M3, kv.shape}},
+      {Role::kQScale, {DType::kF32, {by_part ? s.batch * s.rows * s.heads : 1}}},
+      {Role::kKScale, {DType::kF32, {by_part ? s.batch * s.keys * s.heads : 1}}},
+      {Role::kVScale, {DType::kF32, {1}}}};
+  if (s.coded) list.push_back({Role::kYScale, {DType::kF32, {1}}});
+  return list;
 }
 
 }  // namespace
@@ -281,16 +294,18 @@ std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kGeglu:
-      return fmt::format("{} {}x{}x{}{}{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear", rows,
-                         out, in, residual ? " residual" : "", describes ? " describing" : "",
+      return fmt::format("{} {}x{}x{}{}{}{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear",
+                         rows, out, in, residual ? " residual" : "", describes ? " describing" : "",
                          normalizes ? " normalizing" : "", weight_only ? " weight only" : "",
-                         one_scale ? " one scale" : "", measured ? " measured" : "");
+                         one_scale ? " one scale" : "", measured ? " measured" : "",
+                         coded ? " to f8e4m3" : "");
     case Kind::kConv:
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
     case Kind::kAttention:
-      return fmt::format("attention {}x{}x{}x{} width {}{}{}", batch, heads, rows, keys, width,
-                         to_codes ? " to codes" : "", projects ? " with queries" : "");
+      return fmt::format("attention {}x{}x{}x{} width {}{}{}{}", batch, heads, rows, keys, width,
+                         to_codes ? " to codes" : "", coded ? " of f8e4m3 to codes" : "",
+                         projects ? " with queries" : "");
     case Kind::kGroupNorm:
       return fmt::format("group_norm {}x{}x{}x{}{}", batch, size, size, in,
                          measured ? " of measured" : "");
@@ -304,7 +319,7 @@ std::string KernelShape::text() const {
 
 bool KernelShape::takes(DType dtype) const {
   if (residual || describes || normalizes) return size_of(dtype) == 2;
-  const bool codes_only = kind == Kind::kQuantize || to_codes || weight_only || one_scale;
+  const bool codes_only = kind == Kind::kQuantize || to_codes || coded || weight_only || one_scale;
   return !codes_only || size_of(dtype) == 1;
 }
 
@@ -348,13 +363,13 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
     graph::Attention op{heads, 1.0 / std::sqrt(static_cast<double>(width)), false};
     if (projects) return op;
     if (size_of(dtype) == 1 && !to_codes) op.probabilities = DType::kF8E4M3;
-    op.out = to_codes ? dtype : result;
+    op.out = to_codes || coded ? dtype : result;
     return op;
   }
   graph::Linear op;
   if (weight_only) return op;
   op.geglu = kind == Kind::kGeglu;
-  op.out = result;
+  op.out = coded ? DType::kF8E4M3 : result;
   op.row_statistics = describes;
   op.amax = measured;
   if (normalizes) op.eps = 1e-5;
@@ -402,6 +417,7 @@ std::vector<graph::TypedOperand> KernelShape::operands(DType dtype) const {
     list.push_back({Role::kXScale, {DType::kF32, {scales}}});
     list.push_back({Role::kWScale, {DType::kF32, {out}}});
   }
+  if (coded) list.push_back({Role::kYScale, {DType::kF32, {1}}});
   return list;
 }
 

@@ -37,6 +37,9 @@ struct KernelShape {
   bool residual = false, describes = false, normalizes = false;
   // An attention of 16-bit operands whose result is codes of a static scale.
   bool to_codes = false;
+  // Of a self-attention in 8 bits: the linear of q, k and v, which ends in f8e4m3, and the
+  // attention of such codes, which ends in those of the element type.
+  bool coded = false;
   // An attention that computes its queries from x, which has as many channels as its heads.
   bool projects = false;
   // A linear of x in f16 by a weight of 8-bit codes, without a bias, which comes from memory.
