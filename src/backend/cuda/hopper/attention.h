@@ -97,7 +97,8 @@ class FewKeysAttention {
   AttentionLaunch launch_;
 };
 
-// Codes of q, k (both i8 or both f8e4m3) and v (f8e4m3), weights rounded to f8e4m3, y in 16 bits.
+// Codes of q, k (both i8 or both f8e4m3) and v (f8e4m3), weights rounded to f8e4m3, y in 16 bits or
+// in codes, which have a y_scale.
 // Scales as in graph/ops/attention.h, each positive; `by_part`: one for each head's part of a
 // token.
 struct CodesProblem {

@@ -240,8 +240,8 @@ struct CodesConsumer {
   __device__ __forceinline__ void write() {
     float sum[2];
     sum_of_quad(state, sum);
-    const float v_scale = *args.v_scale;
-    scale_rows(out, {v_scale / sum[0], v_scale / sum[1]});
+    const float unit = *args.v_scale * unit_of<kOut>(args.base);
+    scale_rows(out, {unit / sum[0], unit / sum[1]});
     const uint32_t base = stages.base + kOutAt + index * kOutBytes;
     put_rows<kOut>(out, base, lane);
     named_sync(1 + index, 128);
@@ -338,9 +338,16 @@ __global__ void __launch_bounds__(kPackThreads)
 
 template <Element kElement, bool kKeyScales>
 const void* kernel_of(Element out) {
-  return out == Element::kF16
-             ? reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kF16>)
-             : reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kBF16>);
+  switch (out) {
+    case Element::kF16:
+      return reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kF16>);
+    case Element::kBF16:
+      return reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kBF16>);
+    case Element::kS8:
+      return reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kS8>);
+    default:
+      return reinterpret_cast<const void*>(&codes_kernel<kElement, kKeyScales, Element::kE4M3>);
+  }
 }
 
 int64_t padded_keys(int64_t keys) { return (keys + kKeys - 1) / kKeys * kKeys; }
@@ -386,6 +393,7 @@ CodesAttention::CodesAttention(const CodesProblem& problem) : args_{} {
   args_.k_scale = tiled_map(Element::kF32, scales, scale_sizes, scale_pitches, scale_box, 0);
   args_.base.keys = static_cast<int>(p.keys);
   args_.base.scale_log2 = p.scale * kLog2E;
+  args_.base.y_scale = p.y_scale;
   args_.q_scale = problem.q_scale;
   args_.k_scale_all = problem.k_scale;
   args_.v_scale = problem.v_scale;

@@ -202,7 +202,10 @@ Support supports_codes(const graph::OpDesc& desc, const DeviceInfo& info) {
   }
   if (op.causal) return Support::no("no causal mask");
   const DType y = desc.output().dtype;
-  if (y != DType::kF16 && y != DType::kBF16) return Support::no("makes f16 or bf16");
+  const bool to_codes = desc.input(Role::kYScale) != nullptr;
+  if (!to_codes && y != DType::kF16 && y != DType::kBF16) {
+    return Support::no("makes f16, bf16 or codes");
+  }
   return supports_heads(desc, info);
 }
 
