@@ -66,6 +66,12 @@ class PlanFile : public ::testing::Test {
   std::vector<std::byte> bytes_;
 };
 
+// A cache does not give what an older pass or scheme made.
+TEST_F(PlanFile, NamesTheSourcesThatMadeIt) {
+  EXPECT_EQ(plan_->fingerprint.entry("plan_makers"), plan_makers_hash());
+  EXPECT_EQ(plan_makers_hash().size(), 16U);
+}
+
 TEST_F(PlanFile, RoundTripKeepsEveryByte) {
   const runtime::Plan again = runtime::deserialize(bytes_, "test.plan");
   EXPECT_EQ(runtime::serialize(again), bytes_);

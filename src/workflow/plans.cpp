@@ -141,6 +141,7 @@ runtime::Fingerprint PlanMaker::fingerprint(const std::string& component,
   result.entries = {{"component", component},
                     {"family", model_.family()},
                     {"model", structure_hash_},
+                    {"plan_makers", std::string(plan_makers_hash())},
                     {"precision", std::string(to_string(precision_of(component)))},
                     {"shape", pipeline::to_string(shape)},
                     {"text_layers_skipped", fmt::format("{}", layer.text_layers_skipped)}};

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "halftone/options.h"
 #include "halftone/report.h"
@@ -36,6 +37,9 @@ struct PlanOptions {
   std::vector<std::string> disabled_kernels{};  // names or prefixes ending in '*'
   Logger logger{};
 };
+
+// Of the sources of compile, graph, models and quant that this program was built from: 16 digits.
+[[nodiscard]] std::string_view plan_makers_hash();
 
 // The model and the device must outlive this.
 class PlanMaker {
