@@ -74,6 +74,10 @@ void check_attention(const Graph& graph, Layer& layer) {
           fmt::format("heads of {} channels, wanted a multiple of {}", width, kAttentionHeadStep));
   } else if (layer.spec.attention->only_self && !is_self_attention(graph, node)) {
     leave(layer, layer.report.why + ": its keys are made once a prompt");
+  } else if (const int64_t tokens = num_tokens(graph, node);
+             tokens < layer.spec.attention->min_tokens) {
+    leave(layer, fmt::format("{}: {} tokens, wanted {}", layer.report.why, tokens,
+                             layer.spec.attention->min_tokens));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "quant/attention.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -65,6 +66,11 @@ std::string operand_name(std::string_view attention, Role role) {
 bool is_self_attention(const graph::Graph& graph, const graph::Node& attention) {
   return graph.value(operand_of(attention, Role::kK)).rate >=
          graph.value(attention.outputs[0]).rate;
+}
+
+int64_t num_tokens(const graph::Graph& graph, const graph::Node& attention) {
+  return std::min(graph.type(operand_of(attention, Role::kQ)).shape[1],
+                  graph.type(operand_of(attention, Role::kK)).shape[1]);
 }
 
 bool has_one_scale(const graph::Graph& graph, const graph::Node& attention,

@@ -22,6 +22,8 @@ inline constexpr int64_t kAttentionHeadStep = 16;
 // Whether its keys are made as often as its result, so of the image itself; a text's are made once
 // a prompt.
 [[nodiscard]] bool is_self_attention(const graph::Graph& graph, const graph::Node& attention);
+// Its queries or its keys, whichever are fewer.
+[[nodiscard]] int64_t num_tokens(const graph::Graph& graph, const graph::Node& attention);
 // Whether q, k and v get one static scale, that of the largest magnitude of the three: of a
 // self-attention in E4M3. Its steps are relative over 15 binades, so what is smaller keeps its
 // digits, and one linear that makes all three may end in codes.

@@ -110,11 +110,11 @@ struct Quantized {
   }
 };
 
-Quantized quantize(const SchemeOptions& options, std::string_view text = kGraph) {
+Quantized quantize(const Recipe& recipe, std::string_view text = kGraph) {
   const CalibrationRecord record = calibrate(text);
   Quantized result{{}, graph::parse(text)};
   const auto wanted = reference::evaluate(result.graph, inputs(), waves());
-  result.applied = apply(result.graph, make_recipe(options), &record, waves());
+  result.applied = apply(result.graph, recipe, &record, waves());
   const auto got = reference::evaluate(result.graph, inputs(), waves());
   double signal = 0, noise = 0;
   for (size_t i = 0; i < wanted.at("y").values<float>().size(); ++i) {
@@ -124,6 +124,10 @@ Quantized quantize(const SchemeOptions& options, std::string_view text = kGraph)
   }
   result.sqnr = 10 * std::log10(signal / noise);
   return result;
+}
+
+Quantized quantize(const SchemeOptions& options, std::string_view text = kGraph) {
+  return quantize(make_recipe(options), text);
 }
 
 TEST(QuantizedAttention, Level4OfFp8HasStaticCodes) {
@@ -234,6 +238,21 @@ TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
   EXPECT_NEAR(kept, amax, 0.05F * amax);
 }
 
+// Short sequences stay in 16 bits where a recipe says so; how many tokens there are is the graph's.
+TEST(QuantizedAttention, OnlyLongOnes) {
+  const Quantized few = quantize(options("int8", 3, "fp8-long"));
+  EXPECT_FALSE(few.layer("attn1.attention")->attention);
+  EXPECT_EQ(few.layer("attn1.attention")->why, "attention fp8-long: 6 tokens, wanted 2048");
+  EXPECT_FALSE(few.has("attn1.attention.q_quantizer"));
+  for (const auto& [wanted, taken] : {std::pair(6, true), std::pair(7, false)}) {
+    Recipe recipe = make_recipe(options("int8", 3, "fp8-long"));
+    for (Rule& rule : recipe.rules) {
+      if (rule.spec.attention) rule.spec.attention->min_tokens = wanted;
+    }
+    EXPECT_EQ(quantize(recipe).has("attn1.attention.q_quantizer"), taken) << wanted;
+  }
+}
+
 // Whether keys are a text's is seen in the graph: they are made once a prompt.
 TEST(QuantizedAttention, OnlyAnImageWithItself) {
   for (const char* scheme : {"fp8", "fp8_static", "int8"}) {
@@ -278,6 +297,7 @@ TEST(QuantizedAttention, AnOldRecordLeavesItAlone) {
 TEST(QuantizedAttention, RecipesKeepIt) {
   for (const auto& [attention, suffix] :
        {std::pair("fp8", ".attention_fp8"), std::pair("fp8-self", ".attention_fp8_self"),
+        std::pair("fp8-long", ".attention_fp8_self2048"),
         std::pair("int8-fp8", ".attention_int8_fp8")}) {
     const Recipe recipe = make_recipe(options("int8", 3, attention));
     const Recipe again = parse_recipe(to_json(recipe), "r.json");

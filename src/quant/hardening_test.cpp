@@ -57,7 +57,8 @@ constexpr std::string_view kRecipe = R"({
    "smooth_alpha": 0.8, "input_amax": 3.5, "input_low": -1, "input_high": 2, "why": "w"},
   {"pattern": ".", "kind": "attention",
    "attention": {"qk": {"dtype": "i8", "granularity": "per_token", "dynamic": true},
-                 "v": {"dtype": "f8e4m3", "dynamic": true}, "center_keys": true, "only_self": true}}]
+                 "v": {"dtype": "f8e4m3", "dynamic": true}, "center_keys": true, "only_self": true,
+                 "min_tokens": 5}}]
 })";
 
 struct Case {
@@ -92,6 +93,7 @@ TEST(Hardening, RecipesWithOneThingWrong) {
       {"split_shortcut a number", "\"split_shortcut\": true", "\"split_shortcut\": 1",
        "split_shortcut"},
       {"bos_aware a text", "\"bos_aware\": true", "\"bos_aware\": \"yes\"", "bos_aware"},
+      {"min_tokens below 0", "\"min_tokens\": 5", "\"min_tokens\": -5", "min_tokens"},
       {"only_self a text", "\"only_self\": true", "\"only_self\": \"yes\"", "only_self"},
       {"rules an object", "\"rules\": [", "\"rules\": {}, \"x\": [", "r.json"},
       {"pattern", "\"to_q$\"", "\"to_(q$\"", "pattern"},

@@ -50,6 +50,7 @@ Json to_json(const Rule& rule) {
                                    {"v", to_json(spec.attention->v, false)},
                                    {"center_keys", spec.attention->center_keys}});
     if (spec.attention->only_self) attention.set("only_self", true);
+    if (spec.attention->min_tokens > 0) attention.set("min_tokens", spec.attention->min_tokens);
     json.set("attention", std::move(attention));
   }
   json.set("weight", spec.weight ? to_json(*spec.weight, true) : Json());
@@ -122,7 +123,7 @@ LayerKind parse_kind(const JsonView& view) {
 }
 
 AttentionSpec parse_attention(const JsonView& view) {
-  check_members(view, {"qk", "v", "center_keys", "only_self"});
+  check_members(view, {"qk", "v", "center_keys", "only_self", "min_tokens"});
   AttentionSpec spec{.qk = parse_spec(view.at("qk"), false), .v = parse_spec(view.at("v"), false)};
   if (spec.qk.bits != 8 || !spec.qk.symmetric) view.at("qk").fail("wanted 8 bits, symmetric");
   if (spec.v.dtype != DType::kF8E4M3 || spec.v.granularity != graph::Granularity::kPerTensor) {
@@ -133,6 +134,7 @@ AttentionSpec parse_attention(const JsonView& view) {
     view.at("center_keys").fail("wants dynamic q and k: the record holds keys as they come");
   }
   spec.only_self = view.boolean_or("only_self", false);
+  spec.min_tokens = view.integer_or("min_tokens", 0, 0);
   return spec;
 }
 
@@ -301,7 +303,11 @@ std::string readable_name(const Recipe& recipe, const CalibrationRecord* record)
     if (!rule.spec.attention) continue;
     const bool is_integer = rule.spec.attention->qk.dtype == DType::kI8;
     name += is_integer ? ".attention_int8_fp8" : ".attention_fp8";
-    return name + (rule.spec.attention->only_self ? "_self" : "");
+    if (rule.spec.attention->only_self) name += "_self";
+    if (rule.spec.attention->min_tokens > 0) {
+      name += fmt::format("{}", rule.spec.attention->min_tokens);
+    }
+    return name;
   }
   return name;
 }

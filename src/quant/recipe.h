@@ -29,6 +29,7 @@ struct AttentionSpec {
   QuantSpec qk, v;
   bool center_keys = false;  // k without its mean over the tokens; q and k dynamic
   bool only_self = false;    // attentions to a text stay as they are (is_self_attention)
+  int64_t min_tokens = 0;    // attentions of fewer queries or fewer keys stay as they are
   bool operator==(const AttentionSpec&) const = default;
 };
 

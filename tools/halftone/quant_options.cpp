@@ -83,9 +83,10 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
       ->group(kGroup);
   app.add_option(
          "--attention", a.attention,
-         "8-bit attention: fp8, fp8-self (of the image with itself only), int8-fp8 (q and k "
-         "int8, the rest fp8) or none; default: fp8 at level 4 of an fp8 scheme")
-      ->check(CLI::IsMember({"none", "fp8", "fp8-self", "int8-fp8"}))
+         "8-bit attention: fp8, fp8-self (of the image with itself only), fp8-long (of those the "
+         "ones with 2048 tokens or more), int8-fp8 (q and k int8, the rest fp8) or none; default: "
+         "fp8 at level 4 of an fp8 scheme")
+      ->check(CLI::IsMember({"none", "fp8", "fp8-self", "fp8-long", "int8-fp8"}))
       ->group(kGroup);
   add_layer_options(app, a);
   app.add_option("--collect-method", a.method,

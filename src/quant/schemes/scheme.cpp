@@ -142,21 +142,26 @@ void add_static_producers(Recipe& recipe, const SchemeOptions& options, const La
   }
 }
 
+// Tokens from which 8-bit attention is the faster one on a GPU (docs/performance.md).
+constexpr int64_t kLongAttention = 2048;
+
 void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic, bool per_token) {
   using graph::Granularity;
   const bool by_level = options.attention.empty();
-  const bool only_self = options.attention == "fp8-self";
+  const bool only_long = options.attention == "fp8-long";
+  const bool only_self = only_long || options.attention == "fp8-self";
   const bool fp8 = by_level ? recipe.scheme.starts_with("fp8") && recipe.level == 4.0
                             : only_self || options.attention == "fp8";
   const bool mixed = options.attention == "int8-fp8";
   if (!by_level && !fp8 && !mixed && options.attention != "none") {
     throw Error(Errc::kInvalidArgument,
-                fmt::format("attention '{}': there are none, fp8, fp8-self and int8-fp8",
+                fmt::format("attention '{}': there are none, fp8, fp8-self, fp8-long and int8-fp8",
                             options.attention));
   }
   if (!fp8 && !mixed) return;
   AttentionSpec spec;
   spec.only_self = only_self;
+  if (only_long) spec.min_tokens = kLongAttention;
   spec.v = {.dtype = DType::kF8E4M3, .dynamic = dynamic};
   spec.qk = spec.v;
   if (per_token) spec.qk.granularity = Granularity::kPerToken;
