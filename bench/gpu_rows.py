@@ -47,8 +47,9 @@ def print_rows(path, device_file, command, precision):
             for key in ("median", "p10", "p90"):
                 row[f"{key}_ms"] = round(spread[key] / count, 4)
             words = command.split()
-            if "--activations" in words and not is_plain:
-                row["activations"] = words[words.index("--activations") + 1]
+            for option in ("activations", "attention"):
+                if f"--{option}" in words and not is_plain:
+                    row[option] = words[words.index(f"--{option}") + 1]
             row |= {"device": device, "commit": report["commit"], "command": command}
             if "_image_" in name:
                 row |= {"memory": report["memory"], "load_and_build_ms": round(report["warmup_build_ms"])}
