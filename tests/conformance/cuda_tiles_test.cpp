@@ -1,7 +1,9 @@
 // Every tile of the Hopper family with 16-bit results and every kernel for few tokens, also those
 // that would not be chosen, beside double: ragged shapes, an odd number of steps, more tiles than
 // the device holds at once; the same bytes in many runs. Skipped without such a GPU.
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -159,6 +161,9 @@ std::vector<Problem> problems(Element in, Element out) {
       image("odd steps", in, out, {3, 9, 11, 80}, 88, 1, false, false),
       image("stride", in, out, {2, 31, 30, 32}, 320, 2, true, false),
       image("many tiles", in, out, {4, 24, 24, 32}, 640, 1, false, true),
+      image("320 channels", in, out, {1, 12, 13, 320}, 88, 1, true, false),
+      image("160 channels, stride", in, out, {2, 13, 12, 160}, 88, 2, false, false),
+      image("960 channels", in, out, {1, 8, 8, 960}, 40, 1, false, true),
   };
 }
 
@@ -329,6 +334,18 @@ void expect_measured(const Tensor& y, const DeviceTensor& device) {
   expect_amax(y, amax);
 }
 
+EpilogueArgs scaled(const Problem& p, const DeviceTensor& bias, const DeviceTensor& row_scale,
+                    const DeviceTensor& column_scale) {
+  EpilogueArgs e;
+  e.bias = bias.data();
+  if (bytes_of(p.shape.in) == 1) {
+    e.row_scale = row_scale.as<float>();
+    e.row_scale_step = p.row_scales ? 1 : 0;
+    e.column_scale = column_scale.as<float>();
+  }
+  return e;
+}
+
 void expect_tiles(const Problem& p, int sms) {
   const GemmShape& s = p.shape;
   const Data data(p);
@@ -339,14 +356,8 @@ void expect_tiles(const Problem& p, int sms) {
   Tensor again = y.clone();
   DeviceTensor result(y);
   DeviceTensor amax(Tensor(graph::amax_type(y.type().shape)));
-  EpilogueArgs e;
-  e.bias = bias.data();
+  EpilogueArgs e = scaled(p, bias, row_scale, column_scale);
   if (s.amax) e.amax = static_cast<float*>(amax.data());
-  if (bytes_of(s.in) == 1) {
-    e.row_scale = row_scale.as<float>();
-    e.row_scale_step = p.row_scales ? 1 : 0;
-    e.column_scale = column_scale.as<float>();
-  }
   if (p.row_add) {
     e.row_add = row_add.data();
     e.rows_per_image = static_cast<int>(s.out_h * s.out_w);
@@ -388,6 +399,65 @@ TEST(HopperTiles, EachEqualsDoubleAndItself) {
   }
 }
 
+// The rows of a tensor of 8-bit elements, filled up with zeros.
+Tensor filled_up(const Tensor& t, int64_t columns, int64_t filled) {
+  const int64_t rows = t.type().shape.num_elements() / columns;
+  Tensor wide(TensorType{t.type().dtype, {rows * filled}});
+  std::fill_n(wide.data(), rows * filled, std::byte{0});
+  for (int64_t i = 0; i < rows; ++i)
+    std::copy_n(t.data() + i * columns, columns, wide.data() + i * filled);
+  return wide;
+}
+
+// Tiles leave out zeros behind the channels of a tap; zeros that are channels they multiply.
+void expect_zeros_change_nothing(const Problem& p, int sms) {
+  const GemmShape& s = p.shape;
+  const Data data(p);
+  const DeviceTensor x(data.x), weight(data.weight), bias(data.bias), row_scale(data.row_scale),
+      column_scale(data.column_scale);
+  const EpilogueArgs e = scaled(p, bias, row_scale, column_scale);
+  Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
+  Tensor all = y.clone();
+  DeviceTensor result(y);
+  for (const uint16_t i : candidates(s, sms)) {
+    const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
+    SCOPED_TRACE(kernel.name());
+    result.spoil();
+    Gemm(s, kernel, {x.data(), weight.data(), result.data(), nullptr, true}, e, sms)
+        .launch(nullptr);
+    result.read(y);
+    GemmShape whole = s;  // of chunks
+    whole.channels = (s.channels + kernel.row_bytes - 1) / kernel.row_bytes * kernel.row_bytes;
+    whole.x_pitch = whole.channels;
+    EXPECT_EQ(half_chunk(whole, kernel), -1);
+    const DeviceTensor wide_x(filled_up(data.x, s.channels, whole.channels)),
+        wide_weight(filled_up(data.weight, s.channels, whole.channels));
+    result.spoil();
+    Gemm(whole, kernel, {wide_x.data(), wide_weight.data(), result.data(), nullptr, true}, e, sms)
+        .launch(nullptr);
+    result.read(all);
+    EXPECT_EQ(std::memcmp(y.data(), all.data(), y.type().num_bytes()), 0) << "another result";
+  }
+}
+
+TEST(HopperTiles, ZerosBehindTheChannelsChangeNothing) {
+  const int sms = num_sms();
+  if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
+  for (const auto& [in, out] :
+       {std::pair{Element::kS8, Element::kF16}, std::pair{Element::kS8, Element::kBF16},
+        std::pair{Element::kE4M3, Element::kF16}}) {
+    for (const Problem& p : {image("many tiles", in, out, {2, 64, 64, 320}, 640, 1, false, false),
+                             image("stride", in, out, {2, 64, 62, 320}, 640, 2, false, false),
+                             image("960", in, out, {2, 32, 32, 960}, 320, 1, false, false),
+                             image("160", in, out, {2, 31, 33, 160}, 320, 1, false, false),
+                             image("48", in, out, {2, 31, 33, 48}, 320, 1, false, false)}) {
+      SCOPED_TRACE(p.name);
+      SCOPED_TRACE(static_cast<int>(in));
+      expect_zeros_change_nothing(p, sms);
+    }
+  }
+}
+
 // Of what overflows and what is no number.
 TEST(HopperTiles, AmaxIsInfiniteButNoNaN) {
   const int sms = num_sms();
@@ -404,10 +474,7 @@ TEST(HopperTiles, AmaxIsInfiniteButNoNaN) {
     Tensor y(TensorType{DType::kF16, {p.shape.m, p.shape.n}});
     DeviceTensor result(y);
     DeviceTensor amax(Tensor(graph::amax_type(y.type().shape)));
-    EpilogueArgs e;
-    e.bias = bias.data();
-    e.row_scale = row_scale.as<float>();
-    e.column_scale = column_scale.as<float>();
+    EpilogueArgs e = scaled(p, bias, row_scale, column_scale);
     e.amax = static_cast<float*>(amax.data());
     for (const uint16_t i : candidates(p.shape, sms)) {
       const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];

@@ -203,6 +203,10 @@ inline std::vector<Case> quantized_conv2d_cases() {
       add(x, x, 8, {2, 31, 15, 48, 24, 3, 2, 1, 1}, {DType::kF16, Activation::kNone, false, more});
       add(x, x, 8, {1, 16, 16, 32, 40, 3, 2, 0, 1}, end);
       add(x, x, 8, {2, 7, 9, 64, 56, 1, 1, 0, 0}, {DType::kF16, Activation::kNone, false, more});
+      // Channels that end in the first half of a block of 128.
+      add(x, x, 8, {1, 8, 16, 320, 40, 3, 1, 1, 1}, end);
+      add(x, x, 8, {2, 9, 7, 160, 24, 3, 2, 1, 1}, {DType::kF16, Activation::kNone, false, more});
+      add(x, x, 8, {1, 8, 8, 960, 24, 3, 1, 1, 1}, end);
     }
     add(x, x, 8, {2, 9, 7, 80, 192, 2, 1, 1, 1}, {DType::kF16});
     cases.back().name += " interleaved";

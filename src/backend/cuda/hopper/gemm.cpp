@@ -148,6 +148,12 @@ std::string unsupported_reason(const GemmShape& s) {
   return "no kernel was built for these types";
 }
 
+int half_chunk(const GemmShape& s, const GemmKernel& kernel) {
+  const int64_t chunk = chunk_elements(kernel);
+  const int64_t last = divide_up(s.channels, chunk) - 1;
+  return 2 * (s.channels - last * chunk) <= chunk ? static_cast<int>(last) : -1;
+}
+
 double estimate_clocks(const GemmShape& s, const GemmKernel& kernel, int num_sms) {
   const double rows = static_cast<double>(divide_up(s.m, int64_t{kernel.bm} * kernel.cluster));
   const double columns = static_cast<double>(divide_up(s.n, kernel.out_n));
@@ -215,6 +221,7 @@ Gemm::Gemm(const GemmShape& shape, const GemmKernel& kernel, const GemmAddresses
   args_.conv.stride = static_cast<int>(shape.stride);
   args_.conv.pad = static_cast<int>(shape.pad);
   args_.conv.kernel_w = static_cast<int>(shape.kernel_w);
+  args_.conv.half_chunk = half_chunk(shape, kernel);
   if (shape.interleaved) {
     args_.conv.interleave = {addresses.y, static_cast<int>(shape.out_h - 1),
                              static_cast<int>(shape.out_w - 1), static_cast<int>(shape.n / 4)};

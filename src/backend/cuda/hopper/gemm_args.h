@@ -62,6 +62,7 @@ struct ConvArgs {
   int stride = 1;
   int pad = 0;  // before both axes
   int kernel_w = 1;
+  int half_chunk = -1;  // of each tap: its second half is behind the last channel; -1: none
   InterleaveArgs interleave;
 };
 

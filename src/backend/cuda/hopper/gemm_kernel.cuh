@@ -107,6 +107,29 @@ struct Chunk {
   }
 };
 
+// Which K steps of a tile, as they come, are half empty: there the channels of a tap have ended in
+// the first half of its last chunk. kAny: there may be such steps.
+template <bool kAny>
+class HalfSteps {
+ public:
+  HalfSteps() = default;
+  // `first`: the step that comes first.
+  __device__ __forceinline__ HalfSteps(const KernelArgs& args, int first)
+      : chunks_(args.chunks), half_(args.conv.half_chunk), chunk_(first % args.chunks) {}
+  // Returns whether the next step is one.
+  [[nodiscard]] __device__ __forceinline__ bool next() {
+    if constexpr (!kAny) return false;
+    const bool half = chunk_ == half_;
+    if (++chunk_ == chunks_) chunk_ = 0;
+    return half;
+  }
+
+ private:
+  int chunks_ = 1;
+  int half_ = -1;  // of the chunks
+  int chunk_ = 0;
+};
+
 struct RingPosition {
   int stage = 0;
   uint32_t phase = 0;
@@ -218,30 +241,43 @@ __device__ __forceinline__ void release(const Ring<T>& ring, int stage, int lane
   }
 }
 
-// `steps` K steps of one tile. `row` = first row of this consumer inside the tile. The blocks of
-// sums are of 64 rows each, or share out the columns (T::kSharesColumns). `all_issued` runs when
-// the tensor cores have all of it in their queue.
-template <class T, class Acc, int kSums, class F>
-__device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, int steps, int row,
-                                         int lane, Acc (&acc)[T::kBlocks][kSums], F all_issued) {
+// Puts the products of the first kBytes of a stage's rows into the tensor cores' queue, as a group
+// of its own: ptxas cuts groups up that have a branch inside (C7519).
+template <class T, int kBytes, int kSums, class Acc>
+__device__ __forceinline__ void issue(uint64_t a, uint64_t b, bool begin,
+                                      Acc (&acc)[T::kBlocks][kSums]) {
   using Mma = Wgmma<T::kIn, kSums * 2>;
   constexpr uint64_t kRowStep = T::kSharesColumns ? 0 : 64 * T::kRowBytes / 16;
   constexpr uint64_t kColumnStep = T::kSharesColumns ? kSums * 2 * T::kRowBytes / 16 : 0;
+  wgmma_begin();
+#pragma unroll
+  for (int k = 0; k < kBytes / 32; ++k) {
+#pragma unroll
+    for (int block = 0; block < T::kBlocks; ++block) {
+      Mma::mma(acc[block], a + block * kRowStep + 2 * k, b + block * kColumnStep + 2 * k,
+               k == 0 ? static_cast<int>(!begin) : 1);
+    }
+  }
+  wgmma_commit();
+}
+
+// `steps` K steps of one tile. `row` = first row of this consumer inside the tile. The blocks of
+// sums are of 64 rows each, or share out the columns (T::kSharesColumns). `all_issued` runs when
+// the tensor cores have all of it in their queue.
+template <class T, class Acc, int kSums, bool kHalves, class F>
+__device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, int steps,
+                                         HalfSteps<kHalves>& halves, int row, int lane,
+                                         Acc (&acc)[T::kBlocks][kSums], F all_issued) {
   int previous = -1;
   for (int step = 0; step < steps; ++step) {
     barrier_wait(ring.full(at.stage), at.phase);
     const uint64_t a = operand_descriptor<T::kRowBytes>(ring.a(at.stage) + row * T::kRowBytes);
     const uint64_t b = operand_descriptor<T::kRowBytes>(ring.b(at.stage));
-    wgmma_begin();
-#pragma unroll
-    for (int k = 0; k < T::kRowBytes / 32; ++k) {
-#pragma unroll
-      for (int block = 0; block < T::kBlocks; ++block) {
-        Mma::mma(acc[block], a + block * kRowStep + 2 * k, b + block * kColumnStep + 2 * k,
-                 k == 0 ? static_cast<int>(step != 0) : 1);
-      }
+    if (halves.next()) {
+      issue<T, T::kRowBytes / 2>(a, b, step == 0, acc);
+    } else {
+      issue<T, T::kRowBytes>(a, b, step == 0, acc);
     }
-    wgmma_commit();
     wgmma_wait<1>();
     if (previous >= 0) release(ring, previous, lane);
     previous = at.stage;
@@ -255,8 +291,8 @@ __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, 
 // The same with partial sums of kPromote steps added up in fp32, for fp8's narrow accumulator.
 template <class T>
 __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosition& at, int steps,
-                                                  int row, int lane,
-                                                  float (&sum)[T::kBlocks][T::kBn / 2]) {
+                                                  HalfSteps<T::kHalfSteps>& halves, int row,
+                                                  int lane, float (&sum)[T::kBlocks][T::kBn / 2]) {
 #pragma unroll
   for (int block = 0; block < T::kBlocks; ++block) {
 #pragma unroll
@@ -264,7 +300,7 @@ __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosit
   }
   float part[T::kBlocks][T::kBn / 2];
   for (int done = 0; done < steps; done += T::kPromote) {
-    multiply<T, float>(ring, at, min(T::kPromote, steps - done), row, lane, part, [] {});
+    multiply<T, float>(ring, at, min(T::kPromote, steps - done), halves, row, lane, part, [] {});
 #pragma unroll
     for (int block = 0; block < T::kBlocks; ++block) {
 #pragma unroll
@@ -417,7 +453,8 @@ struct Consumer {
   }
 
   __device__ __forceinline__ void run(const Raster<T>& raster, int first, int step) {
-    const int steps = Steps<T>(args, block.part).count;
+    const Steps<T> all(args, block.part);
+    const int steps = all.count;
     const int lane = thread % 32;
     const int row = T::kPingPong ? 0 : index * T::kBlocks * 64;
     float inverse_y = 1.0f;
@@ -468,12 +505,13 @@ struct Consumer {
 #pragma unroll
         for (int i = 0; i < T::kBn / 2; ++i) acc[0][i] = 0;
       }
+      HalfSteps<T::kHalfSteps> halves(args, all.first);
       if constexpr (T::kPingPong) named_sync(3 + index, 256);
       if constexpr (T::kPromote > 0) {
-        multiply_promoted<T>(ring, at, steps, row, lane, acc);
+        multiply_promoted<T>(ring, at, steps, halves, row, lane, acc);
         if constexpr (T::kPingPong) named_arrive(4 - index, 256);
       } else {
-        multiply<T, Acc>(ring, at, steps, row, lane, acc, [this] {
+        multiply<T, Acc>(ring, at, steps, halves, row, lane, acc, [this] {
           if constexpr (T::kPingPong) named_arrive(4 - index, 256);
         });
       }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -131,6 +132,24 @@ TEST(HopperKernels, EstimateGrowsWithTheWork) {
             estimate_clocks(linear(2048, 1280, 5120), kernel, kSms));
   EXPECT_LT(estimate_clocks(linear(2048, 1280, 1280), kernel, kSms),
             estimate_clocks(linear(8192, 1280, 1280), kernel, kSms));
+}
+
+TEST(HopperKernels, ChannelsEndInTheFirstHalfOfAChunk) {
+  const auto half_chunks = [](const GemmShape& shape) {
+    std::set<std::pair<int, int>> found;  // bytes of a row, chunk
+    for (const uint16_t i : candidates(shape, kSms)) {
+      const GemmKernel& kernel = gemm_kernels()[i];
+      found.emplace(kernel.row_bytes, half_chunk(shape, kernel));
+    }
+    return found;
+  };
+  using Found = std::set<std::pair<int, int>>;
+  EXPECT_EQ(half_chunks(conv(2, 128, 320, 320)), (Found{{128, 2}, {64, -1}}));
+  EXPECT_EQ(half_chunks(conv(2, 128, 960, 320)), (Found{{128, 7}, {64, -1}}));
+  EXPECT_EQ(half_chunks(conv(2, 128, 160, 320)), (Found{{128, 1}, {64, 2}}));
+  EXPECT_EQ(half_chunks(conv(2, 128, 640, 320)), (Found{{128, -1}, {64, -1}}));
+  EXPECT_EQ(half_chunks(conv(2, 128, 336, 320)), (Found{{128, -1}, {64, 5}}));
+  EXPECT_EQ(half_chunks(conv(2, 128, 48, 320)), (Found{{128, 0}, {64, -1}}));
 }
 
 TEST(HopperKernels, RefusalsSayWhy) {

@@ -193,7 +193,7 @@ hopper::EpilogueArgs hopper_epilogue(const graph::OpDesc& desc, const Operands& 
 }
 
 std::string key_of(const GemmShape& s, const hopper::EpilogueArgs& e) {
-  return fmt::format("hopper6/{}x{}x{}/{}{}{}/{}{}{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m,
+  return fmt::format("hopper7/{}x{}x{}/{}{}{}/{}{}{}{}{}{}{}/{},{},{},{}/{},{},{},{}/sm{}", s.m,
                      s.n, s.channels, static_cast<int>(s.in), static_cast<int>(s.out),
                      e.row_scale_step != 0 ? 't' : '-', s.conv ? 'c' : 'l',
                      s.geglu       ? 'g'

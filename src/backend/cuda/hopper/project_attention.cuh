@@ -294,7 +294,8 @@ struct ProjectConsumer {
     read_columns();
     Acc acc[T::kBlocks][kSums];
     RingPosition at;
-    multiply<T, Acc>(ring, at, args.steps, group * 64, lane, acc, [] {});
+    HalfSteps<false> none;
+    multiply<T, Acc>(ring, at, args.steps, none, group * 64, lane, acc, [] {});
     uint32_t q[T::kHeads][4][4];
     make_queries(acc, rows, q);
     sync();  // all warps have read the rows of x that results are staged over

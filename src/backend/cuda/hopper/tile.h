@@ -41,6 +41,8 @@ struct Tile {
   static constexpr int kClusterBlocks = kCluster * kSplit;
   static constexpr bool kRowAdd = kConv;               // who can take a time embedding
   static constexpr bool kScaled = bytes_of(kIn) == 1;  // has row and column scales
+  // Leaves out products with the second halves of chunks in which the channels of a tap have ended.
+  static constexpr bool kHalfSteps = kConv && kScaled;
   static constexpr bool kRequantize = bytes_of(kOut) == 1;
   // Can stand for a layer norm and a linear; its columns' sums take the place of column scales.
   static constexpr bool kNormalizes = !kConv && !kScaled;
