@@ -47,7 +47,7 @@ def print_rows(path, device_file, command, precision):
             for key in ("median", "p10", "p90"):
                 row[f"{key}_ms"] = round(spread[key] / count, 4)
             words = command.split()
-            for option in ("activations", "attention"):
+            for option in ("scheme", "activations", "attention"):
                 if f"--{option}" in words and not is_plain:
                     row[option] = words[words.index(f"--{option}") + 1]
             row |= {"device": device, "commit": report["commit"], "command": command}
