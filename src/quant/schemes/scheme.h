@@ -28,9 +28,9 @@ struct SchemeOptions {
   std::optional<double> static_min_sqnr;
   // (pattern, alpha): other alphas for some layers.
   std::vector<std::pair<std::string, double>> alphas;
-  // Attentions in 8 bits: "none", "fp8", "fp8-self" (those of the image with itself), "fp8-long" (those of them with
-  // 2,048 tokens or more), "int8-fp8" (q
-  // and k int8, k centered; the rest FP8); empty = by the level: "fp8" at FP8 schemes' level 4.
+  // Attentions in 8 bits: "none", "fp8", "fp8-self" (those of the image with itself), "fp8-long"
+  // (of these the ones with 2,048 tokens or more), "int8-fp8" (q and k int8, k centered; the rest
+  // FP8); empty = by the level: "fp8" at FP8 schemes' level 4.
   std::string attention;
   std::string policy = "default";             // default, trt10, nemo, mlperf, thestage, none
   std::vector<std::string> exclude, include;  // patterns, after the policy; include after exclude
