@@ -87,6 +87,7 @@ void quantize_attention(Editor& editor, size_t attention, const AttentionSpec& s
   auto op = std::get<graph::Attention>(node.attrs);
   ValueId shared = graph::kNoValue;
   if (has_one_scale(editor.graph(), node, spec)) {
+    check_internal(ranges->k == ranges->q && ranges->v == ranges->q, "one scale, several ranges");
     shared = static_scale(editor, spec.qk, ranges->q, name + ".qkv");
   }
   const auto put = [&](Role role, const QuantSpec& codes, float amax, bool center) {

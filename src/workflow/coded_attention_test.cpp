@@ -1,8 +1,10 @@
 // 8-bit self-attention of a whole denoiser: codes from the layer norm to the output projection.
+#include <stdexcept>
 #include <tuple>
 
 #include "compile/compile.h"
 #include "quant/apply.h"
+#include "quant/editor.h"
 #include "quant/schemes/scheme.h"
 #include "workflow/denoiser_testing.h"
 
@@ -48,28 +50,23 @@ const Node& maker(const graph::Graph& graph, ValueId value) {
   throw std::out_of_range(graph.value(value).name);
 }
 
-ValueId operand(const Node& node, Role role) {
-  const auto found = std::ranges::find(node.inputs, role, &graph::Operand::role);
-  return found == node.inputs.end() ? graph::kNoValue : found->value;
-}
-
 // One linear makes q, k and v, whose slices the attention reads; both end in codes.
 void expect_codes_throughout(const graph::Graph& graph, const Node& attention, DType result) {
   SCOPED_TRACE(attention.name);
-  const Node& q = maker(graph, operand(attention, Role::kQ));
-  const ValueId whole = operand(q, Role::kX);
+  const Node& q = maker(graph, quant::operand_of(attention, Role::kQ));
+  const ValueId whole = quant::operand_of(q, Role::kX);
   for (const Role role : {Role::kQ, Role::kK, Role::kV}) {
-    const Node& slice = maker(graph, operand(attention, role));
+    const Node& slice = maker(graph, quant::operand_of(attention, role));
     ASSERT_TRUE(std::holds_alternative<graph::Slice>(slice.attrs));
-    EXPECT_EQ(operand(slice, Role::kX), whole);
+    EXPECT_EQ(quant::operand_of(slice, Role::kX), whole);
   }
   const Node& linear = maker(graph, whole);
   ASSERT_TRUE(std::holds_alternative<graph::Linear>(linear.attrs)) << linear.name;
   EXPECT_EQ(graph.type(whole).dtype, DType::kF8E4M3);
   for (const Role role : {Role::kQScale, Role::kKScale, Role::kVScale}) {
-    EXPECT_EQ(operand(attention, role), operand(linear, Role::kYScale));
+    EXPECT_EQ(quant::operand_of(attention, role), quant::operand_of(linear, Role::kYScale));
   }
-  EXPECT_NE(operand(attention, Role::kYScale), graph::kNoValue);
+  EXPECT_NE(quant::operand_of(attention, Role::kYScale), graph::kNoValue);
   EXPECT_EQ(graph.type(attention.outputs[0]).dtype, result);
 }
 

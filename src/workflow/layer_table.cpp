@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/folder.h"
+#include "workflow/plans.h"
 
 namespace halftone::workflow {
 namespace {
@@ -81,8 +82,8 @@ QuantizedLayer parse_row(const JsonView& view) {
 
 fs::path sqnr_file(const SqnrKey& key) {
   return key.cache_dir / "sqnr" /
-         fmt::format("{}-{}-{}.json", key.weights.substr(0, 16), key.recipe.substr(0, 16),
-                     key.record.empty() ? "none" : key.record.substr(0, 16));
+         fmt::format("{}-{}-{}-{}.json", key.weights.substr(0, 16), key.recipe.substr(0, 16),
+                     key.record.empty() ? "none" : key.record.substr(0, 16), plan_makers_hash());
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ void add_rows(std::vector<QuantizedLayer> rows, QuantizeReport& report);
 // A <recipe>.layers.json, as halftone::to_json(QuantizeReport) writes it.
 [[nodiscard]] QuantizeReport parse_layer_table(std::string_view text, const std::string& where);
 
-// Layer -> SQNR of its output in dB, kept in the cache by weights, recipe and record (hashes).
+// Layer -> SQNR of its output in dB, kept in the cache by weights, recipe, record and what
+// quantizes (hashes).
 using LayerSqnr = std::map<std::string, double>;
 struct SqnrKey {
   std::filesystem::path cache_dir;  // empty = nothing is kept or found

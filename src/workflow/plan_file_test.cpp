@@ -70,6 +70,7 @@ class PlanFile : public ::testing::Test {
 TEST_F(PlanFile, NamesTheSourcesThatMadeIt) {
   EXPECT_EQ(plan_->fingerprint.entry("plan_makers"), plan_makers_hash());
   EXPECT_EQ(plan_makers_hash().size(), 16U);
+  EXPECT_NE(plan_makers_hash(), to_hex(sha256(std::string_view())).substr(0, 16)) << "no sources";
 }
 
 TEST_F(PlanFile, RoundTripKeepsEveryByte) {

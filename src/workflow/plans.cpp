@@ -270,10 +270,13 @@ pipeline::PlanSource PlanMaker::get(const std::string& component,
   return source;
 }
 
-// All sizes share their weights, so the shape does not belong to what they depend on.
+// All sizes share their weights, so the shape does not belong to what they depend on; nor do the
+// sources of plans, as each of the file's keys says how its constant is made.
 void PlanMaker::keep_constants(const std::string& component, pipeline::PlanSource& source) const {
   runtime::Fingerprint identity = source.plan->fingerprint;
-  std::erase_if(identity.entries, [](const auto& entry) { return entry.first == "shape"; });
+  std::erase_if(identity.entries, [](const auto& entry) {
+    return entry.first == "shape" || entry.first == "plan_makers";
+  });
   source.constants_identity = identity.hash();
   source.constants_file =
       (options_.cache_dir / "weights" /

@@ -38,7 +38,7 @@ struct PlanOptions {
   Logger logger{};
 };
 
-// Of the sources of compile, graph, models and quant that this program was built from: 16 digits.
+// Of the sources that decide what a plan is, as this program was built from them: 16 digits.
 [[nodiscard]] std::string_view plan_makers_hash();
 
 // The model and the device must outlive this.
