@@ -64,8 +64,8 @@ struct QuantizationOptions {
   // int8: dB that the record must predict for such a scale; absent = 30.5 for "auto", else any.
   std::optional<double> static_min_sqnr;
   std::map<std::string, double> alphas;  // pattern -> alpha
-  // Attentions in 8 bits: "fp8", "fp8-self" (of the image with itself only), "fp8-long" (of them
-  // those with 2,048 tokens or more), "int8-fp8" or "none";
+  // Attentions in 8 bits: "fp8", "fp8-self" (of the image with itself only), "fp8-long"
+  // (fp8-self, but only from 2,048 tokens on), "int8-fp8" or "none";
   // empty = FP8 at level 4 of an FP8 scheme.
   std::string attention;
   std::string policy = "default";             // which layers stay as they are

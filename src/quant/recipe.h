@@ -101,8 +101,8 @@ class RuleMatcher {
 };
 
 // "int8.l2.5.bs1.s20.c32.p1.0.a0.8": scheme, level, then of the record batch, steps and prompts,
-// percentile, alpha, ".attention_fp8", ".attention_fp8_self" or ".attention_int8_fp8"; what does
-// not apply is left out.
+// percentile, alpha, ".attention_fp8", ".attention_fp8_self", ".attention_fp8_self2048" (tokens) or
+// ".attention_int8_fp8"; what does not apply is left out.
 [[nodiscard]] std::string readable_name(const Recipe& recipe, const CalibrationRecord* record);
 
 [[nodiscard]] std::string to_json(const Recipe& recipe);

@@ -430,6 +430,8 @@ void expect_zeros_change_nothing(const Problem& p, int sms) {
     whole.channels = (s.channels + kernel.row_bytes - 1) / kernel.row_bytes * kernel.row_bytes;
     whole.x_pitch = whole.channels;
     EXPECT_EQ(half_chunk(whole, kernel), -1);
+    const int64_t rest = s.channels % kernel.row_bytes;  // of the last chunk
+    EXPECT_EQ(half_chunk(s, kernel) >= 0, rest > 0 && 2 * rest <= kernel.row_bytes);
     const DeviceTensor wide_x(filled_up(data.x, s.channels, whole.channels)),
         wide_weight(filled_up(data.weight, s.channels, whole.channels));
     result.spoil();

@@ -83,8 +83,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
       ->group(kGroup);
   app.add_option(
          "--attention", a.attention,
-         "8-bit attention: fp8, fp8-self (of the image with itself only), fp8-long (of those the "
-         "ones with 2048 tokens or more), int8-fp8 (q and k int8, the rest fp8) or none; default: "
+         "8-bit attention: fp8, fp8-self (of the image with itself only), fp8-long (fp8-self, but "
+         "only from 2048 tokens on), int8-fp8 (q and k int8, the rest fp8) or none; default: "
          "fp8 at level 4 of an fp8 scheme")
       ->check(CLI::IsMember({"none", "fp8", "fp8-self", "fp8-long", "int8-fp8"}))
       ->group(kGroup);

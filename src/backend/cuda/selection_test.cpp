@@ -160,7 +160,8 @@ TEST(Selection, EveryArchitectureHasItsKernels) {
                       hopper ? "cuda.attention.few_keys.hopper" : "cuda.attention.to_codes.cudnn"});
       rows.push_back({arch, to_codes(attention(77, true), dtype),
                       hopper ? "cuda.attention.few_keys.hopper" : "none"});
-      rows.push_back({arch, to_codes(codes_attention(dtype), dtype), "none"});
+      rows.push_back({arch, to_codes(codes_attention(dtype), dtype),
+                      hopper ? "cuda.attention.codes.hopper" : "none"});
     }
     rows.push_back({arch, linear(DType::kI8),
                     hopper ? "cuda.linear.hopper" : "cuda.linear.codes.mma_or_cublaslt"});

@@ -142,7 +142,8 @@ void add_static_producers(Recipe& recipe, const SchemeOptions& options, const La
   }
 }
 
-// Tokens from which 8-bit attention is the faster one on a GPU (docs/performance.md).
+// Between the 1,024 tokens with which 8-bit attention is slower on a GPU and the 4,096 with which
+// it is faster (docs/performance.md).
 constexpr int64_t kLongAttention = 2048;
 
 void add_attention(Recipe& recipe, const SchemeOptions& options, bool dynamic, bool per_token) {

@@ -29,7 +29,7 @@ struct SchemeOptions {
   // (pattern, alpha): other alphas for some layers.
   std::vector<std::pair<std::string, double>> alphas;
   // Attentions in 8 bits: "none", "fp8", "fp8-self" (those of the image with itself), "fp8-long"
-  // (of these the ones with 2,048 tokens or more), "int8-fp8" (q and k int8, k centered; the rest
+  // (fp8-self, but only from 2,048 tokens on), "int8-fp8" (q and k int8, k centered; the rest
   // FP8); empty = by the level: "fp8" at FP8 schemes' level 4.
   std::string attention;
   std::string policy = "default";             // default, trt10, nemo, mlperf, thestage, none

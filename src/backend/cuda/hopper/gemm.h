@@ -91,7 +91,7 @@ template <class T>
 
 // Indices into gemm_kernels() of the kernels that serve the shape, the fastest by estimate first.
 [[nodiscard]] std::vector<uint16_t> candidates(const GemmShape& shape, int num_sms);
-// The chunk of each tap of whose channels none is in the second half; -1: there is none.
+// The index of a tap's last chunk where the channels end within its first half, else -1.
 [[nodiscard]] int half_chunk(const GemmShape& shape, const GemmKernel& kernel);
 // Clocks that the kernel should take.
 [[nodiscard]] double estimate_clocks(const GemmShape& shape, const GemmKernel& kernel, int num_sms);
