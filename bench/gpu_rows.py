@@ -2,7 +2,8 @@
 
 Command: python3 bench/gpu_rows.py rows BENCH.json DEVICE.txt COMMAND PRECISION   (JSON lines of `halftone bench e2e`)
          python3 bench/gpu_rows.py psnr REFERENCE.png PICTURE.png   (fails below 40 dB; needs numpy and PIL)
-Prints one JSON line a workload: workload, precision, median_ms, p10_ms, p90_ms, n, device, commit, command.
+Prints one JSON line a workload: workload, precision, median_ms, p10_ms, p90_ms, n, device, commit, command; scheme, activations and
+attention where the command names them.
 """
 
 import json
