@@ -232,7 +232,8 @@ TEST(QuantizedAttention, ScaleOfValuesFollowsTheirSmoothing) {
   for (const char* role : {"q", "k", "v"}) {
     for (const float x : outputs.at(role).values<float>()) amax = std::max(amax, std::fabs(x));
   }
-  const ValueStats& unsmoothed = *calibrate().find("attn1.attention/v");
+  const CalibrationRecord record = calibrate();
+  const ValueStats& unsmoothed = *record.find("attn1.attention/v");
   EXPECT_GT(*std::ranges::max_element(unsmoothed.column_amax), 1.5F * amax);
   const float kept = scale_of(run, "attn1.attention.v_quantizer")[0] * 448.0F;
   EXPECT_NEAR(kept, amax, 0.05F * amax);
