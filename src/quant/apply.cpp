@@ -126,6 +126,8 @@ class Applier {
 
   Applied run() {
     for (Layer& layer : layers_) need_statistics(layer);
+    Applied applied;
+    applied.unused = unused();
     make_groups();
     for (Group& group : groups_) measure(group);
     choose_static();
@@ -134,7 +136,6 @@ class Applier {
     for (Layer& layer : layers_) quantize_attention_of(layer);
     for (Layer& layer : layers_) change_weight(layer);
     editor_.commit();
-    Applied applied;
     for (Layer& layer : layers_) {
       layer.report.weight = layer.spec.weight;
       layer.report.activation = layer.spec.activation;
@@ -160,6 +161,31 @@ class Applier {
   // Whether the first token of a layer's input stays as it is: of all text that is quantized.
   [[nodiscard]] bool keeps_first_token(const Layer& layer) const {
     return layer.spec.activation && reads_text(graph_, graph_.nodes()[layer.node]);
+  }
+
+  // Whether the layer is the second half of a shortcut that was split.
+  [[nodiscard]] bool is_second_half(const Layer& layer) const {
+    const std::string_view shortcut = shortcut_of(layer.report.name);
+    const auto is_first = [&](const Layer& other) { return other.report.name == shortcut; };
+    return !shortcut.empty() && std::ranges::any_of(layers_, is_first);
+  }
+
+  [[nodiscard]] std::vector<std::string> unused() const {
+    std::vector<std::string> sentences;
+    const auto none = [&](auto takes) { return std::ranges::none_of(layers_, takes); };
+    if (recipe_.split_shortcut && none([&](const Layer& l) { return is_second_half(l); })) {
+      sentences.emplace_back(
+          "split_shortcut changes nothing: no shortcut over joined values is quantized in two "
+          "halves; the policy may leave shortcuts as they are (--policy none does not), or the "
+          "calibration record lacks the halves (calibrate --restart)");
+    }
+    if (recipe_.bos_aware && none([&](const Layer& l) { return keeps_first_token(l); })) {
+      sentences.emplace_back(
+          "bos_aware changes nothing: no input from the text has a static scale; MixDQ's recipes "
+          "give one (quantize --act-bits), and the calibration record must hold the tokens behind "
+          "the first (calibrate --restart)");
+    }
+    return sentences;
   }
 
   [[noreturn]] void lack_record(const Layer& layer) const {

@@ -30,6 +30,8 @@ struct LayerReport {
 
 struct Applied {
   std::vector<LayerReport> layers;  // in the order of the graph
+  // What the recipe asks for and no layer takes, and why: sentences.
+  std::vector<std::string> unused;
 };
 
 // Rewrites the graph that models::build returned (before any pass); it then computes the exact

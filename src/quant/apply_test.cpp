@@ -469,6 +469,7 @@ TEST(Apply, TheFirstTokenOfATextMayStay) {
   const Applied applied = apply(graph, recipe, &record, waves());
   const LayerReport& report = layer(applied, "attn2.to_k");
   ASSERT_TRUE(report.activation);
+  EXPECT_TRUE(applied.unused.empty());
   EXPECT_EQ(report.input_amax, largest(8, 40));
   EXPECT_GT(largest(0, 8), 50 * report.input_amax);
   EXPECT_EQ(report.input_scale, report.input_amax / 127.0F);
@@ -491,6 +492,8 @@ TEST(Apply, TheFirstTokenOfATextMayStay) {
   const Applied fallen = apply(old, recipe, &record, waves());
   EXPECT_FALSE(layer(fallen, "attn2.to_k").activation);
   EXPECT_TRUE(layer(fallen, "attn2.to_k").weight);
+  ASSERT_EQ(fallen.unused.size(), 1U);
+  EXPECT_NE(fallen.unused[0].find("bos_aware"), std::string::npos);
   EXPECT_TRUE(parse_recipe(to_json(recipe), "r.json").bos_aware);
 }
 

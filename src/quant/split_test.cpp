@@ -198,6 +198,7 @@ TEST(SplitShortcut, HalvesAreLayersWithRangesOfTheirOwn) {
   Graph graph = graph::parse(kBlock);
   const Applied applied = apply(graph, int8(true), &record, waves());
   ASSERT_EQ(applied.layers.size(), 3U);
+  EXPECT_TRUE(applied.unused.empty());
   EXPECT_EQ(applied.layers[0].name, kName);
   EXPECT_EQ(applied.layers[1].name, kSecondName);
   EXPECT_EQ(applied.layers[0].num_weights, 4 * 5);
@@ -221,9 +222,12 @@ TEST(SplitShortcut, ARuleForTheWholeIsForBothAndOneOfTheSecondForIt) {
   recipe.rules.push_back({"conv_shortcut_0", LayerKind::kAny, {}, "excluded"});
   EXPECT_TRUE(find(applied(), kName)->weight);
   EXPECT_FALSE(find(applied(), kSecondName)->weight);
+  EXPECT_TRUE(applied().unused.empty());
   recipe.rules.back().pattern = "conv_shortcut";
   EXPECT_FALSE(find(applied(), kName)->weight);
   EXPECT_EQ(find(applied(), kSecondName), nullptr) << "nothing to split";
+  ASSERT_EQ(applied().unused.size(), 1U);
+  EXPECT_NE(applied().unused[0].find("split_shortcut"), std::string::npos);
 }
 
 TEST(SplitShortcut, ARecordWithoutThePartsLeavesItWhole) {
@@ -234,6 +238,8 @@ TEST(SplitShortcut, ARecordWithoutThePartsLeavesItWhole) {
   static_cast<void>(apply(whole, int8(false), &record, waves()));
   EXPECT_EQ(print(graph), print(whole));
   EXPECT_NE(find(applied, kName)->why.find("--restart"), std::string::npos);
+  ASSERT_EQ(applied.unused.size(), 1U);
+  EXPECT_NE(applied.unused[0].find("--restart"), std::string::npos);
   EXPECT_EQ(find(applied, "conv2")->why, "all");
 }
 

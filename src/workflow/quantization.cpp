@@ -166,6 +166,9 @@ fs::path decoder_record(const fs::path& record) {
 }
 
 void log_layers(const quant::Applied& applied, const Logger& logger) {
+  for (const std::string& sentence : applied.unused) {
+    log(logger, LogLevel::kWarning, "quant", sentence);
+  }
   for (const quant::LayerReport& layer : applied.layers) {
     const auto width = [](const std::optional<quant::QuantSpec>& spec) {
       return spec ? fmt::format("{}{}", spec->dtype == DType::kI8 ? "i" : "f", spec->bits) : "-";

@@ -126,6 +126,7 @@ class Quantizer {
                              {"cfg", 1}});
     const quant::Applied applied =
         quant::apply(graph, quantization_.recipe, quantization_.record.get(), model_.weights());
+    log_layers(applied, session_.logger);
     add_rows(layer_rows(applied), report_);
   }
 
