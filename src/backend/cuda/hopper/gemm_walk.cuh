@@ -1,5 +1,5 @@
-// How the blocks of a matrix kernel walk: over tiles, over the K steps of a tile, around the ring of
-// stages in shared memory.
+// How the blocks of a matrix kernel walk: over tiles, over the K steps of a tile, around the ring
+// of stages in shared memory.
 #pragma once
 
 #include "backend/cuda/hopper/epilogue/amax.cuh"
