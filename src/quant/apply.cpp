@@ -128,6 +128,7 @@ class Applier {
     for (Layer& layer : layers_) need_statistics(layer);
     Applied applied;
     applied.unused = unused();
+    applied.unmatched = unmatched();
     make_groups();
     for (Group& group : groups_) measure(group);
     choose_static();
@@ -168,6 +169,18 @@ class Applier {
     const std::string_view shortcut = shortcut_of(layer.report.name);
     const auto is_first = [&](const Layer& other) { return other.report.name == shortcut; };
     return !shortcut.empty() && std::ranges::any_of(layers_, is_first);
+  }
+
+  [[nodiscard]] std::vector<std::string> unmatched() const {
+    std::vector<std::string> patterns;
+    for (const Rule& rule : recipe_.rules) {
+      if (!rule.is_asked_for || std::ranges::find(patterns, rule.pattern) != patterns.end())
+        continue;
+      const Pattern pattern(rule.pattern);
+      const auto fits = [&](const Layer& layer) { return pattern.search(layer.report.name); };
+      if (std::ranges::none_of(layers_, fits)) patterns.push_back(rule.pattern);
+    }
+    return patterns;
   }
 
   [[nodiscard]] std::vector<std::string> unused() const {

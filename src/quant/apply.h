@@ -32,6 +32,8 @@ struct Applied {
   std::vector<LayerReport> layers;  // in the order of the graph
   // What the recipe asks for and no layer takes, and why: sentences.
   std::vector<std::string> unused;
+  // Patterns of --exclude, --include and --alpha that fit no layer of this graph.
+  std::vector<std::string> unmatched;
 };
 
 // Rewrites the graph that models::build returned (before any pass); it then computes the exact

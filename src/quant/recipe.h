@@ -62,7 +62,8 @@ struct Rule {
   std::string pattern;  // regular expression, searched in the layer's name
   LayerKind kind = LayerKind::kAny;
   LayerSpec spec;
-  std::string why;  // for reports: "level 2.5", "policy trt10: conv_in"
+  std::string why;            // for reports: "level 2.5", "policy trt10: conv_in"
+  bool is_asked_for = false;  // the pattern is the user's own; not kept in files
 };
 
 struct Recipe {

@@ -169,6 +169,12 @@ void log_layers(const quant::Applied& applied, const Logger& logger) {
   for (const std::string& sentence : applied.unused) {
     log(logger, LogLevel::kWarning, "quant", sentence);
   }
+  for (const std::string& pattern : applied.unmatched) {
+    log(logger, LogLevel::kWarning, "quant",
+        fmt::format("the pattern '{}' fits no layer of the denoiser; halftone inspect --layers "
+                    "lists their names",
+                    pattern));
+  }
   for (const quant::LayerReport& layer : applied.layers) {
     const auto width = [](const std::optional<quant::QuantSpec>& spec) {
       return spec ? fmt::format("{}{}", spec->dtype == DType::kI8 ? "i" : "f", spec->bits) : "-";

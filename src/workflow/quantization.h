@@ -49,7 +49,7 @@ struct Quantization {
 // The decoder's record that belongs to a denoiser's: "X.safetensors" -> "X.vae.safetensors".
 [[nodiscard]] std::filesystem::path decoder_record(const std::filesystem::path& record);
 
-// One debug line a layer, and a warning for what the recipe asks for and no layer takes.
+// One debug line a layer, and warnings for what the recipe asks for and no layer takes.
 void log_layers(const quant::Applied& applied, const Logger& logger);
 
 }  // namespace halftone::workflow

@@ -412,6 +412,21 @@ TEST(Generate, ImageToImageAndLatents) {
   ASSERT_EQ(latent.exit_code, 0) << latent.err;
   EXPECT_TRUE(fs::exists(scratch.path("z.safetensors")));
   EXPECT_EQ(slurp(scratch.path("z.safetensors")), slurp(scratch.path("l.safetensors")));
+  EXPECT_EQ(latent.out, "z.safetensors\n");
+  const Words latents = kTiny + Words{"a cat", "--output-type", "latent"};
+  EXPECT_EQ(scratch.run(latents + Words{"-o", "z.safetensors", "--no-clobber"}).exit_code, 2);
+  EXPECT_EQ(scratch.run(latents + Words{"-o", "a.png"}).exit_code, 2);
+  EXPECT_EQ(scratch.run(latents + Words{"-o", "y", "--output-dir", "made"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(scratch.path("made/y.safetensors")));
+}
+
+TEST(Generate, APromptFileMayBeginWithAByteOrderMark) {
+  const Scratch scratch;
+  std::ofstream(scratch.path("p.txt")) << "\xEF\xBB\xBF"
+                                       << "a cat\r\n";
+  ASSERT_EQ(scratch.run(kTiny + Words{"--prompt-file", "p.txt", "-o", "a.png"}).exit_code, 0);
+  ASSERT_EQ(scratch.run(kTiny + Words{"a cat", "-o", "b.png"}).exit_code, 0);
+  EXPECT_EQ(slurp(scratch.path("a.png")), slurp(scratch.path("b.png")));
 }
 
 // --- interruption

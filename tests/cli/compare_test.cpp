@@ -216,6 +216,11 @@ TEST(Compare, WhatMeansNothingIsRefused) {
   EXPECT_TRUE(contains(empty.err, "holds 0 PNG pictures, wanted 1")) << empty.err;
   EXPECT_EQ(scratch.run(compare).exit_code, 2);
   EXPECT_EQ(scratch.run(Words{"compare"} + kTiny + Words{"--b", "bf16"}).exit_code, 2);
+  const Outcome latent =
+      scratch.run(compare + Words{"--b", "bf16", "--output-type", "latent", "-o", "report"});
+  EXPECT_EQ(latent.exit_code, 2);
+  EXPECT_TRUE(contains(latent.err, "compares pictures")) << latent.err;
+  EXPECT_FALSE(fs::exists(scratch.path("report")));
 }
 
 TEST(Calibrate, ResumedRecordEqualsOneMadeAtOnce) {

@@ -265,6 +265,31 @@ TEST_F(Quantized, RangesOfMixdqsFile) {
   EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
 }
 
+// What would have no effect is refused or warned of.
+TEST_F(Quantized, NothingIsIgnored) {
+  make_recipe();
+  const auto refused = [&](const Words& words, const std::string& text) {
+    const Outcome outcome = scratch_.run(Words{"quantize", "-m", "model"} + words);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, text)) << outcome.err;
+    EXPECT_FALSE(std::filesystem::exists(scratch_.path("x.json")));
+  };
+  refused({"--recipe", "r.json", "--exclude", "conv_in", "-o", "x.json"}, "--exclude");
+  refused({"--recipe", "r.json", "--alpha", "0.5", "-o", "x.json"}, "--alpha");
+  refused({"--alpha", "1.5", "-o", "x.json"}, "wanted 0 to 1");
+  refused({"--alpha", "fc=-3", "-o", "x.json"}, "wanted 0 to 1");
+  refused({"--protect", "list.txt", "-o", "x.json"}, "--protect: needs --weight-bits");
+  refused({"--act-bits", "a.yaml", "-o", "x.json"}, "--act-bits: needs --weight-bits");
+  refused({"--sensitivity", "ssim", "-o", "x.json"}, "--sensitivity: needs --target-bits");
+  refused({"-o", "none/x.json"}, "the folder none does not exist");
+  const Outcome typo =
+      scratch_.run({"quantize", "-m", "model", "--quant-type", "int8_dynamic", "--exclude",
+                    "conv_inn", "--exclude", "conv_in", "-o", "y.json"});
+  EXPECT_EQ(typo.exit_code, 0) << typo.err;
+  EXPECT_TRUE(contains(typo.err, "'conv_inn' fits no layer")) << typo.err;
+  EXPECT_FALSE(contains(typo.err, "'conv_in' fits")) << typo.err;
+}
+
 // MixDQ's shortcuts in halves, unless they are wanted whole.
 TEST_F(Quantized, HalvesOfMixdqsShortcuts) {
   const std::string shortcut = "up_blocks.0.resnets.0.conv_shortcut";

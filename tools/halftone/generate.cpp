@@ -123,6 +123,10 @@ class Runner {
       }
       files.push_back(path);
     });
+    if (options.output_type == OutputType::kLatent) {
+      files.push_back(options.dump_latents);
+      if (!json_on_stdout(args_.common)) fmt::print("{}\n", options.dump_latents);
+    }
     if (!args_.common.quiet) fmt::print(stderr, "{}", summary(report));
     is_right_ = std::ranges::all_of(report.checks, &NodeCheck::ok);
     const std::string json = to_json(report, files);
@@ -148,6 +152,15 @@ class Runner {
   bool is_right_ = true;
 };
 
+// Where latents go that are the output, checked as pictures' names are; runs of several prompts
+// number it.
+std::string latents_file(const GenerateArgs& a, size_t num_prompts) {
+  OutputArgs output = a.output;
+  if (output.output.empty()) output.output = "latents.safetensors";
+  if (!a.dry_run) OutputNames(output, static_cast<int>(num_prompts), ".safetensors").check();
+  return OutputNames(output, 1, ".safetensors").next();
+}
+
 // Returns false when --reference-check found a wrong node.
 bool generate(const CLI::App& app, const GenerateArgs& a) {
   check_foreign(a);
@@ -157,9 +170,8 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
     throw UsageError("a prompt is needed: halftone generate \"a red apple\" (or -p, @FILE, -)");
   }
   const bool latent = options.output_type == OutputType::kLatent;
-  if (latent && options.dump_latents.empty()) {
-    options.dump_latents = a.output.output.empty() ? "latents.safetensors" : a.output.output;
-  }
+  if (latent && options.dump_latents.empty())
+    options.dump_latents = latents_file(a, prompts.size());
   const int per_prompt = options.batch_size * options.batch_count;
   OutputNames names(latent ? OutputArgs{} : a.output, per_prompt * static_cast<int>(prompts.size()),
                     ".png");

@@ -1,5 +1,8 @@
 #include "quant_options.h"
 
+#include <string_view>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "common.h"
@@ -106,14 +109,46 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
       ->group(kGroup);
 }
 
+namespace {
+
+// A recipe says all of it.
+void refuse_beside_recipe(const QuantArgs& a) {
+  const std::pair<bool, std::string_view> given[] = {
+      {!a.scheme.empty() || !a.config.empty(), "--quant-type"},
+      {!a.level.empty(), "--quantization-level"},
+      {!a.algo.empty(), "--quant-algo"},
+      {!a.alphas.empty(), "--alpha"},
+      {!a.activations.empty(), "--activations"},
+      {!a.static_min_sqnr.empty(), "--static-min-sqnr"},
+      {!a.attention.empty(), "--attention"},
+      {a.policy != QuantArgs{}.policy, "--policy"},
+      {!a.exclude.empty(), "--exclude"},
+      {!a.include.empty(), "--include"},
+      {a.split_shortcut || a.no_split_shortcut, "--split-shortcut"},
+      {a.bos_aware || a.no_bos_aware, "--bos-aware"},
+      {!a.method.empty(), "--collect-method"}};
+  for (const auto& [is_given, flag] : given) {
+    if (!is_given) continue;
+    throw UsageError(fmt::format(
+        "--recipe {}: says what is quantized, {} would have no effect; give one of them", a.recipe,
+        flag));
+  }
+}
+
+double alpha_of(const std::string& text) {
+  const double alpha = parse_number(text, "--alpha");
+  if (alpha >= 0 && alpha <= 1) return alpha;
+  throw UsageError(fmt::format("--alpha: got {}, wanted 0 to 1", text));
+}
+
+}  // namespace
+
 QuantizationOptions quantization_options(const QuantArgs& a) {
   QuantizationOptions options;
   options.recipe = a.recipe;
   options.ranges = a.ranges;
   options.scheme = a.config.empty() ? a.scheme : quant_type_of(a.config);
-  if (!a.recipe.empty() && !options.scheme.empty()) {
-    throw UsageError("--recipe and --quant-type both choose a recipe; give one");
-  }
+  if (!a.recipe.empty()) refuse_beside_recipe(a);
   if (!a.level.empty()) {
     const double level = parse_number(a.level, "--quantization-level");
     if (level != 0) options.level = level;
@@ -122,9 +157,9 @@ QuantizationOptions quantization_options(const QuantArgs& a) {
   for (const std::string& alpha : a.alphas) {
     const size_t equals = alpha.rfind('=');
     if (equals == std::string::npos) {
-      options.alpha = parse_number(alpha, "--alpha");
+      options.alpha = alpha_of(alpha);
     } else {
-      options.alphas[alpha.substr(0, equals)] = parse_number(alpha.substr(equals + 1), "--alpha");
+      options.alphas[alpha.substr(0, equals)] = alpha_of(alpha.substr(equals + 1));
     }
   }
   if (!a.activations.empty()) {

@@ -1,11 +1,14 @@
 // halftone quantize: a scheme becomes a recipe; and the table of layers that inspect prints too.
 #include "halftone/quantize.h"
 
+#include <algorithm>
 #include <array>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "layers.h"
+#include "outputs.h"
 #include "request_options.h"
 #include "verbs.h"
 
@@ -100,7 +103,27 @@ void add_search_options(CLI::App& app, QuantizeArgs& a) {
       ->group(kBudget);
 }
 
+// Options that only another one makes use of.
+void refuse_alone(const CLI::App& app) {
+  struct Need {
+    const char* flag;
+    std::vector<const char*> one_of;
+  };
+  const Need needs[] = {{"--protect", {"--weight-bits", "--target-bits", "--target-act-bits"}},
+                        {"--act-bits", {"--weight-bits"}},
+                        {"--quant-params", {"--weight-bits"}},
+                        {"--top-percentage", {"--quant-layers"}},
+                        {"--sensitivity", {"--target-bits", "--target-act-bits"}}};
+  for (const Need& need : needs) {
+    const auto is_given = [&](const char* flag) { return app.count(flag) > 0; };
+    if (!is_given(need.flag) || std::ranges::any_of(need.one_of, is_given)) continue;
+    throw UsageError(fmt::format("{}: needs {}", need.flag, fmt::join(need.one_of, " or ")));
+  }
+}
+
 void quantize(const CLI::App& app, const QuantizeArgs& a) {
+  refuse_alone(app);
+  need_folder_of(a.output, "--output");
   QuantizeOptions options;
   options.session = session_options(a.model, a.common);
   const QuantizationOptions& q = options.session.quantization;

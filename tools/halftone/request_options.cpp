@@ -98,7 +98,8 @@ std::string read_file(const std::string& path, std::string_view flag) {
 }
 
 void append_lines(const std::string& text, std::vector<std::string>& prompts) {
-  size_t begin = 0;
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // as editors of Windows put it
+  size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
   while (begin < text.size()) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string line = text.substr(begin, end - begin);

@@ -193,14 +193,15 @@ void add_policy(Recipe& recipe, const SchemeOptions& options, const LayerSpec& l
     if (!linear.smooth) continue;
     LayerSpec spec = linear;
     spec.alpha = alpha;
-    recipe.rules.push_back({pattern, LayerKind::kLinear, spec, fmt::format("alpha {}", alpha)});
+    recipe.rules.push_back(
+        {pattern, LayerKind::kLinear, spec, fmt::format("alpha {}", alpha), true});
   }
   for (const std::string& pattern : options.exclude) {
-    recipe.rules.push_back({pattern, LayerKind::kAny, {}, "excluded: " + pattern});
+    recipe.rules.push_back({pattern, LayerKind::kAny, {}, "excluded: " + pattern, true});
   }
   for (const std::string& pattern : options.include) {
-    recipe.rules.push_back({pattern, LayerKind::kLinear, linear, "included: " + pattern});
-    recipe.rules.push_back({pattern, LayerKind::kConv, conv, "included: " + pattern});
+    recipe.rules.push_back({pattern, LayerKind::kLinear, linear, "included: " + pattern, true});
+    recipe.rules.push_back({pattern, LayerKind::kConv, conv, "included: " + pattern, true});
   }
   for (const Rule& rule : recipe.rules) (void)Pattern(rule.pattern);  // refuses malformed ones
 }

@@ -145,6 +145,11 @@ void check(const CompareOptions& options) {
     throw Error(Errc::kInvalidArgument,
                 "compare: draws one picture a prompt; give batch size and count 1");
   }
+  if (options.generate.output_type != OutputType::kImage) {
+    throw Error(Errc::kInvalidArgument,
+                "compare: compares pictures, got output type latent; leave --output-type out (the "
+                "report holds the latents' SQNR too)");
+  }
 }
 
 }  // namespace
