@@ -23,6 +23,7 @@ struct KernelBenchOptions {
   // what it does cool. [0, 60].
   double sustain_s = 0;
   Logger logger{};
+  ProgressCallback progress{};  // stage "kernels"; asked before each sample
 };
 
 struct KernelBenchReport {

@@ -115,7 +115,9 @@ class Operation {
 
   // Median milliseconds of a call; recorded, where the device records, as plans run it, and after
   // `sustain_s` seconds of the same.
-  double measure(const Kernel& kernel, int iterations, double sustain_s = 0) {
+  double measure(
+      const Kernel& kernel, int iterations, double sustain_s = 0,
+      const std::function<void()>& before_sample = [] {}) {
     upload();
     const backend::DeviceInfo& info = device_.info();
     const graph::OpDesc d = desc();
@@ -133,6 +135,7 @@ class Operation {
       }
     };
     const auto time = [&](int calls, const std::function<void()>& run) {
+      before_sample();
       stream->mark(0);
       run();
       stream->mark(1);
@@ -278,6 +281,64 @@ Peaks peaks_of(backend::Device& device, std::span<const DType> dtypes) {
   return peaks;
 }
 
+namespace {
+
+// A shape in a type.
+struct Job {
+  const KernelShape* shape;
+  DType dtype;
+};
+
+std::vector<Job> chosen_jobs(const backend::DeviceInfo& info, const std::vector<DType>& types,
+                             const KernelBenchOptions& options) {
+  std::vector<Job> jobs;
+  for (const KernelShape& shape : kernel_shapes()) {
+    if (!options.network.empty() && shape.network != options.network) continue;
+    if (shape.text().find(options.filter) == std::string::npos) continue;
+    for (const DType dtype : types) {
+      if (!shape.takes(dtype)) continue;
+      // On a CPU 8-bit attention is a simulation.
+      const bool attends = shape.kind == KernelShape::Kind::kAttention;
+      if (attends && size_of(dtype) == 1 && !info.has("cuda")) continue;
+      jobs.push_back({&shape, dtype});
+    }
+  }
+  return jobs;
+}
+
+KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& job,
+                       const KernelBenchOptions& options, const Peaks& peaks,
+                       const std::function<void()>& before_sample) {
+  KernelTime row{.shape = job.shape->text(),
+                 .model = std::string(job.shape->network),
+                 .dtype = std::string(to_string(job.dtype)),
+                 .kernel = std::string(kernel.name),
+                 .calls = job.shape->calls,
+                 .problem = {}};
+  row.gflop = graph::flop_of(operation.desc()) * 1e-9;
+  try {
+    const double ms =
+        operation.measure(kernel, options.iterations, options.sustain_s, before_sample);
+    row.us = ms * 1e3;
+    row.tflops = row.gflop / ms;
+    row.gbyte_per_second = operation.gigabytes() / (ms * 1e-3);
+    const double peak = tflops_of(peaks, row.dtype);
+    if (row.gflop == 0) {
+      row.share = row.gbyte_per_second / peaks.gbyte_per_second;
+    } else {
+      row.share = peak > 0 ? row.tflops / peak : 0;
+    }
+  } catch (const Error& error) {  // a library that has no algorithm
+    if (error.code() == Errc::kCancelled) throw;
+    row.problem = error.what();
+  }
+  log(options.logger, LogLevel::kDebug, "bench",
+      fmt::format("{} {} {}: {:.1f} us", row.shape, row.dtype, row.kernel, row.us));
+  return row;
+}
+
+}  // namespace
+
 KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOptions& options) {
   check_network(options.network);
   const std::vector<DType> types = chosen_types(device.info(), options);
@@ -291,42 +352,21 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
                            .sustain_s = options.sustain_s,
                            .peaks = peaks_of(device, types),
                            .kernels = {}};
-  for (const KernelShape& shape : kernel_shapes()) {
-    if (!options.network.empty() && shape.network != options.network) continue;
-    if (shape.text().find(options.filter) == std::string::npos) continue;
-    for (const DType dtype : types) {
-      if (!shape.takes(dtype)) continue;
-      // On a CPU 8-bit attention is a simulation.
-      const bool attends = shape.kind == KernelShape::Kind::kAttention;
-      if (attends && size_of(dtype) == 1 && !device.info().has("cuda")) continue;
-      Operation operation(device, shape, dtype);
-      for (const Kernel* kernel : operation.kernels()) {
-        KernelTime row{.shape = shape.text(),
-                       .model = std::string(shape.network),
-                       .dtype = std::string(to_string(dtype)),
-                       .kernel = std::string(kernel->name),
-                       .calls = shape.calls,
-                       .problem = {}};
-        row.gflop = graph::flop_of(operation.desc()) * 1e-9;
-        try {
-          const double ms = operation.measure(*kernel, options.iterations, options.sustain_s);
-          row.us = ms * 1e3;
-          row.tflops = row.gflop / ms;
-          row.gbyte_per_second = operation.gigabytes() / (ms * 1e-3);
-          const double peak = tflops_of(report.peaks, row.dtype);
-          if (row.gflop == 0) {
-            row.share = row.gbyte_per_second / report.peaks.gbyte_per_second;
-          } else {
-            row.share = peak > 0 ? row.tflops / peak : 0;
-          }
-        } catch (const Error& error) {  // a library that has no algorithm
-          row.problem = error.what();
-        }
-        log(options.logger, LogLevel::kDebug, "bench",
-            fmt::format("{} {} {}: {:.1f} us", row.shape, row.dtype, row.kernel, row.us));
-        report.kernels.push_back(std::move(row));
-      }
+  const std::vector<Job> jobs = chosen_jobs(device.info(), types, options);
+  int done = 0;
+  const auto before_sample = [&] {
+    if (options.progress &&
+        !options.progress({"kernels", done, static_cast<int>(jobs.size()), 0})) {
+      throw Error(Errc::kCancelled, "cancelled while timing kernels");
     }
+  };
+  for (const Job& job : jobs) {
+    Operation operation(device, *job.shape, job.dtype);
+    for (const Kernel* kernel : operation.kernels()) {
+      report.kernels.push_back(
+          time_kernel(operation, *kernel, job, options, report.peaks, before_sample));
+    }
+    ++done;
   }
   return report;
 }

@@ -76,6 +76,27 @@ TEST(KernelBench, RunsAKernelForAWhileFirst) {
   }
 }
 
+TEST(KernelBench, StopsBetweenSamples) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+  int asked = 0;
+  KernelBenchOptions options{.network = "turbo-512-b1",
+                             .filter = "quantize 256x5120",
+                             .dtypes = {"i8"},
+                             .iterations = 1000000};
+  options.progress = [&](const Progress& progress) {
+    EXPECT_EQ(progress.stage, "kernels");
+    EXPECT_GT(progress.total, progress.done);
+    return ++asked < 5;
+  };
+  try {
+    static_cast<void>(bench_kernels(*device, options));
+    FAIL() << "was to be cancelled";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::kCancelled);
+  }
+  EXPECT_EQ(asked, 5);
+}
+
 // The scalar reference would take minutes for what no kernel of the device serves.
 TEST(KernelBench, LeavesOutWhatOnlyTheReferenceTakes) {
   const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});

@@ -45,6 +45,10 @@ std::string kernel_table(const KernelBenchReport& report) {
 }
 
 void bench_single_kernels(const BenchArgs& a) {
+  if (a.request.positionals.size() > (a.kernels ? 0U : 1U)) {
+    throw UsageError(
+        fmt::format("bench kernels: takes no prompt, got '{}'", a.request.positionals.back()));
+  }
   const KernelBenchReport report = bench_kernels({.device = a.common.device,
                                                   .threads = a.common.threads,
                                                   .cache_dir = a.common.cache_dir,
@@ -53,7 +57,8 @@ void bench_single_kernels(const BenchArgs& a) {
                                                   .dtypes = a.dtypes,
                                                   .iterations = a.iterations,
                                                   .sustain_s = a.sustain,
-                                                  .logger = make_logger(a.common)});
+                                                  .logger = make_logger(a.common),
+                                                  .progress = make_progress(a.common)});
   if (!a.common.json.empty()) write_json(a.common, to_json_lines(report));
   if (!json_on_stdout(a.common)) fmt::print("{}", kernel_table(report));
 }

@@ -441,6 +441,7 @@ std::string bundled_folder(std::string_view name, std::string_view marker) {
 }
 
 std::string resolve_model(const std::string& typed, const CommonOptions& common) {
+  constexpr std::string_view kMarker = "model_index.json";
   std::error_code ignored;
   if (!typed.empty()) {
     if (fs::exists(typed, ignored)) return typed;
@@ -451,10 +452,11 @@ std::string resolve_model(const std::string& typed, const CommonOptions& common)
     for (const ModelAlias& alias : kModelAliases) {
       if (typed == alias.name) return std::string(alias.id);
     }
-    return typed;
+    const bool is_name = typed.find('/') == std::string::npos && typed.front() != '.';
+    const std::string bundled = is_name ? bundled_folder(typed, kMarker) : "";
+    return bundled.empty() ? typed : bundled;
   }
   constexpr std::string_view kDefault = "emoji-xl";
-  constexpr std::string_view kMarker = "model_index.json";
   if (!common.models_dir.empty()) {
     const fs::path inside = fs::path(common.models_dir) / kDefault;
     if (fs::exists(inside / kMarker, ignored)) return inside.string();
