@@ -212,8 +212,9 @@ graph::Graph PlanMaker::graph(const std::string& component, const pipeline::Shap
   if (has_taps(component)) static_cast<void>(quant::insert_taps(graph));
   if (shows_inputs(component)) show_inputs(graph);
   if (const Quantization* quantization = quantization_of(component)) {
-    const auto applied =
+    auto applied =
         quant::apply(graph, quantization->recipe, quantization->record.get(), model_.weights());
+    if (decoder_quantization_) applied.unmatched.clear();  // they may mean its layers
     log_layers(applied, options_.logger);
     if (rows != nullptr) *rows = layer_rows(applied);
   }

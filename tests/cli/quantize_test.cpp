@@ -276,6 +276,10 @@ TEST_F(Quantized, NothingIsIgnored) {
   };
   refused({"--recipe", "r.json", "--exclude", "conv_in", "-o", "x.json"}, "--exclude");
   refused({"--recipe", "r.json", "--alpha", "0.5", "-o", "x.json"}, "--alpha");
+  const Outcome decoder =  // whose scheme reads the pattern; it lacks a record here
+      generate({"--recipe", "r.json", "--exclude", "conv_in", "--vae-precision", "int8"});
+  EXPECT_EQ(decoder.exit_code, 3) << decoder.err;
+  EXPECT_TRUE(contains(decoder.err, "calibration record")) << decoder.err;
   refused({"--alpha", "1.5", "-o", "x.json"}, "wanted 0 to 1");
   refused({"--alpha", "fc=-3", "-o", "x.json"}, "wanted 0 to 1");
   refused({"--protect", "list.txt", "-o", "x.json"}, "--protect: needs --weight-bits");

@@ -111,8 +111,8 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
 
 namespace {
 
-// A recipe says all of it.
-void refuse_beside_recipe(const QuantArgs& a) {
+// A recipe says all of it, but for what a quantized decoder, which has a scheme of its own, reads.
+void refuse_beside_recipe(const QuantArgs& a, bool quantizes_decoder) {
   const std::pair<bool, std::string_view> given[] = {
       {!a.scheme.empty() || !a.config.empty(), "--quant-type"},
       {!a.level.empty(), "--quantization-level"},
@@ -121,12 +121,12 @@ void refuse_beside_recipe(const QuantArgs& a) {
       {!a.activations.empty(), "--activations"},
       {!a.static_min_sqnr.empty(), "--static-min-sqnr"},
       {!a.attention.empty(), "--attention"},
-      {a.policy != QuantArgs{}.policy, "--policy"},
-      {!a.exclude.empty(), "--exclude"},
-      {!a.include.empty(), "--include"},
+      {a.policy != QuantArgs{}.policy && !quantizes_decoder, "--policy"},
+      {!a.exclude.empty() && !quantizes_decoder, "--exclude"},
+      {!a.include.empty() && !quantizes_decoder, "--include"},
       {a.split_shortcut || a.no_split_shortcut, "--split-shortcut"},
       {a.bos_aware || a.no_bos_aware, "--bos-aware"},
-      {!a.method.empty(), "--collect-method"}};
+      {!a.method.empty() && !quantizes_decoder, "--collect-method"}};
   for (const auto& [is_given, flag] : given) {
     if (!is_given) continue;
     throw UsageError(fmt::format(
@@ -143,12 +143,12 @@ double alpha_of(const std::string& text) {
 
 }  // namespace
 
-QuantizationOptions quantization_options(const QuantArgs& a) {
+QuantizationOptions quantization_options(const QuantArgs& a, bool quantizes_decoder) {
   QuantizationOptions options;
   options.recipe = a.recipe;
   options.ranges = a.ranges;
   options.scheme = a.config.empty() ? a.scheme : quant_type_of(a.config);
-  if (!a.recipe.empty()) refuse_beside_recipe(a);
+  if (!a.recipe.empty()) refuse_beside_recipe(a, quantizes_decoder);
   if (!a.level.empty()) {
     const double level = parse_number(a.level, "--quantization-level");
     if (level != 0) options.level = level;

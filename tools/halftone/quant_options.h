@@ -23,7 +23,8 @@ struct QuantArgs {
 };
 
 void add_quant_options(CLI::App& app, QuantArgs& args);
-// Throws UsageError.
-[[nodiscard]] QuantizationOptions quantization_options(const QuantArgs& args);
+// `quantizes_decoder`: the VAE decoder is quantized, too. Throws UsageError.
+[[nodiscard]] QuantizationOptions quantization_options(const QuantArgs& args,
+                                                       bool quantizes_decoder);
 
 }  // namespace halftone::cli

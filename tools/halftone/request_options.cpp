@@ -308,7 +308,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   const std::string typed = args.model.empty() ? args.version : args.model;
   SessionOptions options;
   options.precision = parse_precision(args.precision, "--precision");
-  options.quantization = quantization_options(args.quant);
+  options.quantization = quantization_options(args.quant, args.vae_precision == "int8");
   options.vae_precision = parse_precision(args.vae_precision, "--vae-precision");
   options.model = {.model = resolve_model(typed, common),
                    .variant = args.variant,
