@@ -153,7 +153,9 @@ __device__ __forceinline__ void multiply(const Ring<T>& ring, RingPosition& at, 
   release(ring, previous, lane);
 }
 
-// The same with partial sums of kPromote steps added up in fp32, for fp8's narrow accumulator.
+// The same with partial sums of kPromote steps added up in fp32, for fp8's narrow accumulator. Of
+// consumers that share a tile the second begins with half as many, so that one multiplies while the
+// other adds.
 template <class T>
 __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosition& at, int steps,
                                                   HalfSteps<T::kHalfSteps>& halves, int row,
@@ -164,8 +166,9 @@ __device__ __forceinline__ void multiply_promoted(const Ring<T>& ring, RingPosit
     for (int i = 0; i < T::kBn / 2; ++i) sum[block][i] = 0.0f;
   }
   float part[T::kBlocks][T::kBn / 2];
-  for (int done = 0; done < steps; done += T::kPromote) {
-    multiply<T, float>(ring, at, min(T::kPromote, steps - done), halves, row, lane, part, [] {});
+  int size = row == 0 ? T::kPromote : T::kPromote / 2;
+  for (int done = 0; done < steps; done += size, size = T::kPromote) {
+    multiply<T, float>(ring, at, min(size, steps - done), halves, row, lane, part, [] {});
 #pragma unroll
     for (int block = 0; block < T::kBlocks; ++block) {
 #pragma unroll

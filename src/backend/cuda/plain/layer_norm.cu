@@ -130,14 +130,15 @@ template <class L>
 __device__ __forceinline__ float scale_of(const LayerNormArgs& a, int64_t row, float largest) {
   if (a.y_dynamic != nullptr) {
     const float scale = dynamic_scale(max_row<L::kLanes>(largest, nullptr), a.format.largest);
-    if (threadIdx.x % L::kLanes == 0 && row < a.rows) a.y_dynamic[row] = scale;
+    if (threadIdx.x % L::kLanes == 0 && row >= 0) a.y_dynamic[row] = scale;
     return scale;
   }
   if (a.y_scale == nullptr) return 1.0F;
-  return a.y_scale[a.rows_per_scale >= a.rows ? 0 : min(row, a.rows - 1) / a.rows_per_scale];
+  return a.y_scale[a.rows_per_scale >= a.rows ? 0 : max(row, int64_t{0}) / a.rows_per_scale];
 }
 
-// Threads of a row take every so-many-th one, with the next on its way.
+// Threads of a row take every so-many-th one, with the next on its way; from the last to the first,
+// as what made x left the last ones in the cache.
 template <int kX, int kY, class L>
 __global__ void __launch_bounds__(kThreads, L::kUnitBlocks)
     layer_norm_kernel(const __grid_constant__ LayerNormArgs a) {
@@ -149,18 +150,19 @@ __global__ void __launch_bounds__(kThreads, L::kUnitBlocks)
   bool coded = kY == kI8 || kY == kF8;
   if constexpr (kY == kAny) coded = a.y_scale != nullptr || a.y_dynamic != nullptr;
   const int64_t step = int64_t{gridDim.x} * L::kBlockRows;
-  int64_t row = int64_t{blockIdx.x} * L::kBlockRows + threadIdx.x / L::kLanes;
+  const int64_t behind = a.rows - int64_t{blockIdx.x} * L::kBlockRows;
+  int64_t row = behind - 1 - threadIdx.x / L::kLanes;
   RowPart<L, kX> next;
-  next.read(a, min(row, a.rows - 1));
+  next.read(a, max(row, int64_t{0}));
   // Rows of a warp go on together, as they share its shuffles.
-  for (int64_t first = int64_t{blockIdx.x} * L::kBlockRows; first < a.rows; first += step) {
+  for (int64_t end = behind; end > 0; end -= step) {
     float y[L::kChunks][8];
     next.unpack(a, y);
-    if (first + step < a.rows) next.read(a, min(row + step, a.rows - 1));
+    if (end > step) next.read(a, max(row - step, int64_t{0}));
     normalize<L>(a, y);
     const float largest = scale_and_shift<L>(a, y);
     const float inverse = coded ? inverse_of(scale_of<L>(a, row, largest)) : 1.0F;
-    if (row < a.rows) {
+    if (row >= 0) {
       const int64_t base = row * L::channels(a);
 #pragma unroll
       for (int c = 0; c < L::kChunks; ++c) {
@@ -168,7 +170,7 @@ __global__ void __launch_bounds__(kThreads, L::kUnitBlocks)
         write<kY>(a.y, a.format, coded, base + L::column(c), y[c], inverse);
       }
     }
-    row += step;
+    row -= step;
   }
 }
 
