@@ -3,13 +3,15 @@
 Command: python3 bench/gpu_rows.py rows BENCH.json DEVICE.txt COMMAND PRECISION   (JSON lines of `halftone bench e2e`)
          python3 bench/gpu_rows.py psnr REFERENCE.png PICTURE.png   (fails below 40 dB; needs numpy and PIL)
 Prints one JSON line a workload: workload, precision, median_ms, p10_ms, p90_ms, n, device, commit, command; scheme, activations and
-attention where the command names them.
+attention where the command names them. Rows of whole images also tell memory, build times and what the device drew.
 """
 
 import json
+import pathlib
 import sys
 
 MIN_PSNR = 40.0
+POWER = ("energy_j_per_image", "power_w", "power_limit_w", "sm_clock_mhz")  # of the whole run, those that were known
 
 
 def workloads(report):
@@ -34,8 +36,8 @@ def workloads(report):
 
 
 def print_rows(path, device_file, command, precision):
-    device = open(device_file).read().splitlines()[-1].split(",")[0]
-    for line in open(path):
+    device = pathlib.Path(device_file).read_text().splitlines()[-1].split(",")[0]
+    for line in pathlib.Path(path).read_text().splitlines():
         report = json.loads(line)
         if report.get("workload") != "e2e":
             continue
@@ -56,6 +58,7 @@ def print_rows(path, device_file, command, precision):
                 row |= {"memory": report["memory"], "load_and_build_ms": round(report["warmup_build_ms"])}
                 row |= {"images_per_second": round(report["images_per_second"], 4)}
                 row |= {"build_cold_ms": report["build_cold_ms"], "build_warm_ms": report["build_warm_ms"]}
+                row |= {key: round(report[key], 2) for key in POWER if key in report}
             print(json.dumps(row))
 
 

@@ -2,7 +2,7 @@
 # Tests under sanitizers.
 #   scripts/sanitize.sh            ASan and UBSan over what reads foreign bytes: base, io, text, graph, all fuzz corpora
 #   scripts/sanitize.sh all        ASan and UBSan over all tests
-#   scripts/sanitize.sh tsan       TSan over what starts threads of its own: base, io and runtime
+#   scripts/sanitize.sh tsan       TSan over what starts threads of its own: base, io, backend and runtime
 #   scripts/sanitize.sh tsan-all   TSan over all tests
 # OpenMP's barriers are unknown to TSan, so its regions run on one thread there. Arguments after the first go to ctest
 # (all, tsan-all), for example -R Plans. The last line says how long building and testing took.
@@ -15,7 +15,7 @@ preset=dev flags=(-DCMAKE_CXX_FLAGS_DEBUG="-Og -g1")
 case $what in
   parsers) targets=(base_test io_test text_test graph_test) ;;
   all) targets=(all) ;;
-  tsan) preset=tsan targets=(base_test io_test runtime_test) ;;
+  tsan) preset=tsan targets=(base_test io_test backend_test runtime_test) ;;
   tsan-all) preset=tsan targets=(all) ;;
   *) sed -n '2,8s/^# //p' "$0" >&2 && exit 2 ;;
 esac

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -121,6 +122,15 @@ struct Spread {
   double median = 0, p10 = 0, p90 = 0, p99 = 0, min = 0, max = 0;
 };
 
+// What a device drew and at which clock it ran while something was measured; empty where the device
+// does not tell, or not for so short a time. Of the whole board, whoever uses it.
+struct PowerUse {
+  std::optional<double> energy_j_per_image;  // the host's time between images included
+  std::optional<double> power_w;             // on average
+  std::optional<double> power_limit_w;       // what the board is held to
+  std::optional<double> sm_clock_mhz;        // the median
+};
+
 struct OpClassTime {
   std::string op;  // "linear", "conv2d", ...
   std::string kernel;
@@ -150,6 +160,7 @@ struct KernelTime {
   double us = 0, gflop = 0;
   double tflops = 0, gbyte_per_second = 0;  // bytes: operands and results once
   double share = 0;     // of the element type's peak; of memory's where nothing is multiplied
+  PowerUse power;       // with KernelBenchOptions::sustain_s; no images
   std::string problem;  // why it was not measured
 };
 
@@ -162,6 +173,7 @@ struct BenchReport {
   double build_cold_ms = 0;  // making all plans, kernels chosen, nothing cached
   double build_warm_ms = 0;  // the same plans from the cache; 0 without one
   double images_per_second = 0, steps_per_second = 0;  // at the medians
+  PowerUse power;                                      // over all iterations together
   std::vector<OpClassTime> ops;                        // slowest first
   Peaks peaks;                                         // with `ops`
   std::vector<std::string> libraries;                  // as Version::libraries

@@ -2,6 +2,7 @@
 
 #include "api/backends.h"
 #include "workflow/kernel_bench.h"
+#include "workflow/power.h"
 #include "workflow/report_json.h"
 
 namespace halftone {
@@ -28,6 +29,7 @@ std::string to_json_lines(const KernelBenchReport& report) {
     json.set("median_us", row.us).set("gflop", row.gflop).set("tflops", row.tflops);
     json.set("gbyte_per_second", row.gbyte_per_second);
     json.set("share", row.share > 0 ? Json(row.share) : Json());
+    workflow::set_power(json, row.power);
     json.set("problem", row.problem.empty() ? Json() : Json(row.problem));
     text += '\n';
     text += to_text(json);

@@ -36,6 +36,11 @@ void Device::copy_rows(void* dst, size_t dst_pitch, const void* src, size_t src_
   }
 }
 
+std::unique_ptr<PowerMeter> Device::open_power_meter(std::string& missing) {
+  missing = info().name + " tells nothing of its power";
+  return nullptr;
+}
+
 const Kernel* find_kernel(std::span<const Kernel* const> kernels, std::string_view name) {
   const auto it = std::ranges::find_if(kernels, [&](const Kernel* k) { return k->name == name; });
   return it == kernels.end() ? nullptr : *it;

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/power_meter.h"
 #include "graph/ops/ops.h"
 
 namespace halftone::backend {
@@ -156,6 +157,9 @@ class Device {
   }
   // Most bytes that were allocated at one time so far; 0 where nobody counts.
   [[nodiscard]] virtual uint64_t peak_bytes() const { return 0; }
+  // Null when the device tells nothing of its power and clock; `missing` is what it does not tell
+  // and why, also beside a meter. Independent of the device's work.
+  [[nodiscard]] virtual std::unique_ptr<PowerMeter> open_power_meter(std::string& missing);
 };
 
 // First kernel of the list by name, or null.

@@ -70,6 +70,9 @@ class MeteredDevice final : public Device {
     device_->download_behind(stream, host, device, bytes);
   }
   [[nodiscard]] uint64_t peak_bytes() const override { return peak_; }
+  [[nodiscard]] std::unique_ptr<PowerMeter> open_power_meter(std::string& missing) override {
+    return device_->open_power_meter(missing);
+  }
 
  private:
   std::unique_ptr<Device> device_;

@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <map>
 
+#include "backend/power_watch.h"
 #include "metrics/summary.h"
 #include "pipeline/clock.h"
 #include "workflow/calibrate.h"
 #include "workflow/generator.h"
 #include "workflow/kernel_bench.h"
+#include "workflow/power.h"
 
 namespace halftone::workflow {
 namespace {
@@ -161,6 +163,7 @@ BenchReport Generator::bench(const BenchOptions& options) {
   time_builds(options.generate, report);
   pipeline::Pipeline& pipe = pipeline(options.profile);
   const ImageSink ignore = [](Image&&) {};
+  const auto meter = open_power_meter(device_, options_.logger);  // takes a while itself
   for (int i = 0; i < options.warmup; ++i) {
     const GenerateReport run = generate(options.generate, ignore);
     report.warmup_build_ms += run.build_ms + run.load_ms;
@@ -168,11 +171,17 @@ BenchReport Generator::bench(const BenchOptions& options) {
   const Times before = pipe.components().times();
   std::vector<double> totals;
   std::map<std::string, std::vector<double>> modules;
+  int64_t num_images = 0;
+  backend::PowerWatch watch(meter.get());
   for (int i = 0; i < options.iterations; ++i) {
     report.last = generate(options.generate, ignore);
+    num_images += report.last.num_images;
     totals.push_back(report.last.pipeline_ms);
     for (const ModuleTime& module : report.last.modules) modules[module.name].push_back(module.ms);
   }
+  std::string missing;
+  report.power = watch.stop(num_images, missing);
+  log_missing_power(options_.logger, LogLevel::kInfo, missing);
   report.total_ms = spread_of(std::move(totals));
   for (const ModuleTime& module : report.last.modules) {  // in the order of the run
     report.modules.emplace_back(module.name, spread_of(modules[module.name]));

@@ -10,10 +10,12 @@
 
 #include "halftone/error.h"
 
+#include "backend/power_watch.h"
 #include "graph/cost.h"
 #include "metrics/summary.h"
 #include "tensor/dtype.h"
 #include "workflow/kernel_shapes.h"
+#include "workflow/power.h"
 
 namespace halftone::workflow {
 namespace {
@@ -56,6 +58,20 @@ std::vector<std::byte> random_bytes(const TensorType& type, bool positive) {
   }
   return bytes;
 }
+
+// How a kernel is measured.
+struct Sampling {
+  int iterations = 3;
+  double sustain_s = 0;  // of the same before the samples
+  std::function<void()> before_sample = [] {};
+  const backend::PowerMeter* meter = nullptr;  // asked while it runs so; may be null
+};
+
+struct Measured {
+  double ms = 0;  // the median of a call
+  PowerUse power{};
+  std::string missing{};  // of it
+};
 
 // Operands and results of one shape in one element type, on the device.
 class Operation {
@@ -113,11 +129,8 @@ class Operation {
     return static_cast<double>(bytes) * 1e-9;
   }
 
-  // Median milliseconds of a call; recorded, where the device records, as plans run it, and after
-  // `sustain_s` seconds of the same.
-  double measure(
-      const Kernel& kernel, int iterations, double sustain_s = 0,
-      const std::function<void()>& before_sample = [] {}) {
+  // Recorded, where the device records, as plans run it.
+  Measured measure(const Kernel& kernel, const Sampling& sampling) {
     upload();
     const backend::DeviceInfo& info = device_.info();
     const graph::OpDesc d = desc();
@@ -135,7 +148,7 @@ class Operation {
       }
     };
     const auto time = [&](int calls, const std::function<void()>& run) {
-      before_sample();
+      sampling.before_sample();
       stream->mark(0);
       run();
       stream->mark(1);
@@ -153,12 +166,17 @@ class Operation {
     }
     const auto run = [&] { recording != nullptr ? recording->replay(*stream) : enqueue(calls); };
     using Clock = std::chrono::steady_clock;
+    Measured measured;
+    backend::PowerWatch watch(sampling.meter);
     const Clock::time_point begin = Clock::now();
-    while (Clock::now() - begin < std::chrono::duration<double>(sustain_s)) time(calls, run);
+    const std::chrono::duration<double> sustained(sampling.sustain_s);
+    while (Clock::now() - begin < sustained) time(calls, run);
     std::vector<double> samples;
-    for (int i = 0; i < iterations; ++i) samples.push_back(time(calls, run));
+    for (int i = 0; i < sampling.iterations; ++i) samples.push_back(time(calls, run));
+    measured.power = watch.stop(0, measured.missing);
     std::ranges::sort(samples);
-    return metrics::quantile(samples, 0.5);
+    measured.ms = metrics::quantile(samples, 0.5);
+    return measured;
   }
 
  private:
@@ -273,7 +291,7 @@ Peaks peaks_of(backend::Device& device, std::span<const DType> dtypes) {
     Operation operation(device, kLarge, dtype);
     double best = 0;
     for (const Kernel* kernel : operation.kernels()) {
-      const double ms = operation.measure(*kernel, 3);
+      const double ms = operation.measure(*kernel, {}).ms;
       best = std::max(best, graph::flop_of(operation.desc()) / (ms * 1e9));
     }
     peaks.tflops.emplace_back(to_string(dtype), best);
@@ -307,21 +325,22 @@ std::vector<Job> chosen_jobs(const backend::DeviceInfo& info, const std::vector<
 }
 
 KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& job,
-                       const KernelBenchOptions& options, const Peaks& peaks,
-                       const std::function<void()>& before_sample) {
+                       const Sampling& sampling, const Peaks& peaks, const Logger& logger) {
   KernelTime row{.shape = job.shape->text(),
                  .model = std::string(job.shape->network),
                  .dtype = std::string(to_string(job.dtype)),
                  .kernel = std::string(kernel.name),
                  .calls = job.shape->calls,
+                 .power = {},
                  .problem = {}};
   row.gflop = graph::flop_of(operation.desc()) * 1e-9;
   try {
-    const double ms =
-        operation.measure(kernel, options.iterations, options.sustain_s, before_sample);
-    row.us = ms * 1e3;
-    row.tflops = row.gflop / ms;
-    row.gbyte_per_second = operation.gigabytes() / (ms * 1e-3);
+    const Measured measured = operation.measure(kernel, sampling);
+    row.us = measured.ms * 1e3;
+    row.tflops = row.gflop / measured.ms;
+    row.gbyte_per_second = operation.gigabytes() / (measured.ms * 1e-3);
+    row.power = measured.power;
+    log_missing_power(logger, LogLevel::kDebug, measured.missing);
     const double peak = tflops_of(peaks, row.dtype);
     if (row.gflop == 0) {
       row.share = row.gbyte_per_second / peaks.gbyte_per_second;
@@ -332,7 +351,7 @@ KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& jo
     if (error.code() == Errc::kCancelled) throw;
     row.problem = error.what();
   }
-  log(options.logger, LogLevel::kDebug, "bench",
+  log(logger, LogLevel::kDebug, "bench",
       fmt::format("{} {} {}: {:.1f} us", row.shape, row.dtype, row.kernel, row.us));
   return row;
 }
@@ -360,11 +379,17 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
       throw Error(Errc::kCancelled, "cancelled while timing kernels");
     }
   };
+  // What a kernel draws is known of one that runs for a while.
+  const auto meter = options.sustain_s > 0 ? open_power_meter(device, options.logger) : nullptr;
+  const Sampling sampling{.iterations = options.iterations,
+                          .sustain_s = options.sustain_s,
+                          .before_sample = before_sample,
+                          .meter = meter.get()};
   for (const Job& job : jobs) {
     Operation operation(device, *job.shape, job.dtype);
     for (const Kernel* kernel : operation.kernels()) {
       report.kernels.push_back(
-          time_kernel(operation, *kernel, job, options, report.peaks, before_sample));
+          time_kernel(operation, *kernel, job, sampling, report.peaks, options.logger));
     }
     ++done;
   }

@@ -4,6 +4,8 @@
 
 #include "halftone/session.h"
 
+#include "workflow/power.h"
+
 namespace halftone {
 namespace workflow {
 
@@ -171,6 +173,7 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("p90_ms", report.total_ms.p90).set("p99_ms", report.total_ms.p99);
   first.set("images_per_second", report.images_per_second);
   first.set("steps_per_second", report.steps_per_second);
+  workflow::set_power(first, report.power);
   first.set("build_cold_ms", report.build_cold_ms);
   first.set("build_warm_ms", report.build_warm_ms > 0 ? Json(report.build_warm_ms) : Json());
   first.set("total", to_value(report.total_ms));

@@ -617,6 +617,10 @@ TEST(Verbs, ModelsDevicesCompletionBench) {
                           "steps_per_second", "build_cold_ms", "build_warm_ms"}) {
     EXPECT_GT(first.at(key).number(), 0) << key;
   }
+  for (const char* key : {"energy_j_per_image", "power_w", "power_limit_w", "sm_clock_mhz"}) {
+    EXPECT_EQ(row.find(key), nullptr) << key;  // a CPU does not tell
+  }
+  EXPECT_FALSE(contains(bench.out, "Power:"));
   EXPECT_EQ(first.at("precision").string(), "fp32");
   const std::vector<std::string> libraries = first.at("libraries").strings();
   EXPECT_TRUE(std::ranges::any_of(libraries, [](const auto& l) { return contains(l, "oneDNN"); }));

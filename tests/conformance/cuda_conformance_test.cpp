@@ -3,11 +3,14 @@
 // recorded ones must agree bit for bit.
 // Needs a GPU; without one every test says so and is skipped.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <memory>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "halftone/error.h"
@@ -19,6 +22,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/stream.h"
+#include "backend/power_watch.h"
 #include "case.h"
 #include "group_statistics_cases.h"
 #include "norm_cases.h"
@@ -515,6 +519,58 @@ TEST(CudaDevice, MarksTellTheTime) {
   stream->mark(1);
   stream->wait_for_mark(1);
   EXPECT_GT(stream->ms_between(0, 1), 0.1);
+}
+
+// In watts, joules and megahertz, and in steps that are short enough for kLeastEnergySeconds.
+TEST(CudaDevice, TellsPowerAndClock) {
+  if (gpu().device == nullptr) GTEST_SKIP() << "no CUDA device: " << gpu().reason;
+  std::string missing;
+  const auto meter = gpu().device->open_power_meter(missing);
+  if (meter == nullptr) GTEST_SKIP() << missing;
+  fmt::print("left out: {}\n", missing.empty() ? "nothing" : missing);
+  const bool counts = meter->energy_j().has_value();
+  constexpr size_t kBytes = size_t{256} << 20;
+  const auto from = gpu().device->allocate(kBytes);
+  const auto to = gpu().device->allocate(kBytes);
+  const auto stream = gpu().device->create_stream();
+  using Clock = std::chrono::steady_clock;
+  // Copies for two seconds, a few milliseconds at a time.
+  const auto work = [&](const std::function<void()>& between) {
+    for (const auto begin = Clock::now(); Clock::now() - begin < std::chrono::seconds(2);) {
+      for (int i = 0; i < 20; ++i) gpu().device->copy(to->data(), from->data(), kBytes, *stream);
+      stream->synchronize();
+      between();
+    }
+  };
+  backend::PowerWatch watch(meter.get());
+  work([] {});
+  const PowerUse use = watch.stop(1, missing);
+  const auto is_between = [](std::optional<double> value, double least, double most) {
+    if (value) {
+      EXPECT_GT(*value, least);
+      EXPECT_LT(*value, most);
+    }
+  };
+  EXPECT_EQ(use.power_w.has_value(), counts) << missing;
+  is_between(use.power_w, 10, 2000);
+  is_between(use.energy_j_per_image, 20, 8000);
+  is_between(use.power_limit_w, 10, 2000);
+  is_between(use.sm_clock_mhz, 100, 5000);
+  if (!counts) return;
+  int steps = 0;
+  double last = meter->energy_j().value_or(0);
+  work([&] {
+    const double now = meter->energy_j().value_or(0);
+    EXPECT_GE(now, last);
+    steps += now > last ? 1 : 0;
+    last = now;
+  });
+  EXPECT_GE(steps, 2 * 8);
+  const auto begin = Clock::now();
+  for (int i = 0; i < 100; ++i) static_cast<void>(meter->clock_mhz());
+  const std::chrono::duration<double, std::micro> asking = Clock::now() - begin;
+  fmt::print("{:.1f} W, {:.0f} MHz; {} steps of the counter in 2 s; the clock takes {:.0f} us\n",
+             use.power_w.value_or(0), use.sm_clock_mhz.value_or(0), steps, asking.count() / 100);
 }
 
 // Plans name kernels.

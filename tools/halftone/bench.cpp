@@ -37,9 +37,12 @@ std::string kernel_table(const KernelBenchReport& report) {
   for (const KernelTime& row : report.kernels) {
     text += fmt::format("{:<13} {:<36} {:>5} {:<7} {:<32} ", row.model, row.shape, row.calls,
                         row.dtype, row.kernel);
-    text += row.problem.empty() ? fmt::format("{:>10.1f} {:>9.3f} {:>7.0f} {:>6.0f}%\n", row.us,
-                                              row.tflops, row.gbyte_per_second, 100 * row.share)
-                                : row.problem + "\n";
+    text += row.problem.empty()
+                ? fmt::format("{:>10.1f} {:>9.3f} {:>7.0f} {:>6.0f}%  {}", row.us, row.tflops,
+                              row.gbyte_per_second, 100 * row.share, power_words(row.power))
+                : row.problem;
+    text.erase(text.find_last_not_of(' ') + 1);
+    text += '\n';
   }
   return text;
 }
@@ -77,7 +80,7 @@ std::string speedup_table(const BenchReport& a, const BenchReport& b, const std:
     if (same != b.modules.end()) line(name, spread.median, same->second.median);
   }
   line("Pipeline", a.total_ms.median, b.total_ms.median);
-  return text;
+  return text + energy_row(a.power, b.power);
 }
 
 // Returns false when --reference-check found a wrong node.

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace halftone::cli {
 namespace {
@@ -76,6 +77,29 @@ std::string summary(const GenerateReport& report) {
   return text + "\n";
 }
 
+std::string power_words(const PowerUse& power) {
+  std::vector<std::string> words;
+  if (power.power_w) {
+    words.push_back(power.power_limit_w
+                        ? fmt::format("{:.0f} W of {:.0f}", *power.power_w, *power.power_limit_w)
+                        : fmt::format("{:.0f} W", *power.power_w));
+  } else if (power.power_limit_w) {
+    words.push_back(fmt::format("limit {:.0f} W", *power.power_limit_w));
+  }
+  if (power.sm_clock_mhz) words.push_back(fmt::format("SM clock {:.0f} MHz", *power.sm_clock_mhz));
+  if (power.energy_j_per_image) {
+    words.push_back(fmt::format("{:.2f} J/image", *power.energy_j_per_image));
+  }
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+std::string energy_row(const PowerUse& a, const PowerUse& b) {
+  if (!a.energy_j_per_image || !b.energy_j_per_image) return {};
+  return fmt::format("| {:^15} | {:>12.2f} J | {:>12.2f} J | {:>7.2f}x |\n", "Energy/image",
+                     *a.energy_j_per_image, *b.energy_j_per_image,
+                     *a.energy_j_per_image / *b.energy_j_per_image);
+}
+
 std::string bench_table(const BenchReport& report) {
   std::string text = plan_lines(report.last.plans);
   text +=
@@ -93,6 +117,8 @@ std::string bench_table(const BenchReport& report) {
   line("Pipeline", report.total_ms);
   text += fmt::format("Throughput: {:.5f} image/s\nIteration speed: {:.3f} it/s\n",
                       report.images_per_second, report.steps_per_second);
+  const std::string power = power_words(report.power);
+  if (!power.empty()) text += fmt::format("Power: {}\n", power);
   if (!report.ops.empty()) {
     text += fmt::format("\n{:<14} {:<34} {:>7} {:>11} {:>10} {:>10} {:>8} {:>6}\n", "op", "kernel",
                         "calls", "ms", "GFLOP", "GFLOP/s", "GB", "roof");

@@ -14,6 +14,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/libraries/libraries.h"
+#include "backend/cuda/libraries/nvml.h"
 #include "backend/cuda/stream.h"
 
 namespace halftone::backend::cuda {
@@ -203,6 +204,19 @@ class CudaDevice final : public Device {
           "copying on the device");
   }
   [[nodiscard]] uint64_t peak_bytes() const override { return peak_; }
+  // By the bus: NVML knows the boards that CUDA_VISIBLE_DEVICES hides, and counts them in another
+  // order.
+  [[nodiscard]] std::unique_ptr<PowerMeter> open_power_meter(std::string& missing) override {
+    const Nvml nvml = Nvml::load(missing);
+    if (!missing.empty()) return nullptr;
+    char bus_id[32] = {};
+    if (cudaDeviceGetPCIBusId(bus_id, sizeof(bus_id), context().ordinal) != cudaSuccess) {
+      cudaGetLastError();
+      missing = "the device has no PCI bus id";
+      return nullptr;
+    }
+    return open_nvml_meter(nvml, bus_id, missing);
+  }
 
  private:
   DeviceInfo info_;

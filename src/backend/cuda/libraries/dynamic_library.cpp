@@ -18,8 +18,12 @@ DynamicLibrary::DynamicLibrary(const std::vector<std::string>& names) {
   }
 }
 
+void* DynamicLibrary::find_address(const char* symbol) const {
+  return handle_ == nullptr ? nullptr : dlsym(handle_, symbol);
+}
+
 void* DynamicLibrary::address(const char* symbol) const {
-  void* found = handle_ == nullptr ? nullptr : dlsym(handle_, symbol);
+  void* found = find_address(symbol);
   if (found == nullptr) {
     throw Error(Errc::kUnsupported,
                 fmt::format("{}: has no function {}; install a newer version", name_, symbol));

@@ -19,9 +19,15 @@ class DynamicLibrary {
   void get(const char* symbol, F& function) const {
     function = reinterpret_cast<F>(address(symbol));
   }
+  // Null when the library lacks the symbol.
+  template <class F>
+  void find(const char* symbol, F& function) const {
+    function = reinterpret_cast<F>(find_address(symbol));
+  }
 
  private:
   [[nodiscard]] void* address(const char* symbol) const;
+  [[nodiscard]] void* find_address(const char* symbol) const;
   void* handle_ = nullptr;
   std::string name_, error_;
 };
