@@ -5,6 +5,8 @@
 #include <system_error>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "halftone/error.h"
 
 #include "base/file.h"
@@ -14,10 +16,14 @@ namespace {
 
 using Values = std::map<std::string, std::string>;
 
+std::string first_line() { return fmt::format("kernels {}", kernels_hash()); }
+
 Values read_values(const std::string& file) {
   Values values;
   std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
+  std::string line;
+  if (!std::getline(in, line) || line != first_line()) return values;
+  while (std::getline(in, line)) {
     const size_t tab = line.find('\t');
     if (tab != std::string::npos) values[line.substr(0, tab)] = line.substr(tab + 1);
   }
@@ -44,7 +50,7 @@ void TuningCache::save() {
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(file_).parent_path(), ignored);
   values_.merge(read_values(file_));  // what other processes measured meanwhile
-  std::string text;
+  std::string text = first_line() + '\n';
   for (const auto& [key, value] : values_) text.append(key + '\t').append(value + '\n');
   try {
     write_file_atomically(file_, text);
