@@ -26,6 +26,10 @@ Form form_of(const GemmShape& shape) {
 
 int64_t chunk_elements(const GemmKernel& kernel) { return kernel.row_bytes / bytes_of(kernel.in); }
 
+// Products that a convolution of fp8 adds up in the tensor cores alone: what their 13 bits lose
+// grows with them (docs/numerics.md).
+constexpr int64_t kMostUnpromoted = 5760;
+
 // K steps of a tile.
 int64_t steps_of(const GemmShape& s, const GemmKernel& kernel) {
   return divide_up(s.channels, chunk_elements(kernel)) * s.kernel_h * s.kernel_w;
@@ -35,6 +39,8 @@ bool serves(const GemmShape& shape, const GemmKernel& kernel) {
   return kernel.in == shape.in && kernel.out == shape.out && kernel.conv == shape.conv &&
          kernel.form == form_of(shape) && kernel.amax == shape.amax &&
          steps_of(shape, kernel) >= kernel.split &&
+         (kernel.in != Element::kE4M3 || !kernel.conv || kernel.promotes ||
+          shape.channels * shape.kernel_h * shape.kernel_w <= kMostUnpromoted) &&
          (!shape.row_statistics || kernel.out_n % kStatisticsColumns == 0) &&
          (shape.group_columns == 0 ||
           (kernel.measures_groups && kernel.out_n % shape.group_columns == 0));

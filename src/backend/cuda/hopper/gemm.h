@@ -70,6 +70,7 @@ struct GemmKernel {
   const void* function;
   bool measures_groups;
   bool amax;
+  bool promotes;  // adds up partial sums of fp8 in fp32
 
   [[nodiscard]] int cluster_blocks() const { return cluster * split; }
   // "128x160x128 c2 ping-pong"; " k2" behind it: two blocks divide the terms; " amax".
@@ -78,9 +79,10 @@ struct GemmKernel {
 
 template <class T>
 [[nodiscard]] constexpr GemmKernel describe(const void* function, bool measures_groups) {
-  return {T::kIn,          T::kOut,     T::kForm,        T::kConv,     T::kBm,   T::kBn,
-          T::kRowBytes,    T::kCluster, T::kSplit,       T::kPingPong, T::kOutN, T::kPanelBytes,
-          T::kSharedBytes, function,    measures_groups, T::kAmax};
+  return {T::kIn,   T::kOut,        T::kForm,        T::kConv,  T::kBm,
+          T::kBn,   T::kRowBytes,   T::kCluster,     T::kSplit, T::kPingPong,
+          T::kOutN, T::kPanelBytes, T::kSharedBytes, function,  measures_groups,
+          T::kAmax, T::kPromote > 0};
 }
 
 // All kernels, in a fixed order.

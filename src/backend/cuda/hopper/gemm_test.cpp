@@ -104,6 +104,23 @@ TEST(HopperKernels, SharingOutHasPairsOfBlocksAndSaysSo) {
   }
 }
 
+// Tiles of 256 rows have no registers for a second set of sums: of fp8 they take short products.
+TEST(HopperKernels, LongProductsOfFp8ArePromoted) {
+  const auto unpromoted = [](int64_t channels) {
+    GemmShape shape = conv(2, 64, channels, 640);
+    shape.in = Element::kE4M3;
+    shape.x_pitch = channels;
+    const std::vector<uint16_t> order = candidates(shape, kSms);
+    return std::count_if(order.begin(), order.end(),
+                         [](uint16_t i) { return !gemm_kernels()[i].promotes; });
+  };
+  EXPECT_EQ(unpromoted(640), 2);
+  EXPECT_EQ(unpromoted(656), 0);
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    EXPECT_TRUE(!kernel.promotes || kernel.in == Element::kE4M3) << kernel.name();
+  }
+}
+
 // Who is not asked for amax has kernels without it, who is has others.
 TEST(HopperKernels, AmaxHasKernelsOfItsOwn) {
   for (const Element in : {Element::kS8, Element::kE4M3}) {

@@ -10,12 +10,15 @@ std::vector<GemmKernel> s8_conv_kernels() {
       instance<kS8, kF16, kPlain, true, 128, 160, 128, 1, false>(),
       instance<kS8, kF16, kPlain, true, 128, 160, 128, 2, false>(),
       instance<kS8, kF16, kPlain, true, 128, 160, 64, 2, false>(),
+      instance<kS8, kF16, kPlain, true, 256, 160, 64, 1, false>(),
+      instance<kS8, kF16, kPlain, true, 256, 160, 64, 2, false>(),
       instance<kS8, kF16, kPlain, true, 64, 80, 128, 2, true>(),
       instance<kS8, kF16, kPlain, true, 64, 80, 128, 1, true, 0, 2>(),
       instance<kS8, kF16, kPlain, true, 64, 160, 128, 1, true, 0, 2>(),
       instance<kS8, kBF16, kPlain, true, 128, 128, 128, 1, false>(),
       instance<kS8, kBF16, kPlain, true, 128, 160, 128, 2, false>(),
       instance<kS8, kBF16, kPlain, true, 128, 256, 128, 2, false>(),
+      instance<kS8, kBF16, kPlain, true, 256, 128, 128, 1, false>(),
   };
 }
 
