@@ -108,8 +108,10 @@ struct SessionOptions {
   // kF8.
   Precision vae_precision = Precision::kAuto;
   QuantizationOptions quantization{};
-  // A plan file of the denoiser, or a folder with plan files of the components; they must fit
-  // exactly (kIncompatiblePlan). Empty = by fingerprint from the cache, built when missing.
+  std::string engine_dir;  // folder that keeps plans in place of the cache's; made when missing
+  // A plan file of the denoiser, or a folder with plan files of all components, from which nothing
+  // else is built; they must fit (kIncompatiblePlan). Empty = by fingerprint from the cache, built
+  // when missing.
   std::string plan;
   Logger logger;
   ProgressCallback progress;

@@ -106,6 +106,7 @@ Generator::Generator(backend::Device& device, SessionOptions options, bool taps)
              {.precision = options_.precision,
               .vae_precision = options_.vae_precision,
               .cache_dir = options_.cache_dir,
+              .engine_dir = options_.engine_dir,
               .plan = options_.plan,
               .quantization = options_.quantization,
               .taps = taps,
@@ -125,14 +126,12 @@ PreparedRequest Generator::prepare(const GenerateOptions& options) const {
 
 const PlanMaker& Generator::fp32_plans() {
   if (!fp32_plans_) {
-    std::error_code ignored;
-    const bool has_folder = fs::is_directory(options_.plan, ignored);
     fp32_plans_ =
         std::make_unique<PlanMaker>(model_, device_,
                                     PlanOptions{.precision = Precision::kF32,
                                                 .vae_precision = Precision::kF32,
                                                 .cache_dir = options_.cache_dir,
-                                                .plan = has_folder ? options_.plan : std::string(),
+                                                .engine_dir = options_.engine_dir,
                                                 .disabled_passes = options_.disabled_passes,
                                                 .disabled_kernels = options_.disabled_kernels,
                                                 .logger = options_.logger});

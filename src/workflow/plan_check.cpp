@@ -1,5 +1,7 @@
 #include "workflow/plan_check.h"
 
+#include <array>
+
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -9,8 +11,27 @@
 namespace halftone::workflow {
 namespace {
 
-[[noreturn]] void refuse(const PlanWish& wish, const std::string& text) {
-  throw Error(Errc::kIncompatiblePlan, fmt::format("{}: {}", wish.file, text));
+[[noreturn]] void refuse(const std::string& file, const std::string& text) {
+  throw Error(Errc::kIncompatiblePlan, fmt::format("{}: {}", file, text));
+}
+[[noreturn]] void refuse(const PlanWish& wish, const std::string& text) { refuse(wish.file, text); }
+
+// Whether a comma-separated list of a fingerprint has this name.
+bool lists(const std::string& list, const std::string& name) {
+  return fmt::format(",{},", list).find(fmt::format(",{},", name)) != std::string::npos;
+}
+
+void check_left_out(const runtime::Plan& plan, const PlanWish& wish) {
+  for (const std::string& pass : wish.disabled_passes) {
+    if (!lists(plan.fingerprint.entry("passes"), pass)) continue;
+    refuse(wish, fmt::format("was built with the pass {}; run 'halftone build --disable-pass {}'",
+                             pass, pass));
+  }
+  for (const std::string& kernel : wish.disabled_kernels) {
+    if (lists(plan.fingerprint.entry("disabled_kernels"), kernel)) continue;
+    refuse(wish, fmt::format("was built without --disable-kernel {}; give it to 'halftone build'",
+                             kernel));
+  }
 }
 
 // What the plan does to the denoiser, for messages: "int8.l3.… (recipe 1a2b3c4d)".
@@ -89,6 +110,22 @@ void check_plan_file(const runtime::Plan& plan, const Model& model, const PlanWi
   }
   if (wish.quantization.simulate && plan.fingerprint.entry("simulate") == "false") {
     refuse(wish, "runs folded operators, asked for --simulate; run 'halftone build --simulate'");
+  }
+  check_left_out(plan, wish);
+}
+
+void check_component_plan(const runtime::Plan& plan, const runtime::Fingerprint& wanted,
+                          const std::string& file) {
+  constexpr std::array kEntries = {"model",       "lora",    "precision", "text_layers_skipped",
+                                   "recipe",      "weights", "simulate",  "calibration",
+                                   "quantization"};
+  for (const char* key : kEntries) {
+    const std::string built_for = plan.fingerprint.entry(key);
+    const std::string own = wanted.entry(key);
+    if (built_for == own) continue;
+    const auto shown = [](const std::string& text) { return text.empty() ? "none" : text; };
+    refuse(file, fmt::format("built for {} {}, asked for {}; run 'halftone build' for it", key,
+                             shown(built_for), shown(own)));
   }
 }
 

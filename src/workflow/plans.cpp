@@ -6,6 +6,8 @@
 
 #include "halftone/error.h"
 
+#include "base/file.h"
+#include "base/folder.h"
 #include "models/registry.h"
 #include "pipeline/clock.h"
 #include "quant/apply.h"
@@ -69,19 +71,30 @@ Precision resolve_vae_precision(Precision wanted, Precision precision,
   return precision == Precision::kF16 ? Precision::kBF16 : precision;
 }
 
+namespace {
+
+constexpr auto kIsDenoiser = [](const auto& file) { return file.plan->component == "unet"; };
+
+bool computes_as(const runtime::Plan& a, const runtime::Plan& b) {
+  return precision_name(a) == precision_name(b) &&
+         a.fingerprint.entry("recipe") == b.fingerprint.entry("recipe") &&
+         a.fingerprint.entry("calibration") == b.fingerprint.entry("calibration");
+}
+
+}  // namespace
+
 PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOptions options)
     : model_(model),
       device_(device),
       options_(std::move(options)),
       structure_hash_(model.checkpoint->structure_hash()) {
   if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
-  std::error_code ignored;
-  if (!options_.plan.empty() && std::filesystem::is_directory(options_.plan, ignored)) {
-    folder_ = options_.plan;
-    options_.plan.clear();
+  if (!options_.engine_dir.empty()) {
+    make_folders(options_.engine_dir);
+    folder_ = options_.engine_dir;
   }
   if (!options_.plan.empty()) {
-    take_file();
+    take_files();
   } else if (!options_.taps) {
     quantization_ = resolve_quantization(options_.quantization, options_.precision, model,
                                          options_.cache_dir, options_.logger);
@@ -96,15 +109,65 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
       resolve_vae_precision(options_.vae_precision, options_.precision, device.info());
 }
 
-void PlanMaker::take_file() {
-  file_plan_ = runtime::load_plan(options_.plan);
-  check_plan_file(*file_plan_, model_,
-                  {.file = options_.plan,
-                   .loras = lora_identity("unet"),
-                   .precision = options_.precision,
-                   .quantization = options_.quantization});
-  runtime::check_fits(*file_plan_, device_.info(), device_.kernels(), options_.plan);
-  const std::string precision = file_plan_->fingerprint.entry("precision");
+bool PlanMaker::is_from_file(const std::string& component) const {
+  return has_plan_folder_ || (!options_.plan.empty() && component == "unet");
+}
+
+void PlanMaker::keep_fitting() {
+  std::vector<FilePlan> fitting;
+  std::optional<Error> reason;
+  for (FilePlan& candidate : files_) {
+    const auto& [file, plan] = candidate;
+    try {
+      if (!has_plan_folder_ || plan->component == "unet") {
+        check_plan_file(*plan, model_,
+                        {.file = file,
+                         .loras = lora_identity("unet"),
+                         .precision = options_.precision,
+                         .quantization = options_.quantization,
+                         .disabled_passes = options_.disabled_passes,
+                         .disabled_kernels = options_.disabled_kernels});
+        runtime::check_fits(*plan, device_.info(), device_.kernels(), file);
+      }
+      fitting.push_back(std::move(candidate));
+    } catch (const Error& error) {
+      if (error.code() != Errc::kIncompatiblePlan) throw;
+      reason = error;
+    }
+  }
+  files_ = std::move(fitting);
+  if (reason && std::ranges::none_of(files_, kIsDenoiser)) throw Error(*reason);
+}
+
+void PlanMaker::take_files() {
+  std::error_code ignored;
+  has_plan_folder_ = std::filesystem::is_directory(options_.plan, ignored);
+  if (has_plan_folder_) {
+    for (const std::string& name : list_folder(options_.plan)) {
+      if (!name.ends_with(".plan")) continue;
+      const std::string file = (std::filesystem::path(options_.plan) / name).string();
+      files_.push_back({file, runtime::load_plan(file)});
+    }
+  } else {
+    files_.push_back({options_.plan, runtime::load_plan(options_.plan)});
+  }
+  keep_fitting();
+  const auto first = std::ranges::find_if(files_, kIsDenoiser);
+  if (first == files_.end()) {
+    throw Error(Errc::kIncompatiblePlan,
+                fmt::format("{}: holds no plan of the unet; 'halftone build --save {}' makes the "
+                            "plans of a size (--engine-dir keeps those that are missing)",
+                            options_.plan, options_.plan));
+  }
+  for (const FilePlan& other : files_) {
+    if (!kIsDenoiser(other) || computes_as(*other.plan, *first->plan)) continue;
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: holds plans of the unet in {} and in {}; name the file, or say "
+                            "which with --precision or the recipe",
+                            options_.plan, workflow::precision_name(*first->plan),
+                            workflow::precision_name(*other.plan)));
+  }
+  const std::string precision = first->plan->fingerprint.entry("precision");
   for (const Precision known : {Precision::kF32, Precision::kBF16, Precision::kF16}) {
     if (precision == to_string(known)) options_.precision = known;
   }
@@ -242,20 +305,36 @@ runtime::Plan PlanMaker::build(const std::string& component,
   return plan;
 }
 
-pipeline::PlanSource PlanMaker::from_file(const pipeline::ShapeKey& shape) const {
-  if (!pipeline::find_profile(*file_plan_, shape)) {
-    throw Error(Errc::kIncompatiblePlan,
-                fmt::format("{}: built for {}, asked for {}; run 'halftone build' for this size",
-                            options_.plan, file_plan_->fingerprint.entry("shape"),
-                            pipeline::to_string(shape)));
+const PlanMaker::FilePlan& PlanMaker::from_file(const std::string& component,
+                                                const pipeline::ShapeKey& shape) const {
+  std::string shapes;
+  for (const FilePlan& candidate : files_) {
+    const auto& [file, plan] = candidate;
+    if (plan->component != component) continue;
+    shapes += (shapes.empty() ? "" : ", ") + plan->fingerprint.entry("shape");
+    if (!pipeline::find_profile(*plan, shape)) continue;
+    if (component != "unet") {
+      check_component_plan(*plan, fingerprint(component, shape), file);
+      runtime::check_fits(*plan, device_.info(), device_.kernels(), file);
+    }
+    return candidate;
   }
-  return {
-      .plan = file_plan_, .weights = &model_.weights(), .origin = "file", .file = options_.plan};
+  if (shapes.empty()) {
+    throw Error(
+        Errc::kIncompatiblePlan,
+        fmt::format("{}: holds no plan of {}; run 'halftone build'", options_.plan, component));
+  }
+  throw Error(Errc::kIncompatiblePlan,
+              fmt::format("{}: {} built for {}, asked for {}; run 'halftone build' for this size",
+                          options_.plan, component, shapes, pipeline::to_string(shape)));
 }
 
 pipeline::PlanSource PlanMaker::get(const std::string& component,
                                     const pipeline::ShapeKey& shape) const {
-  if (component == "unet" && !options_.plan.empty()) return from_file(shape);
+  if (is_from_file(component)) {
+    const FilePlan& taken = from_file(component, shape);
+    return {.plan = taken.plan, .weights = &model_.weights(), .origin = "file", .file = taken.file};
+  }
   const pipeline::Stopwatch clock;
   runtime::PlanCache cache(folder_, options_.logger);
   auto found = cache.get(fingerprint(component, shape), readable_name(component, shape),
@@ -292,11 +371,11 @@ PlanChoice PlanMaker::choice(const std::string& component, const pipeline::Shape
                     .precision = precision_name(component),
                     .file = {},
                     .is_cached = false};
-  if (component == "unet" && !options_.plan.empty()) {
-    const auto source = from_file(shape);
-    choice.fingerprint = source.plan->fingerprint.hash();
-    choice.precision = workflow::precision_name(*source.plan);
-    choice.file = options_.plan;
+  if (is_from_file(component)) {
+    const FilePlan& taken = from_file(component, shape);
+    choice.fingerprint = taken.plan->fingerprint.hash();
+    choice.precision = workflow::precision_name(*taken.plan);
+    choice.file = taken.file;
     return choice;
   }
   if (folder_.empty()) return choice;

@@ -25,8 +25,10 @@ namespace halftone::workflow {
 struct PlanOptions {
   Precision precision = Precision::kAuto;
   Precision vae_precision = Precision::kAuto;
-  std::filesystem::path cache_dir{};  // empty = no cache
-  // A plan file of the unet that must be taken, or a folder that serves as the cache. Empty = none.
+  std::filesystem::path cache_dir{};   // empty = no cache
+  std::filesystem::path engine_dir{};  // keeps the plans in place of the cache's; empty = none
+  // A plan file of the unet that must be taken, or a folder of plan files that all come from.
+  // Empty = none.
   std::string plan{};
   QuantizationOptions quantization{};
   // The unet's (the VAE decoder's) plan has calibration taps (quant/taps.h); nothing is quantized.
@@ -79,11 +81,22 @@ class PlanMaker {
   [[nodiscard]] bool shows_inputs(const std::string& component) const;
   [[nodiscard]] runtime::Plan build(const std::string& component,
                                     const pipeline::ShapeKey& shape) const;
-  // Reads and checks options_.plan, and takes over what it computes in.
-  void take_file();
+  // A plan that the user named.
+  struct FilePlan {
+    std::string file;
+    std::shared_ptr<const runtime::Plan> plan;
+  };
+  // Whether this component's plans must come from what options_.plan names.
+  [[nodiscard]] bool is_from_file(const std::string& component) const;
+  // Reads and checks options_.plan, and takes over what the unet's computes in.
+  void take_files();
+  // Of the unet's plans those that fit the other options. Throws what the last one lacks when none
+  // does.
+  void keep_fitting();
   // Names the file that keeps a quantized component's finished weights between starts.
   void keep_constants(const std::string& component, pipeline::PlanSource& source) const;
-  [[nodiscard]] pipeline::PlanSource from_file(const pipeline::ShapeKey& shape) const;
+  [[nodiscard]] const FilePlan& from_file(const std::string& component,
+                                          const pipeline::ShapeKey& shape) const;
   [[nodiscard]] compile::CompileOptions compile_options() const;
   // Of the LoRAs that change a component; empty when none does.
   [[nodiscard]] std::string lora_identity(const std::string& component) const;
@@ -93,8 +106,9 @@ class PlanMaker {
   const Model& model_;
   const backend::Device& device_;
   PlanOptions options_;
-  std::filesystem::path folder_;                    // of plans; empty = no cache
-  std::shared_ptr<const runtime::Plan> file_plan_;  // with options_.plan
+  std::filesystem::path folder_;  // that keeps plans; empty = none does
+  std::vector<FilePlan> files_;   // with options_.plan; the unet's all compute alike
+  bool has_plan_folder_ = false;  // options_.plan is one
   std::string structure_hash_;
   std::optional<Quantization> quantization_, decoder_quantization_;
   std::string content_hash_;  // with quantization: smoothing factors come from the weights

@@ -527,6 +527,63 @@ TEST(Plans, ExplicitPlanMustFit) {
   EXPECT_TRUE(contains(json.out, "\"refused\":["));
 }
 
+// What build --save wrote is taken, whatever the files' names, and nothing is built beside it.
+TEST(Plans, AFolderOfPlansMustHoldThemAll) {
+  const Scratch scratch;
+  const Words base = {"-m", "emoji-xl", "--size", "64x64", "--threads", "2"};
+  const Words draw = Words{"generate", "a cat", "--steps", "1", "--seed", "1", "-o"};
+  ASSERT_EQ(scratch.run(Words{"build", "--save", "plans"} + base).exit_code, 0);
+  const auto names = [&](const char* folder) {
+    Words found;
+    for (const auto& entry : fs::directory_iterator(scratch.path(folder))) {
+      found.push_back(entry.path().filename().string());
+    }
+    std::ranges::sort(found);
+    return found;
+  };
+  const Words saved = names("plans");
+  EXPECT_EQ(saved,
+            (Words{"text_encoder.plan", "text_encoder_2.plan", "unet.plan", "vae_decoder.plan"}));
+  ASSERT_EQ(scratch.run(draw + Words{"a.png"} + base).exit_code, 0);
+  const auto taken = [&](const char* folder, const char* picture) {
+    const Outcome got = scratch.run(draw + Words{picture, "--json", "--plan", folder} + base);
+    EXPECT_EQ(got.exit_code, 0) << got.err;
+    const Json json = parse_json(got.out, "stdout");
+    for (const JsonView& plan : JsonView(json, "stdout").at("plans").items()) {
+      EXPECT_EQ(plan.at("origin").string(), "file") << plan.at("component").string();
+    }
+    EXPECT_EQ(slurp(scratch.path(picture)), slurp(scratch.path("a.png")));
+  };
+  taken("plans", "b.png");
+  EXPECT_EQ(names("plans"), saved);
+  ASSERT_EQ(scratch.run(draw + Words{"c.png", "--engine-dir", "engines"} + base).exit_code, 0);
+  taken("engines", "d.png");
+
+  const auto refused = [&](const Words& words, const char* message) {
+    const Outcome got = scratch.run(draw + Words{"x.png"} + base + words);
+    EXPECT_EQ(got.exit_code, 6) << message << ": " << got.err;
+    EXPECT_TRUE(contains(got.err, message)) << got.err;
+  };
+  fs::create_directory(scratch.path("empty"));
+  refused({"--plan", "empty"}, "empty: holds no plan of the unet");
+  EXPECT_TRUE(names("empty").empty());
+  refused({"--plan", "plans", "--precision", "fp32"}, "asked for fp32");
+  refused({"--plan", "plans", "--vae-precision", "fp32"}, "vae_decoder.plan: built for precision");
+  refused({"--plan", "plans", "--cfg-scale", "1"}, "this size");
+  for (const char* plan : {"plans", "plans/unet.plan"}) {
+    refused({"--plan", plan, "--disable-pass", "fuse_epilogue"}, "with the pass fuse_epilogue");
+    refused({"--plan", plan, "--disable-kernel", "cpu.*"}, "without --disable-kernel cpu.*");
+  }
+  fs::remove(scratch.path("plans/vae_decoder.plan"));
+  refused({"--plan", "plans"}, "plans: holds no plan of vae_decoder");
+  const Words fp32 = {"--precision", "fp32", "--component", "unet", "--save", "plans/other.plan"};
+  ASSERT_EQ(scratch.run(Words{"build"} + fp32 + base).exit_code, 0);
+  const Outcome either = scratch.run(draw + Words{"x.png", "--plan", "plans"} + base);
+  EXPECT_EQ(either.exit_code, 2) << either.err;
+  EXPECT_TRUE(contains(either.err, "holds plans of the unet in fp32 and in")) << either.err;
+  EXPECT_FALSE(fs::exists(scratch.path("x.png")));
+}
+
 // --- other verbs
 
 TEST(Verbs, ModelsAreVerifiedAndRemoved) {

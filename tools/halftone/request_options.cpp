@@ -246,7 +246,8 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--engine-dir", args.engine_dir, "Folder that keeps the plans; made when missing")
       ->group(kGroup);
   app.add_option("--plan,--loadEngine", args.plan,
-                 "Plan file of the unet, or folder with plan files; must fit (exit code 6)")
+                 "Plan file of the unet, or folder with those of all components (build --save); "
+                 "must fit (exit code 6)")
       ->group(kGroup);
   add_quant_options(app, args.quant);
 }
@@ -338,9 +339,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.plan = args.plan;
   if (!args.engine_dir.empty()) {
     if (!args.plan.empty()) throw UsageError("--plan and --engine-dir both name plans; give one");
-    std::error_code ignored;  // what cannot be made is named when it is opened
-    fs::create_directories(args.engine_dir, ignored);
-    options.plan = args.engine_dir;
+    options.engine_dir = args.engine_dir;
   }
   options.logger = make_logger(common);
   options.progress = make_progress(common);
