@@ -1,5 +1,6 @@
 // compare and calibrate as a user runs them.
 #include <algorithm>
+#include <csignal>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -221,6 +222,41 @@ TEST(Compare, WhatMeansNothingIsRefused) {
   EXPECT_EQ(latent.exit_code, 2);
   EXPECT_TRUE(contains(latent.err, "compares pictures")) << latent.err;
   EXPECT_FALSE(fs::exists(scratch.path("report")));
+}
+
+// Stopped or failed, it leaves an older comparison as it was, and no picture of its own.
+TEST(Compare, KeepsNothingOfARunThatDoesNotEnd) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"), {"a cat", "a house"});
+  const auto files = [&] {
+    Words found;
+    for (const auto& entry : fs::recursive_directory_iterator(scratch.path("out"))) {
+      found.push_back(entry.path().lexically_relative(scratch.folder()).string());
+    }
+    std::ranges::sort(found);
+    return found;
+  };
+  const Words compare = {"compare",        "-m",          golden("tiny-sdxl"),
+                         "--prompts-file", "prompts.txt", "--a",
+                         "fp32",           "--output",    "out"};
+  const Words small = {"--size", "64x48", "--steps", "1"};
+  const Outcome failed = scratch.run(compare + small + Words{"--b", "int8"});  // without a record
+  EXPECT_EQ(failed.exit_code, 3) << failed.err;
+  EXPECT_FALSE(fs::exists(scratch.path("out")));
+  ASSERT_EQ(scratch.run(compare + small + Words{"--b", "bf16"}).exit_code, 0);
+  const Words whole = files();
+  EXPECT_EQ(whole, (Words{"out/a", "out/a/000.png", "out/a/001.png", "out/b", "out/b/000.png",
+                          "out/b/001.png", "out/report.html"}));
+  const std::string first = slurp(scratch.path("out/a/000.png"));
+  const Words large = {"--size", "256x256", "--steps", "100", "--b", "bf16", "--progress", "json"};
+  const Outcome stopped =
+      scratch.run_with(compare + large, [&](pid_t process, const fs::path& err) {
+        for (int i = 0; i < 3000 && !contains(slurp(err), "\"image\":1"); ++i) usleep(10000);
+        kill(process, SIGINT);
+      });
+  EXPECT_EQ(stopped.exit_code, 130) << stopped.err;
+  EXPECT_EQ(files(), whole);
+  EXPECT_EQ(slurp(scratch.path("out/a/000.png")), first);
 }
 
 TEST(Calibrate, ResumedRecordEqualsOneMadeAtOnce) {

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "halftone/error.h"
 
@@ -134,6 +136,44 @@ void merge_modules(const SideRun& a, const SideRun& b, CompareReport& report) {
   }
 }
 
+// Where what a comparison writes lies until all of it is there: in the folder that it is for, which
+// keeps nothing of one that fails.
+class Staging {
+ public:
+  explicit Staging(fs::path output)
+      : output_(std::move(output)),
+        folder_(output_ / fmt::format(".tmp-{}", getpid())),
+        is_new_(!fs::exists(output_)) {
+    make_folders(folder_);
+  }
+  ~Staging() {
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+    if (is_new_) fs::remove(output_, ignored);  // when it is empty
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  [[nodiscard]] const fs::path& folder() const { return folder_; }
+
+  // Puts a file in its place and names that; another's stays where it is.
+  [[nodiscard]] std::string publish(const std::string& file) const {
+    const fs::path inside = fs::path(file).lexically_relative(folder_);
+    if (inside.empty() || *inside.begin() == "..") return file;
+    const fs::path target = output_ / inside;
+    make_folders(target.parent_path());
+    std::error_code failed;
+    fs::rename(file, target, failed);
+    if (!failed) return target.string();
+    throw Error(Errc::kIo,
+                fmt::format("{}: cannot write the file: {}", target.string(), failed.message()));
+  }
+
+ private:
+  fs::path output_, folder_;
+  bool is_new_;
+};
+
 void check(const CompareOptions& options) {
   if (options.prompts.empty()) {
     throw Error(Errc::kInvalidArgument, "compare: no prompt was given (--prompts-file FILE)");
@@ -161,7 +201,8 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   Scores scores(host, options);
   const SideChoice side_a = choose_side(options.a, options);
   const SideChoice side_b = choose_side(options.b, options);
-  const fs::path folder = options.output;
+  const Staging staging(options.output);
+  const fs::path& folder = staging.folder();
   LatentTraces traces(options.prompts.size());
   LatentSink keep, measure;
   if (side_a.pictures.empty() && side_b.pictures.empty()) {
@@ -193,10 +234,14 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   report.min_ssim = options.min_ssim;
   report.passed = (!options.min_psnr || report.psnr.mean >= *options.min_psnr) &&
                   (!options.min_ssim || (report.ssim && report.ssim->mean >= *options.min_ssim));
-  make_folders(folder);
-  report.report = (folder / "report.html").string();
   report.total_ms = clock.ms();
-  write_file_atomically(report.report, comparison_page(report, options.max_pictures));
+  const std::string page = (folder / "report.html").string();
+  write_file_atomically(page, comparison_page(report, options.max_pictures));
+  for (PromptComparison& prompt : report.prompts) {
+    prompt.image_a = staging.publish(prompt.image_a);
+    prompt.image_b = staging.publish(prompt.image_b);
+  }
+  report.report = staging.publish(page);
   return report;
 }
 
