@@ -154,6 +154,14 @@ std::shared_ptr<const Plan> load_plan(const std::filesystem::path& path) {
   return std::make_shared<const Plan>(deserialize(bytes, path.string()));
 }
 
+bool is_plan_file(const std::filesystem::path& path) {
+  const File file(path);
+  std::array<std::byte, kMagic.size()> bytes{};
+  if (file.size() < bytes.size()) return false;
+  file.read(0, bytes);
+  return std::ranges::equal(bytes, std::as_bytes(std::span(kMagic)));
+}
+
 void check_fits(const Plan& plan, const backend::DeviceInfo& device,
                 std::span<const backend::Kernel* const> kernels, const std::string& origin) {
   for (const auto& [key, value] : library_entries(device, kernels)) {

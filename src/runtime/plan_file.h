@@ -21,6 +21,8 @@ inline constexpr uint32_t kPlanFormatVersion = 1;
 
 void save_plan(const Plan& plan, const std::filesystem::path& file);  // atomic
 [[nodiscard]] std::shared_ptr<const Plan> load_plan(const std::filesystem::path& file);
+// By its first bytes. Throws as File.
+[[nodiscard]] bool is_plan_file(const std::filesystem::path& file);
 
 // Semantic checks of deserialize on a plan in memory (also run on every plan that the compiler
 // makes).

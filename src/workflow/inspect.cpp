@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "halftone/error.h"
+
 #include "base/file.h"
 #include "base/text.h"
 #include "io/checkpoint.h"
@@ -142,7 +144,27 @@ bool is_png(const std::string& path) {
   return std::memcmp(bytes.data(), kSignature.data(), kSignature.size()) == 0;
 }
 
+[[noreturn]] void refuse_other(const std::string& path) {
+  constexpr size_t kMostRecipe = size_t{16} << 20;
+  const bool has_layers =
+      path.ends_with(".layers.json") ||
+      (path.ends_with(".json") &&
+       read_text_file(path, kMostRecipe).find("\"halftone_recipe\"") != std::string::npos);
+  throw Error(
+      Errc::kUnsupported,
+      has_layers
+          ? fmt::format(
+                "{}: is a recipe or its table; 'halftone inspect --layers {}' shows what it does "
+                "to each layer",
+                path, path)
+          : fmt::format("{}: is no plan, PNG picture, .safetensors file or model's folder", path));
+}
+
 }  // namespace
+
+bool is_meant_as_plan(const std::string& path) {
+  return path.ends_with(".plan") || path.ends_with(".engine") || runtime::is_plan_file(path);
+}
 
 InspectResult inspect(const InspectOptions& options) {
   std::error_code ignored;
@@ -150,6 +172,7 @@ InspectResult inspect(const InspectOptions& options) {
   if (!fs::exists(path, ignored) || fs::is_directory(path, ignored)) return inspect_model(options);
   if (path.extension() == ".safetensors") return inspect_safetensors(options);
   if (is_png(options.path)) return inspect_image(options.path);
+  if (!is_meant_as_plan(options.path)) refuse_other(options.path);
   return inspect_plan(*runtime::load_plan(path), options.path, options.verbose);
 }
 

@@ -11,6 +11,9 @@ namespace halftone::workflow {
 
 [[nodiscard]] InspectResult inspect(const InspectOptions& options);
 
+// Whether a file was meant to be a plan: by its first bytes or, damaged, by its name.
+[[nodiscard]] bool is_meant_as_plan(const std::string& path);
+
 [[nodiscard]] InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path,
                                          bool verbose);
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "runtime/plan_file.h"
+#include "workflow/inspect.h"
 #include "workflow/layer_table.h"
 #include "workflow/model.h"
 #include "workflow/quantization.h"
@@ -108,7 +109,11 @@ QuantizeReport inspect_layers(backend::Device& device, const LayersOptions& opti
     session.model.model = options.path;
     return of_model(device, options, std::move(session));
   }
-  if (path.extension() != ".json") return of_plan(options);
+  if (path.extension() != ".json") {
+    if (is_meant_as_plan(options.path)) return of_plan(options);
+    refuse(fmt::format("{}: has no layers; --layers takes a plan, a recipe (.json) or a model",
+                       options.path));
+  }
   if (session.model.model.empty()) session.model.model = model_around(path);
   if (session.model.model.empty() || options.path.ends_with(".layers.json")) {
     return of_table(options.path);

@@ -37,6 +37,16 @@ void show_layers(const std::string& path, ModelArgs model, bool sqnr,
   }
 }
 
+void refuse_without_layers(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const bool needs = option->get_group() == "Quantization" || option->check_lname("sqnr") ||
+                       option->check_lname("prompt") || option->check_lname("precision") ||
+                       option->check_lname("model");
+    if (!needs || option->count() == 0) continue;
+    throw UsageError(fmt::format("{}: needs --layers", option->get_name(false, true)));
+  }
+}
+
 }  // namespace
 
 int run_inspect(Args args) {
@@ -68,6 +78,7 @@ int run_inspect(Args args) {
     if (layers) {
       return show_layers(path, model, sqnr, prompts, common);
     }
+    refuse_without_layers(app);
     const InspectResult result = inspect({.path = resolve_model(path, common),
                                           .hf_cache = common.hf_cache,
                                           .tensors = tensors,
