@@ -186,13 +186,18 @@ class Applier {
   [[nodiscard]] std::vector<std::string> unused() const {
     std::vector<std::string> sentences;
     const auto none = [&](auto takes) { return std::ranges::none_of(layers_, takes); };
-    if (recipe_.split_shortcut && none([&](const Layer& l) { return is_second_half(l); })) {
+    const bool has_whole = !none([&](const Layer& l) {
+      return l.spec.weight && joined_input(graph_, graph_.nodes()[l.node]).has_value();
+    });
+    if (recipe_.split_shortcut && (recipe_.asks_split_shortcut || has_whole) &&
+        none([&](const Layer& l) { return is_second_half(l); })) {
       sentences.emplace_back(
           "split_shortcut changes nothing: no shortcut over joined values is quantized in two "
           "halves; the policy may leave shortcuts as they are (--policy none does not), or the "
           "calibration record lacks the halves (calibrate --restart)");
     }
-    if (recipe_.bos_aware && none([&](const Layer& l) { return keeps_first_token(l); })) {
+    if (recipe_.bos_aware && (recipe_.asks_bos_aware || lacks_tokens_) &&
+        none([&](const Layer& l) { return keeps_first_token(l); })) {
       sentences.emplace_back(
           "bos_aware changes nothing: no input from the text has a static scale; MixDQ's recipes "
           "give one (quantize --act-bits), and the calibration record must hold the tokens behind "
@@ -208,7 +213,7 @@ class Applier {
                             recipe_.scheme, layer.report.name));
   }
 
-  void need_statistics(Layer& layer) const {
+  void need_statistics(Layer& layer) {
     const LayerSpec& spec = layer.spec;
     if (spec.attention) need_attention_statistics(layer);
     if (!spec.activation) return;
@@ -216,6 +221,7 @@ class Applier {
     if (!spec.smooth && !spec.min_sqnr && !spec.needs_range()) return;
     if (record_ == nullptr) lack_record(layer);
     if (stats_of(layer) == nullptr && keeps_first_token(layer)) {
+      lacks_tokens_ = true;
       return keep_input(layer, "its text's tokens are not in the calibration record");
     }
     if (stats_of(layer) == nullptr) return leave(layer, "not in the calibration record");
@@ -566,6 +572,7 @@ class Applier {
   const WeightSource& weights_;
   std::vector<Layer> layers_;
   std::vector<Group> groups_;
+  bool lacks_tokens_ = false;  // a text input's, whose first token is to stay
 };
 
 }  // namespace

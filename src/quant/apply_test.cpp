@@ -494,6 +494,16 @@ TEST(Apply, TheFirstTokenOfATextMayStay) {
   EXPECT_TRUE(layer(fallen, "attn2.to_k").weight);
   ASSERT_EQ(fallen.unused.size(), 1U);
   EXPECT_NE(fallen.unused[0].find("bos_aware"), std::string::npos);
+
+  Recipe without_text = recipe;
+  without_text.rules.push_back({"attn2", LayerKind::kAny, {}, "excluded"});
+  const auto unused = [&] {
+    Graph block = graph::parse(kBlock);
+    return apply(block, without_text, &record, waves()).unused.size();
+  };
+  EXPECT_EQ(unused(), 0U) << "a default, and no text is quantized";
+  without_text.asks_bos_aware = true;
+  EXPECT_EQ(unused(), 1U);
   EXPECT_TRUE(parse_recipe(to_json(recipe), "r.json").bos_aware);
 }
 

@@ -76,6 +76,8 @@ struct Recipe {
   // outliers, the same for every prompt, would set the scale of all; else such a layer has its
   // weights quantized only.
   bool bos_aware = false;
+  // The user himself gave these, so that he is told when no layer takes them; not kept in files.
+  bool asks_split_shortcut = false, asks_bos_aware = false;
   std::vector<Rule> rules;
 
   [[nodiscard]] std::string hash() const;  // 64 hex digits over the JSON text

@@ -226,6 +226,8 @@ TEST(SplitShortcut, ARuleForTheWholeIsForBothAndOneOfTheSecondForIt) {
   recipe.rules.back().pattern = "conv_shortcut";
   EXPECT_FALSE(find(applied(), kName)->weight);
   EXPECT_EQ(find(applied(), kSecondName), nullptr) << "nothing to split";
+  EXPECT_TRUE(applied().unused.empty()) << "a default, and no shortcut is quantized";
+  recipe.asks_split_shortcut = true;
   ASSERT_EQ(applied().unused.size(), 1U);
   EXPECT_NE(applied().unused[0].find("split_shortcut"), std::string::npos);
 }

@@ -111,6 +111,10 @@ std::optional<quant::Recipe> recipe_of(const QuantizationOptions& options, Preci
     recipe = quant::load_recipe(kept);
     from = kept.string();
   }
+  if (recipe) {
+    recipe->asks_split_shortcut = options.split_shortcut.value_or(false);
+    recipe->asks_bos_aware = options.bos_aware.value_or(false);
+  }
   if (origin != nullptr) *origin = std::move(from);
   return recipe;
 }

@@ -311,6 +311,15 @@ TEST_F(Quantized, HalvesOfMixdqsShortcuts) {
     }
     return rows;
   };
+  // No shortcut is among these layers: a default that nothing takes is no reason to warn.
+  std::ofstream(scratch_.path("v.yaml")) << "conv_in: 8\n";
+  const Words import = {"quantize", "-m", "model", "--weight-bits", "v.yaml", "-o", "v.json"};
+  EXPECT_FALSE(contains(scratch_.run(import).err, "warning"));
+  EXPECT_FALSE(contains(generate({"--recipe", "v.json"}).err, "warning"));
+  for (const char* flag : {"split_shortcut", "bos_aware"}) {
+    const Outcome asked = scratch_.run(import + Words{std::string("--") + flag});
+    EXPECT_TRUE(contains(asked.err, std::string(flag) + " changes nothing")) << asked.err;
+  }
   // 24 channels from below and 24 of the skip connection to 24.
   using Rows = std::vector<std::pair<std::string, int64_t>>;
   EXPECT_EQ(weights({}), (Rows{{shortcut, 576}, {shortcut + "_0", 576}}));
