@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "halftone/utf8.h"
+
 #include "base/text.h"
 
 namespace halftone {
@@ -33,6 +35,8 @@ TEST(TextTest, Utf8) {
   EXPECT_FALSE(is_utf8("\xed\xa0\x80"));      // surrogate
   EXPECT_FALSE(is_utf8("\xf4\x90\x80\x80"));  // above U+10FFFF
   EXPECT_FALSE(is_utf8("\xe2\x82"));          // truncated
+  EXPECT_EQ(malformed_utf8("caf\xc3\xa9 \xe2\x82"), 6U);
+  EXPECT_EQ(malformed_utf8("caf\xc3\xa9"), std::nullopt);
 }
 
 TEST(TextTest, PrintableEscapesAndCuts) {

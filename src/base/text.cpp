@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "halftone/utf8.h"
+
 namespace halftone {
 namespace {
 
@@ -39,14 +41,16 @@ size_t utf8_sequence(std::string_view s) {
 
 }  // namespace
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const size_t n = utf8_sequence(text);
-    if (n == 0) return false;
-    text.remove_prefix(n);
+std::optional<size_t> malformed_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t n = utf8_sequence(text.substr(i));
+    if (n == 0) return i;
+    i += n;
   }
-  return true;
+  return std::nullopt;
 }
+
+bool is_utf8(std::string_view text) { return !malformed_utf8(text); }
 
 std::string printable(std::string_view text, size_t max_bytes) {
   std::string out;

@@ -62,5 +62,40 @@ TEST_F(Options, InspectNamesWhatItIsGiven) {
   refused({"inspect", golden("tiny-sdxl"), "--exclude", "ff"}, "--exclude: needs --layers");
 }
 
+TEST_F(Options, ABadCacheIsToldOfOnce) {
+  const Words draw = xl_ + Words{"--steps", "1", "--cache-dir"};
+  warned(draw + Words{"/proc/halftone"}, "cache folder /proc/halftone: cannot be made");
+  fs::create_directories(scratch_.path("open/plans"));
+  fs::permissions(scratch_.path("open/plans"), fs::perms::all);
+  warned(draw + Words{"open"}, "may be written by other users");
+}
+
+TEST_F(Options, PromptsThatAreNoUtf8AreNamed) {
+  std::ofstream(scratch_.path("p.txt")) << "a cat\n\na d\xffg\n";
+  const Words draw = {"generate", "-m", golden("tiny-sdxl"), "-o", "a.png", "--size", "64x48"};
+  const std::string message = "p.txt: line 3: malformed UTF-8 at byte 3 (0xff)";
+  refused(draw + Words{"@p.txt"}, message);
+  refused(draw + Words{"--prompt-file", "p.txt"}, message);
+  refused(draw + Words{"a cat", "--negative-prompt-file", "p.txt"}, message);
+}
+
+TEST_F(Options, JsonIsOneDocument) {
+  const Words draw = xl_ + Words{"--steps", "1", "-p", "a dog", "--save-report", "s.json"};
+  const Outcome got = scratch_.run(draw + Words{"--json"});
+  ASSERT_EQ(got.exit_code, 0) << got.err;
+  ASSERT_EQ(scratch_.run(draw + Words{"--json=j.json"}).exit_code, 0);
+  for (const std::string& text :
+       {got.out, slurp(scratch_.path("s.json")), slurp(scratch_.path("j.json"))}) {
+    const Json json = parse_json(text, "reports");
+    const std::vector<JsonView> reports = JsonView(json, "reports").items();
+    ASSERT_EQ(reports.size(), 2U);
+    EXPECT_EQ(reports[0].at("files").strings(), Words{"a_1.png"});
+    EXPECT_EQ(reports[1].at("request").at("prompt").string(), "a dog");
+  }
+  const Outcome full = scratch_.run({"devices", "--json=/dev/full"});
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_EQ(lines_with(full.err, "/dev/full: cannot be written"), 1) << full.err;
+}
+
 }  // namespace
 }  // namespace halftone::cli_test

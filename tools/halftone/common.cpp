@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <set>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -121,6 +124,18 @@ void finish_common(CommonOptions& common) {
   if (common.hf_cache.empty() && !xdg.empty()) common.hf_cache = xdg + "/huggingface/hub";
 }
 
+namespace {
+
+// Whether this warning was given before: by another session, component or prompt.
+bool is_repeated(std::string_view warning) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> given;
+  const std::scoped_lock lock(mutex);
+  return !given.emplace(warning).second;
+}
+
+}  // namespace
+
 Logger make_logger(const CommonOptions& common) {
   std::shared_ptr<std::FILE> file;
   if (!common.log_file.empty()) {
@@ -133,7 +148,7 @@ Logger make_logger(const CommonOptions& common) {
   const bool colors = use_colors(common);
   const bool jsonl = common.log_jsonl;
   return [=](LogLevel level, std::string_view component, std::string_view text) {
-    if (level < least) return;
+    if (level < least || (level == LogLevel::kWarning && is_repeated(text))) return;
     std::FILE* out = file ? file.get() : stderr;
     if (jsonl) {
       fmt::print(out, "{{\"level\":\"{}\",\"component\":{},\"text\":{}}}\n", level_name(level),
@@ -185,8 +200,8 @@ void write_text(const std::string& path, const std::string& text) {
 void write_json(const CommonOptions& common, const std::string& json) {
   if (json_on_stdout(common)) {
     fmt::print("{}\n", json);
-    std::fflush(stdout);
-    return;
+    if (std::fflush(stdout) == 0) return;
+    throw Error(Errc::kIo, "stdout: cannot be written");
   }
   write_text(common.json, json + '\n');
 }
@@ -223,7 +238,7 @@ int report(const CommonOptions& common, std::string_view code, std::string_view 
                fmt::format("{{\"error\":{{\"code\":\"{}\",\"message\":{},\"exit_code\":{}{}}}}}",
                            code, json_string(message), exit, detail_members(details)));
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
+    if (message != error.what()) fmt::print(stderr, "error: {}\n", error.what());
   }
   return exit;
 }

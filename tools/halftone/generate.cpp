@@ -41,7 +41,7 @@ void add_options(CLI::App& app, GenerateArgs& a) {
                "Leave the request out of the PNG")
       ->group("Output");
   app.add_option("--save-report", a.save_report,
-                 "Write the JSON report to a file, one document a prompt")
+                 "Write the JSON report to a file; of several prompts an array, as --json does")
       ->group("Output");
   app.add_option("--num-warmup-runs", a.warmup_runs, "Runs before the measured one")
       ->check(CLI::Range(0, 1000))
@@ -104,12 +104,12 @@ void run_many_resolutions(Session& session, GenerateOptions options) {
   }
 }
 
-// Writes the pictures of all prompts as they come, and after each the reports so far: one JSON
-// document a prompt.
+// Writes the pictures of all prompts as they come, and after each the reports so far: of several
+// prompts an array, which stdout gets when it is complete.
 class Runner {
  public:
-  Runner(const GenerateArgs& args, Session& session, OutputNames& names)
-      : args_(args), session_(session), names_(names) {}
+  Runner(const GenerateArgs& args, Session& session, OutputNames& names, size_t num_prompts)
+      : args_(args), session_(session), names_(names), num_prompts_(num_prompts) {}
 
   void run(const GenerateOptions& options) {
     std::vector<std::string> files;
@@ -128,27 +128,33 @@ class Runner {
       if (!json_on_stdout(args_.common)) fmt::print("{}\n", options.dump_latents);
     }
     if (!args_.common.quiet) fmt::print(stderr, "{}", summary(report));
-    is_right_ = std::ranges::all_of(report.checks, &NodeCheck::ok);
-    const std::string json = to_json(report, files);
-    documents_ += (documents_.empty() ? "" : "\n") + json;
-    if (!args_.common.json.empty()) {
-      write_json(args_.common, json_on_stdout(args_.common) ? json : documents_);
-    }
-    if (!args_.save_report.empty()) {
-      CommonOptions to_file = args_.common;
-      to_file.json = args_.save_report;
-      write_json(to_file, documents_);
-    }
+    is_right_ = is_right_ && std::ranges::all_of(report.checks, &NodeCheck::ok);
+    documents_.push_back(to_json(report, files));
+    write_reports();
   }
 
   // No node was found wrong by --reference-check.
   [[nodiscard]] bool is_right() const { return is_right_; }
 
  private:
+  void write_reports() const {
+    const std::string json =
+        num_prompts_ == 1 ? documents_.front() : fmt::format("[{}]", fmt::join(documents_, ",\n"));
+    const bool is_complete = documents_.size() == num_prompts_;
+    if (!args_.common.json.empty() && (is_complete || !json_on_stdout(args_.common))) {
+      write_json(args_.common, json);
+    }
+    if (args_.save_report.empty()) return;
+    CommonOptions to_file = args_.common;
+    to_file.json = args_.save_report;
+    write_json(to_file, json);
+  }
+
   const GenerateArgs& args_;
   Session& session_;
   OutputNames& names_;
-  std::string documents_;
+  size_t num_prompts_;
+  std::vector<std::string> documents_;
   bool is_right_ = true;
 };
 
@@ -199,7 +205,7 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
     warmup.batch_count = 1;
     session.generate(warmup, [](Image&&) {});
   }
-  Runner runner(a, session, names);
+  Runner runner(a, session, names, prompts.size());
   const std::string dump = options.dump_latents;
   for (size_t i = 0; i < prompts.size(); ++i) {
     options.prompt = prompts[i];

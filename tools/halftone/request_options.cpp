@@ -6,8 +6,11 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <sstream>
 
 #include <fmt/format.h>
+
+#include "halftone/utf8.h"
 
 namespace halftone::cli {
 namespace {
@@ -97,12 +100,22 @@ std::string read_file(const std::string& path, std::string_view flag) {
   return text;
 }
 
-void append_lines(const std::string& text, std::vector<std::string>& prompts) {
+// `name` of the file, for messages.
+void check_utf8(std::string_view line, const std::string& name, int number) {
+  const std::optional<size_t> at = malformed_utf8(line);
+  if (!at) return;
+  throw UsageError(fmt::format("{}: line {}: malformed UTF-8 at byte {} (0x{:02x})", name, number,
+                               *at, static_cast<unsigned char>(line[*at])));
+}
+
+void append_lines(const std::string& text, const std::string& name,
+                  std::vector<std::string>& prompts) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // as editors of Windows put it
   size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
-  while (begin < text.size()) {
+  for (int number = 1; begin < text.size(); ++number) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string line = text.substr(begin, end - begin);
+    check_utf8(line, name, number);
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (line.find_first_not_of(" \t") != std::string::npos) prompts.push_back(std::move(line));
     begin = end + 1;
@@ -302,6 +315,22 @@ LoraOption parse_lora(const std::string& text) {
   return lora;
 }
 
+namespace {
+
+// A folder that cannot be made is told of once, and done without.
+std::string usable_cache(const std::string& folder, const Logger& logger) {
+  std::error_code failed;
+  if (folder.empty() || fs::is_directory(folder, failed)) return folder;
+  fs::create_directories(folder, failed);
+  if (!failed) return folder;
+  log(logger, LogLevel::kWarning, "cache",
+      fmt::format("cache folder {}: cannot be made ({}); nothing is kept", folder,
+                  failed.message()));
+  return "";
+}
+
+}  // namespace
+
 SessionOptions session_options(const ModelArgs& args, const CommonOptions& common) {
   if (!args.version.empty() && !args.model.empty()) {
     throw UsageError("--version and --model both name a model; give one");
@@ -311,6 +340,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   options.precision = parse_precision(args.precision, "--precision");
   options.quantization = quantization_options(args.quant, args.vae_precision == "int8");
   options.vae_precision = parse_precision(args.vae_precision, "--vae-precision");
+  options.logger = make_logger(common);
   options.model = {.model = resolve_model(typed, common),
                    .variant = args.variant,
                    .hf_cache = common.hf_cache,
@@ -328,7 +358,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   for (const std::string& lora : args.loras) options.model.loras.push_back(parse_lora(lora));
   options.device = common.device;
   options.threads = common.threads;
-  options.cache_dir = common.cache_dir;
+  options.cache_dir = usable_cache(common.cache_dir, options.logger);
   options.device_graphs = !args.no_cuda_graph;
   options.low_vram = args.low_vram;
   options.memory_limit = static_cast<uint64_t>(args.memory_limit * 1048576.0);
@@ -341,7 +371,6 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
     if (!args.plan.empty()) throw UsageError("--plan and --engine-dir both name plans; give one");
     options.engine_dir = args.engine_dir;
   }
-  options.logger = make_logger(common);
   options.progress = make_progress(common);
   return options;
 }
@@ -374,6 +403,11 @@ GenerateOptions generate_options(const CLI::App& app, const RequestArgs& args) {
   if (given(app, "--negative-prompt-file")) {
     std::string text = read_file(args.negative_prompt_file, "--negative-prompt-file");
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+    std::istringstream lines(text);
+    int number = 0;
+    for (std::string line; std::getline(lines, line);) {
+      check_utf8(line, args.negative_prompt_file, ++number);
+    }
     options.negative_prompt = std::move(text);
   }
   const auto [width, height] = picture_size(app, args.size, args.width, args.height);
@@ -411,9 +445,9 @@ std::vector<std::string> read_prompts(const RequestArgs& args) {
   std::vector<std::string> prompts;
   const auto add = [&](const std::string& text) {
     if (text == "-") {
-      append_lines(read_all(std::cin, "stdin"), prompts);
+      append_lines(read_all(std::cin, "stdin"), "stdin", prompts);
     } else if (text.size() > 1 && text[0] == '@') {
-      append_lines(read_file(text.substr(1), "prompt file"), prompts);
+      append_lines(read_file(text.substr(1), "prompt file"), text.substr(1), prompts);
     } else {
       prompts.push_back(text);
     }
@@ -423,7 +457,7 @@ std::vector<std::string> read_prompts(const RequestArgs& args) {
   if (args.prompt_file == "-") {
     add("-");
   } else if (!args.prompt_file.empty()) {
-    append_lines(read_file(args.prompt_file, "--prompt-file"), prompts);
+    append_lines(read_file(args.prompt_file, "--prompt-file"), args.prompt_file, prompts);
   }
   return prompts;
 }
