@@ -62,6 +62,39 @@ TEST_F(Options, InspectNamesWhatItIsGiven) {
   refused({"inspect", golden("tiny-sdxl"), "--exclude", "ff"}, "--exclude: needs --layers");
 }
 
+TEST_F(Options, FlagsInTheEnvironmentAndInFiles) {
+  const auto precision = [&](const Words& words, const Scratch::Environment& environment) {
+    const Outcome got =
+        scratch_.run(Words{"generate", "a cat", "--dry-run", "-m", golden("tiny-sdxl")} + words, "",
+                     environment);
+    EXPECT_EQ(got.exit_code, 0) << got.err;
+    const Json json = parse_json(got.out, "stdout");
+    return JsonView(json, "stdout").at("request").at("precision").string();
+  };
+  const auto file = [&](const std::string& text) {
+    std::ofstream(scratch_.path("c.toml")) << text;
+    return Words{"--config", "c.toml"};
+  };
+  EXPECT_EQ(precision({}, {{"HALFTONE_FP32", "1"}}), "fp32");
+  EXPECT_EQ(precision({}, {{"HALFTONE_INT8", "true"}}), "int8");
+  EXPECT_EQ(precision({"--fp32"}, {{"HALFTONE_INT8", "true"}}), "fp32");
+  EXPECT_EQ(precision({"--fp32"}, {{"HALFTONE_INT8", "false"}}), "fp32");
+  EXPECT_EQ(precision(file("fp32 = true\n"), {}), "fp32");
+  EXPECT_EQ(precision(file("int8 = true\n"), {}), "int8");
+  EXPECT_EQ(precision(file("int8 = true\n") + Words{"--precision", "fp32"}, {}), "fp32");
+  EXPECT_EQ(precision(file("int8 = true\n"), {{"HALFTONE_FP32", "yes"}}), "fp32");
+  EXPECT_EQ(precision(file("int8 = false\nprecision = \"fp32\"\nno_metadata = on\n"), {}), "fp32");
+  refused(xl_ + file("int8 = true\nprecision = \"fp32\"\n"), "c.toml: --precision fp32 and --int8");
+  refused(xl_ + file("no_metadata = 7\n"), "c.toml: no_metadata: got '7', wanted true or false");
+  refused(xl_ + file("torch_inference = true\n"), "c.toml: not supported: --torch-inference");
+  const Outcome bad = scratch_.run(xl_, "", {{"HALFTONE_INT8", "maybe"}});
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_TRUE(contains(bad.err, "HALFTONE_INT8: got 'maybe', wanted true or false")) << bad.err;
+  const Outcome json = scratch_.run({"devices"}, "", {{"HALFTONE_JSON", "true"}});
+  EXPECT_TRUE(contains(json.out, "halftone.devices")) << json.out;
+  EXPECT_FALSE(fs::exists(scratch_.path("true")));
+}
+
 TEST_F(Options, ABadCacheIsToldOfOnce) {
   const Words draw = xl_ + Words{"--steps", "1", "--cache-dir"};
   warned(draw + Words{"/proc/halftone"}, "cache folder /proc/halftone: cannot be made");

@@ -7,7 +7,6 @@
 #include <fstream>
 #include <map>
 #include <optional>
-#include <set>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -29,6 +28,15 @@ bool is_flag(const CLI::Option& option) { return option.get_items_expected_max()
 
 bool is_boolean(std::string_view text) {
   return text == "true" || text == "false" || text == "1" || text == "0";
+}
+
+// What a flag is set to in the environment or a configuration file; `where` names it in messages.
+bool truth(const std::string& text, const std::string& where) {
+  std::string word = text;
+  std::ranges::transform(word, word.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (word == "true" || word == "1" || word == "on" || word == "yes") return true;
+  if (word == "false" || word == "0" || word == "off" || word == "no") return false;
+  throw UsageError(fmt::format("{}: got '{}', wanted true or false", where, text));
 }
 
 bool looks_like_option(std::string_view token) {
@@ -74,9 +82,7 @@ class Preparer {
         positionals_.push_back(token);
       }
     }
-    for (const auto& [option, alias] : fixed_) {
-      give(option_of(std::string(option.substr(2))), std::string(alias->value));
-    }
+    give_fixed("");
     add_environment();
     add_config();
     result_.args.push_back("--");
@@ -96,8 +102,7 @@ class Preparer {
     if (const FixedAlias* alias = find_flag(spelling_.fixed, flag)) {
       take_boolean(value);
       if (value && (*value == "false" || *value == "0")) return;
-      const FixedAlias*& chosen = fixed_[alias->option];
-      if (chosen == nullptr || chosen < alias) chosen = alias;
+      choose_fixed(*alias);
       return;
     }
     const bool has_option = app_.get_option_no_throw(flag) != nullptr;
@@ -107,10 +112,7 @@ class Preparer {
       result_.notes.push_back(fmt::format("{}: {}", flag, noted->note));
       return;
     }
-    if (const RefusedFlag* refused = find_flag(spelling_.refused, flag); refused && !has_option) {
-      throw UsageError(fmt::format("not supported: {}: {}", flag, refused->reason),
-                       {.key = flag, .remedy = std::string(refused->reason)});
-    }
+    if (!has_option) refuse_known(flag, "");
     const CLI::Option& option = option_of(name);
     if (name == "json" && !value) value = "-";
     if (is_flag(option)) {
@@ -119,6 +121,33 @@ class Preparer {
     } else {
       give(option, value ? *value : need_value(flag));
     }
+  }
+
+  void choose_fixed(const FixedAlias& alias) {
+    const FixedAlias*& chosen = fixed_[alias.option];
+    if (chosen == nullptr || chosen < &alias) chosen = &alias;
+  }
+
+  // Gives the options that fixed aliases stand for; `where` they were found, for messages.
+  void give_fixed(const std::string& where) {
+    for (const auto& [name, alias] : fixed_) {
+      const CLI::Option& option = option_of(std::string(name.substr(2)));
+      const auto found = given_.find(&option);
+      if (found == given_.end()) {
+        give(option, std::string(alias->value));
+      } else if (found->second != alias->value) {
+        throw UsageError(fmt::format("{}{} {} and {} both set the {}; give one", where, name,
+                                     found->second, alias->flag, name.substr(2)));
+      }
+    }
+    fixed_.clear();
+  }
+
+  void refuse_known(const std::string& flag, const std::string& where) const {
+    const RefusedFlag* refused = find_flag(spelling_.refused, flag);
+    if (refused == nullptr) return;
+    throw UsageError(fmt::format("{}not supported: {}: {}", where, flag, refused->reason),
+                     {.key = flag, .remedy = std::string(refused->reason)});
   }
 
   // "-m x", "-mx", "-vv".
@@ -132,7 +161,7 @@ class Preparer {
                          {.key = "-" + letter, .remedy = remedy});
       }
       if (is_flag(*option)) {
-        given_.insert(option);
+        given_.emplace(option, "true");
         result_.args.push_back("-" + letter);
         continue;
       }
@@ -167,7 +196,7 @@ class Preparer {
   }
 
   void give(const CLI::Option& option, const std::string& value) {
-    given_.insert(&option);
+    given_.emplace(&option, value);
     result_.args.push_back("--" + option.get_lnames().front());
     result_.args.push_back(value);
   }
@@ -176,27 +205,39 @@ class Preparer {
     if (!is_boolean(value)) {
       throw UsageError(fmt::format("--{}: got '{}', wanted true, false, 1 or 0", name, value));
     }
-    given_.insert(&option);
+    given_.emplace(&option, value);
     const bool on = value == "true" || value == "1";
     result_.args.push_back(fmt::format("--{}={}", name, on ? "true" : "false"));
   }
 
-  void give_any(const CLI::Option& option, const std::string& name, const std::string& value) {
+  // From the environment or a configuration file, where `where` names it.
+  void give_any(const CLI::Option& option, const std::string& name, const std::string& value,
+                const std::string& where) {
     if (is_flag(option)) {
-      give_flag(option, name, value);
-    } else {
+      give_flag(option, name, truth(value, where) ? "true" : "false");
+    } else if (name != "json" || !is_boolean(value)) {
       give(option, value);
+    } else if (truth(value, where)) {
+      give(option, "-");
     }
   }
 
   void add_environment() {
+    for (const FixedAlias& alias : spelling_.fixed) {
+      const std::string name = environment_name(std::string(alias.flag.substr(2)));
+      const char* value = std::getenv(name.c_str());
+      if (value == nullptr || *value == '\0' || !truth(value, name)) continue;
+      if (!given_.contains(&option_of(std::string(alias.option.substr(2))))) choose_fixed(alias);
+    }
     for (const CLI::Option* option : app_.get_options()) {
       if (option->get_lnames().empty() || given_.contains(option)) continue;
       const std::string& name = option->get_lnames().front();
       if (name == "help") continue;
-      const char* value = std::getenv(environment_name(name).c_str());
-      if (value != nullptr && *value != '\0') give_any(*option, name, value);
+      const std::string variable = environment_name(name);
+      const char* value = std::getenv(variable.c_str());
+      if (value != nullptr && *value != '\0') give_any(*option, name, value, variable);
     }
+    give_fixed("the environment: ");
   }
 
   static std::string read_config(const std::string& path) {
@@ -224,22 +265,31 @@ class Preparer {
     } catch (const CLI::Error& error) {
       throw UsageError(fmt::format("--config {}: {}", path, error.what()));
     }
-    std::set<const CLI::Option*> from_file;
+    const std::string in_file = fmt::format("--config {}: ", path);
+    const auto given_before = given_;
     for (const CLI::ConfigItem& item : items) {
       if (item.name == "++" || item.name == "--") continue;  // section marks of CLI11
       if (!item.parents.empty() && item.parents.front() != verb_) continue;
       const std::string name = normalise_name(item.name);
       const CLI::Option* option = app_.get_option_no_throw("--" + name);
+      const std::string where = in_file + item.name;
+      if (const FixedAlias* alias = find_flag(spelling_.fixed, "--" + name)) {
+        const bool is_on = !item.inputs.empty() && truth(item.inputs.back(), where);
+        const CLI::Option& meant = option_of(std::string(alias->option.substr(2)));
+        if (is_on && !given_before.contains(&meant)) choose_fixed(*alias);
+        continue;
+      }
       if (option == nullptr) {
+        refuse_known("--" + name, in_file);
         const std::string nearest = nearest_option(app_, name);
         throw UsageError(
             fmt::format("--config {}: unknown key '{}'{}", path, item.name,
                         nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
       }
-      if (given_.contains(option) && !from_file.contains(option)) continue;
-      from_file.insert(option);
-      for (const std::string& value : item.inputs) give_any(*option, name, value);
+      if (given_before.contains(option)) continue;
+      for (const std::string& value : item.inputs) give_any(*option, name, value, where);
     }
+    give_fixed(in_file);
   }
 
   const CLI::App& app_;
@@ -248,7 +298,7 @@ class Preparer {
   const Spelling& spelling_;
   size_t next_ = 0;
   std::map<std::string_view, const FixedAlias*> fixed_;  // by option
-  std::set<const CLI::Option*> given_;
+  std::map<const CLI::Option*, std::string> given_;      // and their first value
   std::vector<std::string> positionals_;
   ParsedArgs result_;
 };
