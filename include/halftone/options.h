@@ -85,6 +85,14 @@ struct QuantizationOptions {
   int calib_size = 0;
 };
 
+// A quantization option that is not as it was made.
+struct GivenOption {
+  std::string_view flag;       // its name on the command line
+  bool chooses = true;         // belongs to what a recipe says; others say how it is carried out
+  bool decoder_reads = false;  // a quantized VAE decoder, whose scheme is its own, reads it too
+};
+[[nodiscard]] std::vector<GivenOption> given_options(const QuantizationOptions& options);
+
 struct SessionOptions {
   ModelOptions model;
   std::string device = "auto";  // "auto", "cpu" or "cuda:N"

@@ -51,6 +51,7 @@ struct Scheduler {
   // and WebUI combine "Euler a" with Karras); such keys of a scheduler_config.json stay ignored.
   bool can_respace_sigmas = false;
   bool has_clip_sample = false;             // has the option clip_sample, which is refused when set
+  bool has_eta = false;                     // reads ScheduleOptions::eta
   bool is_flow = false;                     // for models that predict a flow velocity
   std::string_view algorithm_type = {};     // implied by this name; empty: the configuration's
   SchedulerConfig (*defaults)() = nullptr;  // diffusers' defaults of the class

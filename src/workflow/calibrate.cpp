@@ -315,7 +315,7 @@ class Calibrator {
     if (!generate_.seed) generate_.seed = 0;
     generate_.batch_size = generate_.batch_count = 1;
     generate_.output_type = component_ == kDecoder ? OutputType::kImage : OutputType::kLatent;
-    if (generate_.steps == 0) {
+    if (generate_.steps == 0 && generate_.timesteps.empty() && generate_.sigmas.empty()) {
       const int own = prepare_request(model_, generate_).resolved.steps;
       generate_.steps = std::min(own, kDefaultSteps);
     }
@@ -499,6 +499,11 @@ std::vector<std::string> calibration_prompts(const Model& model) {
 }
 
 CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& options) {
+  warn_unread(options.session.quantization,
+              "a record serves every recipe; give it to what quantizes", options.session.logger,
+              [](const GivenOption& given) {
+                return given.flag == "--ranges" || given.flag == "--calib-size";
+              });
   CalibrateReport report = Calibrator(device, options, kDenoiser).run();
   if (options.session.vae_precision == Precision::kI8) {
     report.decoder_record = Calibrator(device, options, kDecoder).run().record;

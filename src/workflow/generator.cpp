@@ -121,6 +121,9 @@ PreparedRequest Generator::prepare(const GenerateOptions& options) const {
   r.precision = std::string(to_string(plans_.precision_of("unet")));
   r.vae_precision = std::string(to_string(plans_.precision_of("vae_decoder")));
   if (model_.loras) r.loras = lora_uses(*model_.loras);
+  for (const std::string& note : prepared.notes) {
+    log(options_.logger, LogLevel::kWarning, "request", note);
+  }
   return prepared;
 }
 
@@ -227,8 +230,8 @@ DryRun Generator::dry_run(const GenerateOptions& options) const {
 GenerateReport Generator::generate(const GenerateOptions& options, const ImageSink& on_image,
                                    const StepSink& on_step) {
   const pipeline::Stopwatch clock;
-  warnings_.clear();
   const PreparedRequest prepared = prepare(options);
+  warnings_ = prepared.notes;
   const ResolvedRequest& r = prepared.resolved;
   GenerateReport report;
   report.request = r;

@@ -1,5 +1,7 @@
 #include "workflow/model.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -102,7 +104,15 @@ Model open_model(const ModelOptions& options, const std::string& cache_dir, cons
   model.checkpoint = io::Checkpoint::open(options.model, open);
   model.facts = pipeline::read_facts(plan_metadata(*model.checkpoint, "unet"),
                                      plan_metadata(*model.checkpoint, "vae_decoder"));
-  for (const std::string_view encoder : pipeline::find_family(model.family()).text_encoders) {
+  const auto& encoders = pipeline::find_family(model.family()).text_encoders;
+  for (const auto& [component, folder] : options.component_folders) {
+    if (!component.starts_with("text_encoder") || std::ranges::count(encoders, component) > 0) {
+      continue;
+    }
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: {} models have no {}", folder, model.family(), component));
+  }
+  for (const std::string_view encoder : encoders) {
     check_component(*model.checkpoint, std::string(encoder));
     model.tokenizers.push_back(open_tokenizer(*model.checkpoint, std::string(encoder)));
   }

@@ -89,6 +89,7 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
       options_(std::move(options)),
       structure_hash_(model.checkpoint->structure_hash()) {
   if (!options_.cache_dir.empty()) folder_ = options_.cache_dir / "plans";
+  const Precision asked = options_.precision;
   if (!options_.engine_dir.empty()) {
     make_folders(options_.engine_dir);
     folder_ = options_.engine_dir;
@@ -103,10 +104,27 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
     decoder_quantization_ = resolve_decoder_quantization(options_.quantization, model,
                                                          options_.cache_dir, options_.logger);
   }
+  warn_of_unread(asked);
   if (quantization_ || decoder_quantization_) content_hash_ = model.checkpoint->content_hash();
   options_.precision = resolve_precision(options_.precision, device.info());
   options_.vae_precision =
       resolve_vae_precision(options_.vae_precision, options_.precision, device.info());
+}
+
+void PlanMaker::warn_of_unread(Precision asked) const {
+  const QuantizationOptions& options = options_.quantization;
+  const bool is_chosen = !options.recipe.empty() || !options.scheme.empty() ||
+                         asked == Precision::kI8 || asked == Precision::kF8;
+  if (is_chosen) return;
+  std::string reason =
+      "nothing is quantized; --precision int8 or fp8, --quant-type or --recipe does it";
+  if (!options_.plan.empty()) reason = "the plan says what is quantized";
+  if (quantization_) reason = quantization_->origin + " says what is quantized";
+  if (decoder_quantization_) reason += " (of the denoiser)";
+  const bool has_form = quantization_ || !options_.plan.empty();
+  warn_unread(options, reason, options_.logger, [&](const GivenOption& given) {
+    return (decoder_quantization_ && given.decoder_reads) || (has_form && !given.chooses);
+  });
 }
 
 bool PlanMaker::is_from_file(const std::string& component) const {

@@ -90,6 +90,8 @@ class PlanMaker {
   [[nodiscard]] bool is_from_file(const std::string& component) const;
   // Reads and checks options_.plan, and takes over what the unet's computes in.
   void take_files();
+  // Warns of quantization options that change nothing.
+  void warn_of_unread(Precision asked) const;
   // Of the unet's plans those that fit the other options. Throws what the last one lacks when none
   // does.
   void keep_fitting();

@@ -169,6 +169,16 @@ fs::path decoder_record(const fs::path& record) {
   return record.parent_path() / name;
 }
 
+void warn_unread(const QuantizationOptions& options, std::string_view reason, const Logger& logger,
+                 const std::function<bool(const GivenOption&)>& is_read) {
+  std::string flags;
+  for (const GivenOption& given : given_options(options)) {
+    if (!is_read(given)) flags.append(flags.empty() ? "" : ", ").append(given.flag);
+  }
+  if (flags.empty()) return;
+  log(logger, LogLevel::kWarning, "quant", fmt::format("{}: without effect: {}", flags, reason));
+}
+
 void log_layers(const quant::Applied& applied, const Logger& logger) {
   for (const std::string& sentence : applied.unused) {
     log(logger, LogLevel::kWarning, "quant", sentence);

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "halftone/options.h"
 
@@ -48,6 +50,10 @@ struct Quantization {
 
 // The decoder's record that belongs to a denoiser's: "X.safetensors" -> "X.vae.safetensors".
 [[nodiscard]] std::filesystem::path decoder_record(const std::filesystem::path& record);
+
+// Warns of the options that nobody reads, with the reason; `is_read` tells those that are.
+void warn_unread(const QuantizationOptions& options, std::string_view reason, const Logger& logger,
+                 const std::function<bool(const GivenOption&)>& is_read);
 
 // One debug line a layer, and warnings for what the recipe asks for and no layer takes.
 void log_layers(const quant::Applied& applied, const Logger& logger);

@@ -1,6 +1,7 @@
 #include "workflow/request.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -105,6 +106,10 @@ void check_counts(const GenerateOptions& options) {
   if (!options.sigmas.empty() && !options.timesteps.empty()) {
     refuse("sigmas and timesteps both set the schedule; give one");
   }
+  if (!options.sigma_schedule.empty() && !(options.sigmas.empty() && options.timesteps.empty())) {
+    refuse(fmt::format("sigma schedule '{}' and a list of {} both set the schedule; give one",
+                       options.sigma_schedule, options.sigmas.empty() ? "timesteps" : "sigmas"));
+  }
   if (options.strength && options.init_image.empty()) {
     refuse("strength: only means something with an initial image (--init-img)");
   }
@@ -124,6 +129,7 @@ class Resolver {
     size();
     sampling();
     files();
+    note_unread();
     return std::move(result_);
   }
 
@@ -137,8 +143,10 @@ class Resolver {
     r.has_negative_prompt = options_.negative_prompt || options_.negative_prompt_2;
     r.negative_prompt = options_.negative_prompt.value_or("");
     r.negative_prompt_2 = options_.negative_prompt_2.value_or(r.negative_prompt);
-    if (options_.prompt_2 && family_.text_encoders.size() < 2) {
-      refuse(fmt::format("prompt-2: {} models have one text encoder", r.family));
+    const bool has_second = options_.prompt_2 || options_.negative_prompt_2;
+    if (has_second && family_.text_encoders.size() < 2) {
+      refuse(fmt::format("{}: {} models have one text encoder",
+                         options_.prompt_2 ? "prompt-2" : "negative-prompt-2", r.family));
     }
   }
 
@@ -206,8 +214,11 @@ class Resolver {
                                        .timesteps = options_.timesteps,
                                        .sigmas = options_.sigmas});
     });
-    if (custom) {
-      r.steps = static_cast<int>(result_.schedule.rows.size());
+    if (custom) check_steps();
+    if (custom) r.steps = static_cast<int>(result_.schedule.rows.size());
+    if (options_.eta.value_or(0) != 0 && !scheduler.has_eta) {
+      result_.notes.push_back(fmt::format(
+          "--eta: without effect: the scheduler {} takes none, ddim does", r.scheduler));
     }
     r.random_seed = !options_.seed;
     r.seed = options_.seed.value_or(0);
@@ -215,6 +226,30 @@ class Resolver {
     r.batch_size = options_.batch_size;
     r.batch_count = options_.batch_count;
     r.output_type = options_.output_type == OutputType::kLatent ? "latent" : "image";
+  }
+
+  // A list of timesteps or sigmas has its own number of steps.
+  void check_steps() const {
+    const auto listed =
+        result_.schedule.first_step + static_cast<int64_t>(result_.schedule.rows.size());
+    if (options_.steps == 0 || options_.steps == listed) return;
+    refuse(fmt::format("steps: got {}, the list of {} is {} steps long; leave --steps out",
+                       options_.steps, options_.sigmas.empty() ? "timesteps" : "sigmas", listed));
+  }
+
+  void note_unread() {
+    const ResolvedRequest& r = result_.resolved;
+    const bool has_sizes = options_.original_size || options_.target_size || options_.crop_top_left;
+    if (has_sizes && family_.condition(std::array{result_.size}, 1).empty()) {
+      result_.notes.push_back(
+          fmt::format("--original-size, --target-size, --crop-top-left: without effect: {} models "
+                      "take no sizes",
+                      r.family));
+    }
+    if (r.has_negative_prompt && !r.cfg) {
+      result_.notes.push_back(fmt::format(
+          "--negative-prompt: without effect: there is no guidance at --cfg-scale {}", r.guidance));
+    }
   }
 
   void files() {

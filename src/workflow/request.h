@@ -19,6 +19,7 @@ struct PreparedRequest {
   std::optional<Tensor> init_image;  // f32[1, h, w, 3]
   std::optional<Tensor> latents;     // f32[batch_size * batch_count, c, h, w]
   pipeline::SizeConditioning size;
+  std::vector<std::string> notes;  // of what was asked for without effect: sentences
 };
 
 // Defaults come from the model and its family. Throws kInvalidArgument naming the parameter.

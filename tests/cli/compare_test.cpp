@@ -278,8 +278,12 @@ TEST(Calibrate, ResumedRecordEqualsOneMadeAtOnce) {
             JsonView(parsed(twice), "stdout").at("hash").string());
   EXPECT_EQ(slurp(scratch.path("once.safetensors")), slurp(scratch.path("twice.safetensors")));
 
-  const Outcome other = scratch.run(
-      calibrate + Words{"--calib-size", "5", "--n-steps", "3", "--ranges", "once.safetensors"});
+  Words three = calibrate;
+  const auto steps = std::ranges::find(three, "--steps");
+  *steps = "--n-steps";
+  *(steps + 1) = "3";
+  const Outcome other =
+      scratch.run(three + Words{"--calib-size", "5", "--ranges", "once.safetensors"});
   EXPECT_EQ(other.exit_code, 2);
   EXPECT_TRUE(contains(other.err, "was made with steps '2', asked for '3'")) << other.err;
   const Outcome many =

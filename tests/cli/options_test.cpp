@@ -53,6 +53,123 @@ class Options : public ::testing::Test {
   const Words sd15_ = kDraw + Words{golden("tiny-sd15"), "--steps", "1"};
 };
 
+TEST_F(Options, OfTheRequestThatContradict) {
+  std::ofstream(scratch_.path("n.txt")) << "blurry\n";
+  refused(xl_ + Words{"-n", "x", "--negative-prompt-file", "n.txt"}, "--negative-prompt-file both");
+  refused(xl_ + Words{"--steps", "3", "--timesteps", "800,400"}, "steps: got 3");
+  refused(xl_ + Words{"--steps", "1", "--sigmas", "10,5,2"}, "steps: got 1");
+  refused(xl_ + Words{"--scheduler", "karras", "--sigma-schedule", "beta"}, "sigma schedule");
+  refused(xl_ + Words{"--sampling-method", "euler", "--scheduler", "karras", "--sigma-schedule",
+                      "beta"},
+          "both name the sigma schedule");
+  refused(xl_ + Words{"--scheduler", "karras", "--timesteps", "800,400"}, "a list of timesteps");
+  refused(xl_ + Words{"--output-type", "latent", "--dump-latents", "l.safetensors"},
+          "--output and --dump-latents");
+  refused(sd15_ + Words{"--negative-prompt-2", "x"}, "sd15 models have one text encoder");
+  refused(sd15_ + Words{"--text-encoder-2", golden("tiny-sdxl") + "/text_encoder_2"},
+          "sd15 models have no text_encoder_2");
+  silent(xl_ + Words{"--steps", "2", "--timesteps", "800,400"});
+  silent(xl_ + Words{"--steps", "1", "--scheduler", "karras", "--sigma-schedule", "karras"});
+}
+
+TEST_F(Options, OfTheRequestWithoutEffect) {
+  const Words one = xl_ + Words{"--steps", "1"};
+  warned(one + Words{"--eta", "0.5"}, "the scheduler euler takes none");
+  silent(one + Words{"--eta", "0.5", "--scheduler", "ddim"});
+  warned(one + Words{"-n", "blurry", "--cfg-scale", "1"}, "no guidance at --cfg-scale 1");
+  warned(one + Words{"-p", "a dog", "-n", "blurry", "--cfg-scale", "0"}, "no guidance");
+  fs::remove(scratch_.path("a_1.png"));
+  silent(one + Words{"-n", "blurry", "--cfg-scale", "2"});
+  silent(one + Words{"--original-size", "64x64"});
+  for (const char* flag : {"--original-size", "--target-size", "--crop-top-left"}) {
+    warned(sd15_ + Words{flag, "32x32"}, "sd15 models take no sizes");
+  }
+}
+
+TEST_F(Options, OfQuantization) {
+  const Words one = xl_ + Words{"--steps", "1", "--precision", "fp32"};
+  const Words all[] = {{"--quantization-level", "2"},
+                       {"--quant-algo", "max"},
+                       {"--alpha", "0.5"},
+                       {"--activations", "static"},
+                       {"--attention", "fp8"},
+                       {"--policy", "none"},
+                       {"--exclude", "ff"},
+                       {"--include", "ff"},
+                       {"--split-shortcut"},
+                       {"--bos-aware"},
+                       {"--collect-method", "max"},
+                       {"--percentile", "0.5"},
+                       {"--calib-compat", "nemo"},
+                       {"--calib-size", "4"},
+                       {"--ranges", "none"},
+                       {"--simulate"}};
+  for (const Words& words : all) {
+    warned(one + words, words.front() + ": without effect: nothing is quantized");
+  }
+  warned(one + Words{"--exclude", "ff", "--alpha", "0.5"}, "--alpha, --exclude: without effect");
+  silent(one + Words{"--quant-type", "int8_dynamic", "--exclude", "ff"});
+  const Words model = {"-m", golden("tiny-sdxl"), "--size", "64x48", "--threads", "2"};
+  const Words draw = model + Words{"--steps", "1"};
+  warned(Words{"compare", "a cat", "--b", "bf16", "--exclude", "ff"} + draw, "no side quantizes");
+  warned(Words{"calibrate", "a cat", "--calib-size", "1", "-o", "r.rec", "--exclude", "ff"} + draw,
+         "a record serves every recipe");
+  ASSERT_EQ(
+      scratch_.run(Words{"build", "--component", "unet", "--save", "u.plan"} + model).exit_code, 0);
+  warned(xl_ + Words{"--steps", "1", "--plan", "u.plan", "--exclude", "ff"}, "the plan says");
+
+  const Words plain = xl_ + Words{"--steps", "1"};
+  refused(plain + Words{"--precision", "int8", "--quant-type", "fp8"}, "contradict");
+  refused(plain + Words{"--precision", "fp8", "--quant-type", "int8_dynamic"}, "contradict");
+  const Words config = {"--quantize-config", R"({"quant_type":"int8_dynamic"})"};
+  silent(plain + config + Words{"--quant-type", "int8_dynamic"});
+  refused(plain + config + Words{"--quant-type", "int8_weightonly"}, "both name the scheme");
+  refused(plain + Words{"--quantize-config", R"({"quant_type":"int8_dynamic","bits":4})"},
+          "unknown key 'bits'");
+  refused(plain + Words{"--quantize-config", "{}"}, "wanted {\"quant_type\"");
+  refused(plain + Words{"--precision", "fp32", "--int8"},
+          "--precision fp32 and --int8 both set the precision; give one");
+  silent(plain + Words{"--precision", "fp32", "--fp32"});
+}
+
+// What an installed recipe says is said where options do not change it.
+TEST_F(Options, BesideAnInstalledRecipe) {
+  fs::copy(golden("tiny-sdxl"), scratch_.path("model"), fs::copy_options::recursive);
+  ASSERT_EQ(scratch_
+                .run({"quantize", "-m", "model", "--quant-type", "int8_dynamic", "-o", "r.json",
+                      "--install"})
+                .exit_code,
+            0);
+  const Words draw = kDraw + Words{"model", "--steps", "1"};
+  warned(draw + Words{"--exclude", "ff"}, "recipe.json says what is quantized");
+  silent(draw);
+}
+
+TEST_F(Options, OfOtherVerbs) {
+  const Words model = {"-m", golden("tiny-sdxl")};
+  const Words calibrate = Words{"calibrate", "a cat", "--size", "64x48"} + model;
+  refused(calibrate + Words{"--n-steps", "2", "--steps", "3"}, "--n-steps and --steps");
+  refused(calibrate + Words{"--ranges", "a.rec", "-o", "b.rec"}, "--output and --ranges");
+  const Words small = {"--minShapes", "sample:2x4x16x16"};
+  const Words large = {"--maxShapes", "sample:2x4x64x64"};
+  const Words build = Words{"build", "--dry-run"} + model;
+  refused(build + small + Words{"--optShapes", "sample:2x4x8x16"}, "--minShapes: got 2 rows");
+  refused(build + large + Words{"--optShapes", "sample:4x4x8x8"}, "--optShapes: got 4 rows");
+  refused(build + Words{"--minShapes", "x:2x4x16x16", "--maxShapes", "x:2x4x16x8"}, "--maxShapes");
+  silent(build + small + large + Words{"--optShapes", "sample:2x4x32x16"});
+  refused({"devices", "--device", "abacus"}, "--device abacus: not found");
+  EXPECT_TRUE(contains(scratch_.run({"devices", "--device", "cpu"}).out, "cpu: "));
+  refused({"models", "list", "--seed", "3"}, "belongs to 'halftone models random'");
+  refused({"models", "random", "--family", "sdxl", "--tiny", "--out", "m", "--seed", "-2"},
+          "wanted -1");
+  const Words random = {"models", "random", "--family", "sdxl", "--tiny", "--seed", "-1", "--out"};
+  EXPECT_TRUE(contains(scratch_.run(random + Words{"m/x"}).err, "seed "));
+  const Outcome both = scratch_.run({"models", "list", "--models-dir", "m", "--family", "sdxl"});
+  EXPECT_TRUE(contains(both.out, "m/x")) << both.out;
+  const Outcome other = scratch_.run({"models", "list", "--models-dir", "m", "--family", "sd15"});
+  EXPECT_EQ(other.out, "");
+}
+
 TEST_F(Options, InspectNamesWhatItIsGiven) {
   std::ofstream(scratch_.path("r.json")) << R"({"halftone_recipe": 1})";
   std::ofstream(scratch_.path("t.txt")) << "some text";
@@ -112,6 +229,7 @@ TEST_F(Options, PromptsThatAreNoUtf8AreNamed) {
   refused(draw + Words{"a cat", "--negative-prompt-file", "p.txt"}, message);
 }
 
+// Of several prompts one document too, on stdout as in files; a failure is one.
 TEST_F(Options, JsonIsOneDocument) {
   const Words draw = xl_ + Words{"--steps", "1", "-p", "a dog", "--save-report", "s.json"};
   const Outcome got = scratch_.run(draw + Words{"--json"});

@@ -102,7 +102,12 @@ bool bench(const CLI::App& app, BenchArgs& a) {
                        .profile = !a.no_profile};
   options.generate.prompt = prompts.empty() ? "a red apple" : prompts.front();
   if (!options.generate.seed) options.generate.seed = 0;
-  const SessionOptions wanted = session_options(a.model, a.common);
+  SessionOptions wanted = session_options(a.model, a.common);
+  QuantizationOptions& quantization = wanted.quantization;
+  const bool is_plain = wanted.precision == Precision::kF32 ||
+                        wanted.precision == Precision::kBF16 || wanted.precision == Precision::kF16;
+  if (!a.compare.empty() && is_plain && quantization.scheme.empty() && quantization.recipe.empty())
+    quantization = {};  // meant for what it is compared with
   if (a.dry_run) {
     print_dry_run(wanted, options.generate);
     return true;

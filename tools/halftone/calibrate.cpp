@@ -60,6 +60,12 @@ void check_from_dump(const CLI::App& app, const CalibrateArgs& a) {
 
 void calibrate(const CLI::App& app, const CalibrateArgs& a) {
   check_from_dump(app, a);
+  if (a.steps > 0 && a.request.steps > 0 && a.steps != a.request.steps) {
+    throw UsageError("--n-steps and --steps both set the denoising steps; give one");
+  }
+  if (!a.record.empty() && !a.model.quant.ranges.empty() && a.record != a.model.quant.ranges) {
+    throw UsageError("--output and --ranges both name the record; give one");
+  }
   CalibrateOptions options;
   options.session = session_options(a.model, a.common);
   options.generate = generate_options(app, a.request);

@@ -1,4 +1,6 @@
 // halftone devices: what plans can run on.
+#include <vector>
+
 #include <fmt/format.h>
 
 #include "halftone/device.h"
@@ -8,7 +10,15 @@
 namespace halftone::cli {
 
 void print_devices(const CommonOptions& common) {
-  const std::vector<DeviceEntry> devices = list_devices();
+  std::vector<DeviceEntry> devices = list_devices();
+  if (common.device != "auto") {
+    const std::string wanted = common.device == "cuda" ? "cuda:0" : common.device;
+    std::erase_if(devices, [&](const DeviceEntry& device) { return device.name != wanted; });
+  }
+  if (devices.empty()) {
+    throw UsageError(fmt::format("--device {}: not found; 'halftone devices' lists those there are",
+                                 common.device));
+  }
   if (!common.json.empty()) {
     write_json(common, to_json(devices));
     if (json_on_stdout(common)) return;

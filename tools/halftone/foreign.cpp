@@ -35,14 +35,14 @@ constexpr std::array kCompilerWords = {
     CompilerWord{"disable-runtime-fusion", kNoTorch},
 };
 
-// An object of strings and plain words, as a command line holds it: {"mode": "a:b", "dynamic":
-// true}.
-std::map<std::string, std::string> read_flat_json(const std::string& json, std::string_view flag) {
+}  // namespace
+
+std::map<std::string, std::string> read_flat_json(const std::string& json, std::string_view flag,
+                                                  std::string_view example) {
   std::map<std::string, std::string> members;
   size_t at = 0;
   const auto fail = [&] {
-    throw UsageError(
-        fmt::format("{}: got '{}', wanted an object such as {{\"mode\": \"O3\"}}", flag, json));
+    throw UsageError(fmt::format("{}: got '{}', wanted an object such as {}", flag, json, example));
   };
   const auto skip_spaces = [&] {
     while (at < json.size() && (json[at] == ' ' || json[at] == '\n' || json[at] == '\t')) ++at;
@@ -79,6 +79,8 @@ std::map<std::string, std::string> read_flat_json(const std::string& json, std::
   if (at != json.size()) fail();
   return members;
 }
+
+namespace {
 
 std::vector<std::string> split(const std::string& text, char separator) {
   std::vector<std::string> parts;
@@ -166,9 +168,28 @@ DenoiserShape parse_one(const std::string& text, std::string_view flag, const Lo
 
 }  // namespace
 
+namespace {
+
+// Sizes that were not given are 0.
+void need_order(const DenoiserShape& least, const DenoiserShape& most, std::string_view low,
+                std::string_view high) {
+  const auto ordered = [](int a, int b) { return a == 0 || b == 0 || a <= b; };
+  if (ordered(least.rows, most.rows) && ordered(least.width, most.width) &&
+      ordered(least.height, most.height)) {
+    return;
+  }
+  const auto text = [](const DenoiserShape& shape) {
+    return fmt::format("{} rows of {}x{} pixels", shape.rows, shape.width, shape.height);
+  };
+  throw UsageError(
+      fmt::format("{}: got {}, more than {} with {}", low, text(least), high, text(most)));
+}
+
+}  // namespace
+
 void check_compiler_config(const std::string& json, const Logger& logger) {
   constexpr std::string_view kFlag = "--compiler-config";
-  for (const auto& [key, value] : read_flat_json(json, kFlag)) {
+  for (const auto& [key, value] : read_flat_json(json, kFlag, R"({"mode": "O3"})")) {
     if (key == "memory_format") {
       log(logger, LogLevel::kInfo, "cli", "--compiler-config: memory_format: always channels last");
     } else if (key == "dynamic") {
@@ -195,15 +216,22 @@ DenoiserShape parse_shapes(const ShapesArgs& args, const Logger& logger) {
   if (!args.shapes.empty() && !(args.min.empty() && args.opt.empty() && args.max.empty())) {
     throw UsageError("--shapes and --minShapes, --optShapes, --maxShapes exclude each other");
   }
-  DenoiserShape chosen;
+  DenoiserShape chosen, least, best, most;
   const std::array<std::pair<std::string_view, const std::string*>, 4> flags = {
       {{"--minShapes", &args.min},
        {"--maxShapes", &args.max},
        {"--optShapes", &args.opt},
        {"--shapes", &args.shapes}}};
   for (const auto& [flag, text] : flags) {
-    if (!text->empty()) chosen = parse_one(*text, flag, logger);
+    if (text->empty()) continue;
+    chosen = parse_one(*text, flag, logger);
+    if (text == &args.min) least = chosen;
+    if (text == &args.opt) best = chosen;
+    if (text == &args.max) most = chosen;
   }
+  need_order(least, best, "--minShapes", "--optShapes");
+  need_order(best, most, "--optShapes", "--maxShapes");
+  need_order(least, most, "--minShapes", "--maxShapes");
   if (!args.min.empty() || !args.max.empty()) {
     log(logger, LogLevel::kInfo, "cli",
         "a range of shapes is a permission: this builds the optimum, other sizes build theirs when "

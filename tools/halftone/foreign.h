@@ -1,13 +1,21 @@
 // Options of trtexec, NeMo and OneDiff whose values are translated rather than passed on.
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 
 #include "halftone/log.h"
 
 #include "args.h"
 
 namespace halftone::cli {
+
+// The members of an object of strings and plain words, as a command line holds it: {"mode": "a:b",
+// "dynamic": true}. Throws UsageError, which shows `example`.
+[[nodiscard]] std::map<std::string, std::string> read_flat_json(const std::string& json,
+                                                                std::string_view flag,
+                                                                std::string_view example);
 
 // OneDiff's --compiler-config: {"mode": "word:word", "memory_format": ..., "dynamic": ...}. Each
 // word is something that this engine always does, or is logged as doing nothing here. Throws

@@ -176,6 +176,11 @@ bool generate(const CLI::App& app, const GenerateArgs& a) {
     throw UsageError("a prompt is needed: halftone generate \"a red apple\" (or -p, @FILE, -)");
   }
   const bool latent = options.output_type == OutputType::kLatent;
+  const std::string& output = a.output.output;
+  if (latent && !output.empty() && !options.dump_latents.empty() &&
+      output != options.dump_latents) {
+    throw UsageError("--output and --dump-latents both name the file of the latents; give one");
+  }
   if (latent && options.dump_latents.empty())
     options.dump_latents = latents_file(a, prompts.size());
   const int per_prompt = options.batch_size * options.batch_count;

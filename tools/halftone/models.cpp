@@ -2,6 +2,8 @@
 #include "halftone/models.h"
 
 #include <algorithm>
+#include <optional>
+#include <random>
 
 #include <fmt/format.h>
 
@@ -17,6 +19,7 @@ struct ModelsArgs {
   CommonOptions common;
   std::vector<std::string> words;
   RandomModelOptions random;
+  std::string seed = "0";
   bool yes = false;
 };
 
@@ -32,6 +35,9 @@ void list(const ModelsArgs& a) {
     });
     own.name = "emoji-xl";
     if (!listed) models.insert(models.begin(), own);
+  }
+  if (!a.random.family.empty()) {
+    std::erase_if(models, [&](const ModelEntry& model) { return model.family != a.random.family; });
   }
   if (!a.common.json.empty()) write_json(a.common, to_json(models));
   if (json_on_stdout(a.common)) return;
@@ -95,6 +101,9 @@ void random(ModelsArgs& a) {
   if (a.random.family.empty())
     throw UsageError("models random: --family sdxl|sdxl-turbo|sd15 is needed");
   if (a.random.out.empty()) throw UsageError("models random: --out DIR is needed");
+  const std::optional<uint64_t> seed = parse_seed(a.seed);
+  a.random.seed = seed.value_or(std::random_device()());
+  if (!seed && !a.common.quiet) fmt::print(stderr, "seed {}\n", a.random.seed);
   a.random.threads = a.common.threads;
   a.random.clip_vocab = bundled_folder("clip-bpe", "vocab.json");
   a.random.progress = make_progress(a.common);
@@ -102,9 +111,25 @@ void random(ModelsArgs& a) {
   fmt::print("{}\n", a.random.out);
 }
 
-void run(ModelsArgs& a) {
+// Options that another word would ignore.
+void refuse_foreign(const CLI::App& app, const std::string& what) {
+  struct Belongs {
+    const char* flag;
+    std::vector<std::string> words;
+  };
+  const Belongs all[] = {{"--yes", {"rm"}},       {"--family", {"random", "list", "ls"}},
+                         {"--out", {"random"}},   {"--tiny", {"random"}},
+                         {"--dtype", {"random"}}, {"--seed", {"random"}}};
+  for (const auto& [flag, words] : all) {
+    if (app.count(flag) == 0 || std::ranges::count(words, what) > 0) continue;
+    throw UsageError(fmt::format("{}: belongs to 'halftone models {}'", flag, words.front()));
+  }
+}
+
+void run(const CLI::App& app, ModelsArgs& a) {
   if (a.words.empty()) a.words.emplace_back("list");
   const std::string& what = a.words.front();
+  refuse_foreign(app, what);
   if (what == "list" || what == "ls") {
     list(a);
   } else if (what == "show") {
@@ -130,15 +155,15 @@ int run_models(Args args) {
   CLI::App app("Lists, finds, verifies, removes and makes models.", "halftone models");
   app.add_option("what", a.words, "list | show NAME | path NAME | verify NAME | rm NAME | random");
   app.add_flag("--yes,-y", a.yes, "rm: remove it, all revisions of an id");
-  app.add_option("--family", a.random.family, "random: sdxl, sdxl-turbo or sd15")
+  app.add_option("--family", a.random.family, "random: sdxl, sdxl-turbo or sd15; list: only these")
       ->check(CLI::IsMember({"sdxl", "sdxl-turbo", "sd15"}));
   app.add_option("--out", a.random.out, "random: folder to create");
   app.add_flag("--tiny", a.random.tiny, "random: a few MB instead of the true shapes");
   app.add_option("--dtype", a.random.dtype, "random: f32, f16 or bf16")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
-  app.add_option("--seed", a.random.seed, "random: seed of the weights");
+  app.add_option("--seed", a.seed, "random: seed of the weights; -1 = random");
   add_common(app, a.common);
-  return run_verb({"models", app, args, {}}, a.common, [&] { run(a); });
+  return run_verb({"models", app, args, {}}, a.common, [&] { run(app, a); });
 }
 
 }  // namespace halftone::cli

@@ -1,28 +1,37 @@
 #include "quant_options.h"
 
 #include <string_view>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "common.h"
+#include "foreign.h"
 
 namespace halftone::cli {
 namespace {
 
 constexpr const char* kGroup = "Quantization";
-constexpr std::string_view kQuantType = "\"quant_type\"";
+constexpr std::string_view kExample = R"({"quant_type": "fp8_e4m3_e4m3_dynamic"})";
 
 // OneDiff's {"quant_type": "NAME"}; the only member it has.
-std::string quant_type_of(std::string_view json) {
-  size_t at = json.find(kQuantType);
-  if (at != std::string_view::npos) at = json.find('"', json.find(':', at));
-  const size_t end = at == std::string_view::npos ? at : json.find('"', at + 1);
-  if (end == std::string_view::npos) {
-    throw UsageError(fmt::format(
-        "--quantize-config: got '{}', wanted {{\"quant_type\": \"fp8_e4m3_e4m3_dynamic\"}}", json));
+std::string quant_type_of(const std::string& json) {
+  std::string name;
+  for (const auto& [key, value] : read_flat_json(json, "--quantize-config", kExample)) {
+    if (key != "quant_type") {
+      throw UsageError(fmt::format("--quantize-config: unknown key '{}', wanted quant_type", key));
+    }
+    name = value;
   }
-  return std::string(json.substr(at + 1, end - at - 1));
+  if (!name.empty()) return name;
+  throw UsageError(fmt::format("--quantize-config: got '{}', wanted {}", json, kExample));
+}
+
+std::string scheme_of(const QuantArgs& a) {
+  if (a.config.empty()) return a.scheme;
+  std::string name = quant_type_of(a.config);
+  if (a.scheme.empty() || a.scheme == name) return name;
+  throw UsageError(fmt::format(
+      "--quant-type {} and --quantize-config's {} both name the scheme; give one", a.scheme, name));
 }
 
 // --NAME and --no-NAME, at most one of which may be given.
@@ -112,26 +121,12 @@ void add_quant_options(CLI::App& app, QuantArgs& a) {
 namespace {
 
 // A recipe says all of it, but for what a quantized decoder, which has a scheme of its own, reads.
-void refuse_beside_recipe(const QuantArgs& a, bool quantizes_decoder) {
-  const std::pair<bool, std::string_view> given[] = {
-      {!a.scheme.empty() || !a.config.empty(), "--quant-type"},
-      {!a.level.empty(), "--quantization-level"},
-      {!a.algo.empty(), "--quant-algo"},
-      {!a.alphas.empty(), "--alpha"},
-      {!a.activations.empty(), "--activations"},
-      {!a.static_min_sqnr.empty(), "--static-min-sqnr"},
-      {!a.attention.empty(), "--attention"},
-      {a.policy != QuantArgs{}.policy && !quantizes_decoder, "--policy"},
-      {!a.exclude.empty() && !quantizes_decoder, "--exclude"},
-      {!a.include.empty() && !quantizes_decoder, "--include"},
-      {a.split_shortcut || a.no_split_shortcut, "--split-shortcut"},
-      {a.bos_aware || a.no_bos_aware, "--bos-aware"},
-      {!a.method.empty() && !quantizes_decoder, "--collect-method"}};
-  for (const auto& [is_given, flag] : given) {
-    if (!is_given) continue;
+void refuse_beside_recipe(const QuantizationOptions& options, bool quantizes_decoder) {
+  for (const GivenOption& given : given_options(options)) {
+    if (!given.chooses || (given.decoder_reads && quantizes_decoder)) continue;
     throw UsageError(fmt::format(
-        "--recipe {}: says what is quantized, {} would have no effect; give one of them", a.recipe,
-        flag));
+        "--recipe {}: says what is quantized, {} would have no effect; give one of them",
+        options.recipe, given.flag));
   }
 }
 
@@ -147,8 +142,7 @@ QuantizationOptions quantization_options(const QuantArgs& a, bool quantizes_deco
   QuantizationOptions options;
   options.recipe = a.recipe;
   options.ranges = a.ranges;
-  options.scheme = a.config.empty() ? a.scheme : quant_type_of(a.config);
-  if (!a.recipe.empty()) refuse_beside_recipe(a, quantizes_decoder);
+  options.scheme = scheme_of(a);
   if (!a.level.empty()) {
     const double level = parse_number(a.level, "--quantization-level");
     if (level != 0) options.level = level;
@@ -187,6 +181,7 @@ QuantizationOptions quantization_options(const QuantArgs& a, bool quantizes_deco
   options.calib_compat = a.compat;
   options.simulate = a.simulate;
   options.calib_size = a.calib_size;
+  if (!a.recipe.empty()) refuse_beside_recipe(options, quantizes_decoder);
   return options;
 }
 

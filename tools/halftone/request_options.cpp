@@ -58,17 +58,6 @@ std::vector<double> parse_list(std::string_view text, std::string_view flag) {
   return values;
 }
 
-std::optional<uint64_t> parse_seed(const std::string& text) {
-  if (text == "-1") return std::nullopt;
-  uint64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size()) {
-    throw UsageError(
-        fmt::format("--seed: got '{}', wanted -1 (random) or a number below 2^64", text));
-  }
-  return value;
-}
-
 Rng parse_rng(const std::string& text) {
   if (text == "cuda") return Rng::kCuda;
   if (text == "cpu") return Rng::kCpu;
@@ -126,13 +115,17 @@ bool given(const CLI::App& app, const std::string& name) { return app.count(name
 
 void choose_scheduler(const RequestArgs& args, GenerateOptions& options) {
   options.sigma_schedule = normalise_name(args.sigma_schedule);
-  if (!args.sampling_method.empty()) {  // sd.cpp's vocabulary: --scheduler names the sigmas
-    options.scheduler = args.sampling_method;
-    if (!args.scheduler.empty()) options.sigma_schedule = normalise_name(args.scheduler);
-  } else if (is_sigma_word(args.scheduler)) {
-    options.sigma_schedule = normalise_name(args.scheduler);
-  } else {
-    options.scheduler = args.scheduler;
+  const bool is_sd_cpp = !args.sampling_method.empty();
+  options.scheduler = is_sd_cpp ? args.sampling_method : args.scheduler;
+  if (is_sd_cpp ? !args.scheduler.empty() : is_sigma_word(args.scheduler)) {
+    const std::string word = normalise_name(args.scheduler);  // sd.cpp's --scheduler: the sigmas
+    if (!options.sigma_schedule.empty() && options.sigma_schedule != word) {
+      throw UsageError(fmt::format(
+          "--scheduler {} and --sigma-schedule {} both name the sigma schedule; give one", word,
+          options.sigma_schedule));
+    }
+    if (!is_sd_cpp) options.scheduler.clear();
+    options.sigma_schedule = word;
   }
   if (options.sigma_schedule == "discrete") options.sigma_schedule.clear();  // the model's own
   if (options.sigma_schedule == "sgm-uniform") options.sigma_schedule = "trailing";
@@ -173,6 +166,17 @@ void add_sampling_options(CLI::App& app, RequestArgs& a) {
 }
 
 }  // namespace
+
+std::optional<uint64_t> parse_seed(const std::string& text) {
+  if (text == "-1") return std::nullopt;
+  uint64_t value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size()) {
+    throw UsageError(
+        fmt::format("--seed: got '{}', wanted -1 (random) or a number below 2^64", text));
+  }
+  return value;
+}
 
 std::array<int, 2> parse_size(const std::string& text, std::string_view flag) {
   const size_t cross = text.find_first_of("xX,");
@@ -329,6 +333,14 @@ std::string usable_cache(const std::string& folder, const Logger& logger) {
   return "";
 }
 
+void check_scheme(Precision precision, const std::string& scheme) {
+  const bool contradicts = (precision == Precision::kI8 && scheme.starts_with("fp8")) ||
+                           (precision == Precision::kF8 && scheme.starts_with("int"));
+  if (!contradicts) return;
+  throw UsageError(fmt::format("--precision {} and --quant-type {} contradict each other; give one",
+                               to_string(precision), scheme));
+}
+
 }  // namespace
 
 SessionOptions session_options(const ModelArgs& args, const CommonOptions& common) {
@@ -339,6 +351,7 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   SessionOptions options;
   options.precision = parse_precision(args.precision, "--precision");
   options.quantization = quantization_options(args.quant, args.vae_precision == "int8");
+  check_scheme(options.precision, options.quantization.scheme);
   options.vae_precision = parse_precision(args.vae_precision, "--vae-precision");
   options.logger = make_logger(common);
   options.model = {.model = resolve_model(typed, common),
@@ -403,6 +416,10 @@ GenerateOptions generate_options(const CLI::App& app, const RequestArgs& args) {
   if (given(app, "--negative-prompt-file")) {
     std::string text = read_file(args.negative_prompt_file, "--negative-prompt-file");
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+    if (options.negative_prompt) {
+      throw UsageError(
+          "--negative-prompt and --negative-prompt-file both give the negative prompt; give one");
+    }
     std::istringstream lines(text);
     int number = 0;
     for (std::string line; std::getline(lines, line);) {

@@ -1,6 +1,9 @@
 // The options of `generate` that `bench` and `build` share, and how they become library options.
 #pragma once
 
+#include <array>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,6 +62,9 @@ void add_request_options(CLI::App& app, RequestArgs& args);
 // {width, height} of --size or of --width and --height; 0 where none was given.
 [[nodiscard]] std::array<int, 2> picture_size(const CLI::App& app, const std::string& size,
                                               int width, int height);
+
+// Of --seed: -1 is nullopt, a random one. Throws UsageError.
+[[nodiscard]] std::optional<uint64_t> parse_seed(const std::string& text);
 
 // "512x768" as {width, height}; throws UsageError naming `flag`.
 [[nodiscard]] std::array<int, 2> parse_size(const std::string& text, std::string_view flag);

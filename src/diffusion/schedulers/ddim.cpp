@@ -73,6 +73,7 @@ const Scheduler kDdim = {
     .name = "ddim",
     .class_name = "DDIMScheduler",
     .has_clip_sample = true,
+    .has_eta = true,
     .defaults = defaults,
     .schedule = schedule,
 };

@@ -21,6 +21,7 @@
 #include "workflow/compare/scores.h"
 #include "workflow/compare/side.h"
 #include "workflow/layer_sqnr.h"
+#include "workflow/quantization.h"
 
 namespace halftone::workflow {
 namespace {
@@ -192,6 +193,16 @@ void check(const CompareOptions& options) {
   }
 }
 
+// Neither of two plain precisions is handed the options of quantization.
+void warn_of_unread(const SideChoice& a, const SideChoice& b, const SessionOptions& session) {
+  const auto is_given_them = [](const SideChoice& side) {
+    return side.kind != "images" && !given_options(side.session.quantization).empty();
+  };
+  if (is_given_them(a) || is_given_them(b)) return;
+  warn_unread(session.quantization, "no side quantizes", session.logger,
+              [](const GivenOption&) { return false; });
+}
+
 }  // namespace
 
 CompareReport compare(backend::Device& device, backend::Device& host,
@@ -201,6 +212,7 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   Scores scores(host, options);
   const SideChoice side_a = choose_side(options.a, options);
   const SideChoice side_b = choose_side(options.b, options);
+  warn_of_unread(side_a, side_b, options.session);
   const Staging staging(options.output);
   const fs::path& folder = staging.folder();
   LatentTraces traces(options.prompts.size());
