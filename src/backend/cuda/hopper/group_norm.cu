@@ -21,7 +21,7 @@ constexpr int kHeldRows = 6;           // of a thread, in registers
 constexpr int kMostBundled = kWarps;   // a warp, at least, merges a group
 constexpr int64_t kLeastColumns = 32;  // of a bundle: whole sectors
 constexpr int kMostSlices = 8;
-constexpr int64_t kMostBytes = 217 * 1024;  // beside Exchange as much as a block may have
+constexpr int64_t kMostBytes = 200 * 1024;
 // What blocks tell each other takes as long as this many rows of a thread.
 constexpr int64_t kExchange = 3;
 
@@ -105,7 +105,6 @@ struct Exchange {
   float means[kMostBundled], inverses[kMostBundled];
   float x_inverse;
 };
-static_assert(kMostBytes + sizeof(Exchange) <= 227 * 1024);
 
 // A warp's share of a group's sums. The warps of a group are neighbours.
 __device__ __forceinline__ void merge_threads(Exchange& shared, const Place& place,
