@@ -36,10 +36,11 @@ struct CalibrateOptions {
 
 struct CalibrateReport {
   ResolvedRequest request;
-  std::string record;           // file
-  std::string decoder_record;   // of the VAE decoder, beside it; empty unless vae_precision is kI8
-  std::string hash;             // of the record, 64 hex digits
-  int64_t samples = 0;          // prompts in the record
+  std::string record;  // file
+  std::string
+      decoder_record;   // of the VAE decoder, beside it; empty unless vae_precision quantizes
+  std::string hash;     // of the record, 64 hex digits
+  int64_t samples = 0;  // prompts in the record
   int64_t resumed_samples = 0;  // of those, found in the file
   int64_t num_values = 0, num_layers = 0;
   double total_ms = 0;

@@ -18,6 +18,9 @@ namespace halftone {
 // kI8 and kF8 quantize the denoiser by the scheme "int8" or "fp8"; everything else computes as
 // kAuto says.
 enum class Precision : uint8_t { kAuto, kF32, kBF16, kF16, kI8, kF8 };
+[[nodiscard]] constexpr bool is_quantized(Precision precision) {
+  return precision == Precision::kI8 || precision == Precision::kF8;
+}
 // Whose noise a seed means: torch's CUDA generator (WebUI) or its CPU generator (ComfyUI).
 enum class Rng : uint8_t { kCuda, kCpu };
 enum class OutputType : uint8_t { kImage, kLatent };
@@ -112,8 +115,7 @@ struct SessionOptions {
   std::vector<std::string> disabled_kernels;  // by name, or by prefix ending in '*'
   std::string cache_dir;                      // plan cache; empty = none
   Precision precision = Precision::kAuto;
-  // kAuto = as `precision`, without quantization; kI8 quantizes the decoder's convolutions; never
-  // kF8.
+  // kAuto = as `precision`, without quantization; kI8 and kF8 quantize the decoder's convolutions.
   Precision vae_precision = Precision::kAuto;
   QuantizationOptions quantization{};
   std::string engine_dir;  // folder that keeps plans in place of the cache's; made when missing

@@ -182,11 +182,9 @@ class Calibrator {
     PlanOptions plan;
     plan.precision = session_.precision;
     plan.vae_precision = session_.vae_precision;
-    if (plan.vae_precision == Precision::kI8) plan.vae_precision = Precision::kAuto;
+    if (is_quantized(plan.vae_precision)) plan.vae_precision = Precision::kAuto;
     // A quantized precision asks for its record: the values are those of the full precision.
-    if (plan.precision == Precision::kI8 || plan.precision == Precision::kF8) {
-      plan.precision = Precision::kAuto;
-    }
+    if (is_quantized(plan.precision)) plan.precision = Precision::kAuto;
     plan.precision = resolve_precision(plan.precision, device_.info());
     plan.cache_dir = session_.cache_dir;
     plan.taps = taps && component_ == kDenoiser;
@@ -505,7 +503,7 @@ CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& optio
                 return given.flag == "--ranges" || given.flag == "--calib-size";
               });
   CalibrateReport report = Calibrator(device, options, kDenoiser).run();
-  if (options.session.vae_precision == Precision::kI8) {
+  if (is_quantized(options.session.vae_precision)) {
     report.decoder_record = Calibrator(device, options, kDecoder).run().record;
   }
   return report;
@@ -513,9 +511,8 @@ CalibrateReport calibrate(backend::Device& device, const CalibrateOptions& optio
 
 bool may_need_record(const SessionOptions& session) {
   const QuantizationOptions& quantization = session.quantization;
-  const bool quantizes = session.precision == Precision::kI8 ||
-                         session.precision == Precision::kF8 || !quantization.scheme.empty() ||
-                         !quantization.recipe.empty() || session.vae_precision == Precision::kI8;
+  const bool quantizes = is_quantized(session.precision) || !quantization.scheme.empty() ||
+                         !quantization.recipe.empty() || is_quantized(session.vae_precision);
   // The recipe of a model's folder, whose record is that of the model without LoRAs.
   const bool may_quantize = session.precision == Precision::kAuto && !session.model.loras.empty();
   return (quantizes || may_quantize) && quantization.ranges.empty() && session.plan.empty();
@@ -558,7 +555,7 @@ void calibrate_if_missing(backend::Device& device, const SessionOptions& session
   };
   const auto recipe = recipe_of(session.quantization, session.precision, model);
   if (recipe && recipe->needs_record()) make(kDenoiser, file);
-  if (session.vae_precision == Precision::kI8) make(kDecoder, decoder_record(file));
+  if (is_quantized(session.vae_precision)) make(kDecoder, decoder_record(file));
 }
 
 }  // namespace halftone::workflow

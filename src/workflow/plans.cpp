@@ -52,8 +52,7 @@ Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device)
     throw Error(Errc::kInvalidArgument,
                 "not supported: --precision fp16 needs a CUDA device; on the CPU use bf16 or fp32");
   }
-  const bool quantized = wanted == Precision::kI8 || wanted == Precision::kF8;
-  if (wanted != Precision::kAuto && !quantized) return wanted;
+  if (wanted != Precision::kAuto && !is_quantized(wanted)) return wanted;
   if (is_gpu) return Precision::kF16;
   const bool native = device.has("amx_bf16") || device.has("avx512_bf16");
   return native ? Precision::kBF16 : Precision::kF32;
@@ -61,11 +60,7 @@ Precision resolve_precision(Precision wanted, const backend::DeviceInfo& device)
 
 Precision resolve_vae_precision(Precision wanted, Precision precision,
                                 const backend::DeviceInfo& device) {
-  if (wanted == Precision::kF8) {
-    throw Error(Errc::kInvalidArgument,
-                "--vae-precision: got fp8, wanted auto, fp32, bf16, fp16 or int8");
-  }
-  const bool chosen = wanted != Precision::kAuto && wanted != Precision::kI8;
+  const bool chosen = wanted != Precision::kAuto && !is_quantized(wanted);
   if (chosen) return resolve_precision(wanted, device);
   // SDXL's VAE has activations beyond f16's range.
   return precision == Precision::kF16 ? Precision::kBF16 : precision;
@@ -100,9 +95,9 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
     quantization_ = resolve_quantization(options_.quantization, options_.precision, model,
                                          options_.cache_dir, options_.logger);
   }
-  if (!options_.decoder_taps && options_.vae_precision == Precision::kI8) {
-    decoder_quantization_ = resolve_decoder_quantization(options_.quantization, model,
-                                                         options_.cache_dir, options_.logger);
+  if (!options_.decoder_taps && is_quantized(options_.vae_precision)) {
+    decoder_quantization_ = resolve_decoder_quantization(
+        options_.quantization, options_.vae_precision, model, options_.cache_dir, options_.logger);
   }
   warn_of_unread(asked);
   if (quantization_ || decoder_quantization_) content_hash_ = model.checkpoint->content_hash();
@@ -113,8 +108,7 @@ PlanMaker::PlanMaker(const Model& model, const backend::Device& device, PlanOpti
 
 void PlanMaker::warn_of_unread(Precision asked) const {
   const QuantizationOptions& options = options_.quantization;
-  const bool is_chosen = !options.recipe.empty() || !options.scheme.empty() ||
-                         asked == Precision::kI8 || asked == Precision::kF8;
+  const bool is_chosen = !options.recipe.empty() || !options.scheme.empty() || is_quantized(asked);
   if (is_chosen) return;
   std::string reason =
       "nothing is quantized; --precision int8 or fp8, --quant-type or --recipe does it";

@@ -146,16 +146,19 @@ std::optional<Quantization> resolve_quantization(const QuantizationOptions& opti
   return result;
 }
 
-Quantization resolve_decoder_quantization(const QuantizationOptions& options, const Model& model,
-                                          const fs::path& cache_dir, const Logger& logger) {
+Quantization resolve_decoder_quantization(const QuantizationOptions& options, Precision precision,
+                                          const Model& model, const fs::path& cache_dir,
+                                          const Logger& logger) {
   Quantization result;
-  result.recipe = quant::make_vae_recipe(scheme_options(options, {}));
+  const DType codes = precision == Precision::kF8 ? DType::kF8E4M3 : DType::kI8;
+  result.recipe = quant::make_vae_recipe(scheme_options(options, {}), codes);
   result.origin = "scheme " + result.recipe.scheme;
   const fs::path path =
       options.ranges.empty() ? default_record(model, cache_dir) : fs::path(options.ranges);
   read_record(decoder_record(path),
-              "halftone calibrate -m MODEL --prompts-file FILE --vae-precision int8", model,
-              result);
+              fmt::format("halftone calibrate -m MODEL --prompts-file FILE --vae-precision {}",
+                          to_string(precision)),
+              model, result);
   result.name = quant::readable_name(result.recipe, result.record.get());
   log(logger, LogLevel::kInfo, "quant", fmt::format("{} from {}", result.name, result.origin));
   return result;

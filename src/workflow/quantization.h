@@ -41,10 +41,10 @@ struct Quantization {
     const QuantizationOptions& options, Precision precision, const Model& model,
     const std::filesystem::path& cache_dir, const Logger& logger);
 
-// The same of the VAE decoder in int8, with `options`' policy, patterns and collect method. Its
-// record lies beside the denoiser's.
+// The same of the VAE decoder in int8 or fp8, with `options`' policy, patterns and collect method.
+// Its record lies beside the denoiser's.
 [[nodiscard]] Quantization resolve_decoder_quantization(const QuantizationOptions& options,
-                                                        const Model& model,
+                                                        Precision precision, const Model& model,
                                                         const std::filesystem::path& cache_dir,
                                                         const Logger& logger);
 

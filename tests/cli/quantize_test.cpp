@@ -1,5 +1,6 @@
 // Recipes, tables of layers and quantized plans as a user meets them.
 #include <fstream>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -263,6 +264,29 @@ TEST_F(Quantized, RangesOfMixdqsFile) {
   EXPECT_NEAR(rule.at("input_low").number(), -3.0, 1e-5);
   EXPECT_NEAR(rule.at("input_high").number(), 4.5, 1e-5);
   EXPECT_EQ(generate({"--recipe", "r.json"}).exit_code, 0);
+}
+
+// One record of the decoder serves both forms of its convolutions.
+TEST_F(Quantized, TheDecoderInInt8AndInFp8) {
+  std::ofstream(scratch_.path("prompts.txt")) << "a cat\n";
+  const Outcome calibrated = scratch_.run(
+      {"calibrate", "-m", "model", "--size", "64x48", "--steps", "1", "--calib-size", "1",
+       "--threads", "2", "--prompts-file", "prompts.txt", "--vae-precision", "fp8"});
+  ASSERT_EQ(calibrated.exit_code, 0) << calibrated.err;
+  std::set<std::string> pictures;
+  for (const std::string precision : {"fp32", "int8", "fp8"}) {
+    const Outcome drawn = generate({"--precision", "fp32", "--vae-precision", precision, "--json"});
+    ASSERT_EQ(drawn.exit_code, 0) << drawn.err;
+    pictures.insert(slurp(scratch_.path("a.png")));
+    const Json json = parse_json(drawn.out, "stdout");
+    for (const JsonView& plan : JsonView(json, "stdout").at("plans").items()) {
+      if (plan.at("component").string() != "vae_decoder") continue;
+      EXPECT_EQ(contains(plan.at("precision").string(), precision + "_vae"), precision != "fp32");
+    }
+  }
+  EXPECT_EQ(pictures.size(), 3U);
+  const Outcome other = generate({"--vae-precision", "fp4"});
+  EXPECT_EQ(other.exit_code, 2) << other.err;
 }
 
 // What would have no effect is refused or warned of.

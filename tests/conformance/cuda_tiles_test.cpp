@@ -389,8 +389,8 @@ TEST(HopperTiles, EachEqualsDoubleAndItself) {
   if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
   for (const auto& [in, out] :
        {std::pair{Element::kS8, Element::kF16}, std::pair{Element::kS8, Element::kBF16},
-        std::pair{Element::kE4M3, Element::kF16}, std::pair{Element::kF16, Element::kF16},
-        std::pair{Element::kBF16, Element::kBF16}}) {
+        std::pair{Element::kE4M3, Element::kF16}, std::pair{Element::kE4M3, Element::kBF16},
+        std::pair{Element::kF16, Element::kF16}, std::pair{Element::kBF16, Element::kBF16}}) {
     for (const Problem& p : problems(in, out)) {
       SCOPED_TRACE(p.name);
       SCOPED_TRACE(static_cast<int>(in));
@@ -447,7 +447,7 @@ TEST(HopperTiles, ZerosBehindTheChannelsChangeNothing) {
   if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
   for (const auto& [in, out] :
        {std::pair{Element::kS8, Element::kF16}, std::pair{Element::kS8, Element::kBF16},
-        std::pair{Element::kE4M3, Element::kF16}}) {
+        std::pair{Element::kE4M3, Element::kF16}, std::pair{Element::kE4M3, Element::kBF16}}) {
     for (const Problem& p : {image("many tiles", in, out, {2, 64, 64, 320}, 640, 1, false, false),
                              image("stride", in, out, {2, 64, 62, 320}, 640, 2, false, false),
                              image("960", in, out, {2, 32, 32, 960}, 320, 1, false, false),

@@ -10,10 +10,6 @@
 namespace halftone::cli {
 namespace {
 
-bool is_quantized(Precision precision) {
-  return precision == Precision::kI8 || precision == Precision::kF8;
-}
-
 // The session as it is before its calibration record is made.
 SessionOptions without_quantization(SessionOptions session) {
   if (is_quantized(session.precision)) session.precision = Precision::kAuto;

@@ -42,10 +42,9 @@ Precision parse_precision(const std::string& text, std::string_view flag) {
   if (text == "bf16") return Precision::kBF16;
   if (text == "fp16" || text == "f16") return Precision::kF16;
   if (text == "int8") return Precision::kI8;
-  if (text == "fp8" && flag == "--precision") return Precision::kF8;
-  throw UsageError(
-      fmt::format("not supported: {} {}: this version has fp32, bf16, fp16{} int8 (and auto)", flag,
-                  text, flag == "--precision" ? ", fp8 and" : " and"));
+  if (text == "fp8") return Precision::kF8;
+  throw UsageError(fmt::format(
+      "not supported: {} {}: this version has fp32, bf16, fp16, int8, fp8 and auto", flag, text));
 }
 
 std::vector<double> parse_list(std::string_view text, std::string_view flag) {
@@ -255,9 +254,10 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
          "auto, fp32, bf16, fp16, int8 or fp8; auto = the quantized form that the model's folder "
          "holds, else bf16 where the CPU multiplies it natively, fp16 on a GPU")
       ->group(kGroup);
-  app.add_option("--vae-precision", args.vae_precision,
-                 "auto (as --precision; bf16 with fp16), fp32, bf16, fp16 or int8 (the decoder's "
-                 "convolutions)")
+  app.add_option(
+         "--vae-precision", args.vae_precision,
+         "auto (as --precision; bf16 with fp16), fp32, bf16, fp16, or int8 or fp8 (the decoder's "
+         "convolutions)")
       ->group(kGroup);
   add_execution_options(app, args);
   app.add_option("--engine-dir", args.engine_dir, "Folder that keeps the plans; made when missing")
@@ -350,9 +350,9 @@ SessionOptions session_options(const ModelArgs& args, const CommonOptions& commo
   const std::string typed = args.model.empty() ? args.version : args.model;
   SessionOptions options;
   options.precision = parse_precision(args.precision, "--precision");
-  options.quantization = quantization_options(args.quant, args.vae_precision == "int8");
-  check_scheme(options.precision, options.quantization.scheme);
   options.vae_precision = parse_precision(args.vae_precision, "--vae-precision");
+  options.quantization = quantization_options(args.quant, is_quantized(options.vae_precision));
+  check_scheme(options.precision, options.quantization.scheme);
   options.logger = make_logger(common);
   options.model = {.model = resolve_model(typed, common),
                    .variant = args.variant,

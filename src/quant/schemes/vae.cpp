@@ -28,14 +28,15 @@ const VaePolicy& policy_of(std::string_view name) {
 
 }  // namespace
 
-Recipe make_vae_recipe(const SchemeOptions& options) {
+Recipe make_vae_recipe(const SchemeOptions& options, DType codes) {
+  const bool is_float = codes == DType::kF8E4M3;
   LayerSpec conv;
-  conv.weight = channel_weights(DType::kI8);
-  conv.activation = QuantSpec{};
+  conv.weight = channel_weights(codes);
+  conv.activation = QuantSpec{.dtype = codes};
   Recipe recipe;
-  recipe.scheme = "int8_vae";
-  recipe.collect = collect_of(options, Collect::Method::kMse);
-  recipe.rules.push_back({".", LayerKind::kConv, conv, "int8_vae"});
+  recipe.scheme = is_float ? "fp8_vae" : "int8_vae";
+  recipe.collect = collect_of(options, is_float ? Collect::Method::kMax : Collect::Method::kMse);
+  recipe.rules.push_back({".", LayerKind::kConv, conv, recipe.scheme});
   const VaePolicy& policy = policy_of(options.policy);
   if (!policy.off.empty()) {
     recipe.rules.push_back(

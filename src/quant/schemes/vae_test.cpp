@@ -24,6 +24,18 @@ TEST(VaeRecipe, QuantizesConvolutionsButNotWhatMapsLatentsAndPixels) {
   EXPECT_FALSE(is_quantized(recipe, "decoder.mid_block.attentions.0.to_q", LayerKind::kLinear));
 }
 
+TEST(VaeRecipe, Fp8TakesMaximaAndTheSameLayers) {
+  const Recipe recipe = make_vae_recipe({}, DType::kF8E4M3);
+  EXPECT_EQ(recipe.scheme, "fp8_vae");
+  EXPECT_EQ(recipe.collect.method, Collect::Method::kMax);
+  EXPECT_EQ(make_vae_recipe({}).collect.method, Collect::Method::kMse);
+  const LayerSpec conv =
+      RuleMatcher(recipe).choose("decoder.up_blocks.0.resnets.0.conv1", LayerKind::kConv).spec;
+  EXPECT_EQ(conv.weight, channel_weights(DType::kF8E4M3));
+  EXPECT_EQ(conv.activation, (QuantSpec{.dtype = DType::kF8E4M3}));
+  EXPECT_FALSE(is_quantized(recipe, "decoder.conv_in", LayerKind::kConv));
+}
+
 TEST(VaeRecipe, MlperfKeepsItsList) {
   SchemeOptions options;
   options.policy = "mlperf";
