@@ -182,6 +182,7 @@ std::string to_json_lines(const BenchReport& report) {
   first.set("modules", std::move(modules));
   first.set("warmup_build_ms", report.warmup_build_ms);
   first.set("memory", to_value(report.last.memory));
+  first.set("component_memory", workflow::component_list(report.last.component_memory));
   if (!report.last.checks.empty()) first.set("checks", workflow::check_list(report.last.checks));
   std::string text = to_text(first);
   for (const OpClassTime& op : report.ops) {

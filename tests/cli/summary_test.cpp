@@ -37,6 +37,16 @@ TEST(Summary, EnergiesAreComparedWhereBothAreKnown) {
   EXPECT_EQ(cli::energy_row({}, all_known()), "");
 }
 
+TEST(Summary, MemoryIsToldByComponent) {
+  BenchReport report;
+  report.last.memory = {.static_bytes = 5 << 20, .dynamic_bytes = 3 << 20};
+  EXPECT_FALSE(contains(cli::bench_table(report), "Of it"));
+  report.last.component_memory = {{"unet", 4 << 20, 3 << 19}, {"vae_decoder", 1 << 20, 3 << 20}};
+  EXPECT_TRUE(contains(cli::bench_table(report),
+                       "static 5.0 MB, dynamic 3.0 MB, peak 0.0 MB\n"
+                       "Of it, static + dynamic, MB: unet 4.0 + 1.5, vae_decoder 1.0 + 3.0\n"));
+}
+
 TEST(Summary, BenchHasALineOfPowerWhereItIsKnown) {
   BenchReport report;
   EXPECT_FALSE(contains(cli::bench_table(report), "Power"));

@@ -10,6 +10,22 @@ namespace {
 
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024.0); }
 
+std::string memory_lines(const GenerateReport& report) {
+  const MemoryUse& memory = report.memory;
+  std::string text =
+      fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
+                  mib(memory.static_bytes), mib(memory.dynamic_bytes), mib(memory.peak_rss_bytes));
+  std::vector<std::string> parts;
+  for (const ComponentMemory& one : report.component_memory) {
+    parts.push_back(fmt::format("{} {:.1f} + {:.1f}", one.component, mib(one.static_bytes),
+                                mib(one.dynamic_bytes)));
+  }
+  if (!parts.empty()) {
+    text += fmt::format("Of it, static + dynamic, MB: {}\n", fmt::join(parts, ", "));
+  }
+  return text + fmt::format("Device memory: peak {:.1f} MB\n", mib(memory.device_peak_bytes));
+}
+
 std::string row(std::string_view name, double ms) {
   return fmt::format("| {:^15} | {:>9.2f} ms |\n", name, ms);
 }
@@ -67,10 +83,7 @@ std::string summary(const GenerateReport& report) {
   text += fmt::format("Iteration speed: {:.3f} it/s\n", report.steps_per_second);
   text += fmt::format("E2E: {:.3f} s (load {:.3f} s, build {:.3f} s)\n", report.total_ms / 1000.0,
                       report.load_ms / 1000.0, report.build_ms / 1000.0);
-  text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
-                      mib(report.memory.static_bytes), mib(report.memory.dynamic_bytes),
-                      mib(report.memory.peak_rss_bytes));
-  text += fmt::format("Device memory: peak {:.1f} MB\n", mib(report.memory.device_peak_bytes));
+  text += memory_lines(report);
   if (!report.checks.empty()) text += check_table(report.checks);
   text += "Seeds:";
   for (const uint64_t seed : report.seeds) text += fmt::format(" {}", seed);
@@ -139,10 +152,7 @@ std::string bench_table(const BenchReport& report) {
               ? fmt::format("warm {:.3f} s (from the cache)\n", report.build_warm_ms / 1000.0)
               : std::string("warm not measured (no cache)\n");
   text += fmt::format("Warm-up with build and load: {:.3f} s\n", report.warmup_build_ms / 1000.0);
-  text += fmt::format("Memory: static {:.1f} MB, dynamic {:.1f} MB, peak {:.1f} MB\n",
-                      mib(report.last.memory.static_bytes), mib(report.last.memory.dynamic_bytes),
-                      mib(report.last.memory.peak_rss_bytes));
-  text += fmt::format("Device memory: peak {:.1f} MB\n", mib(report.last.memory.device_peak_bytes));
+  text += memory_lines(report.last);
   if (!report.last.checks.empty()) text += check_table(report.last.checks);
   return text;
 }
