@@ -320,17 +320,23 @@ runtime::Plan PlanMaker::build(const std::string& component,
 const PlanMaker::FilePlan& PlanMaker::from_file(const std::string& component,
                                                 const pipeline::ShapeKey& shape) const {
   std::string shapes;
+  std::optional<Error> reason;
   for (const FilePlan& candidate : files_) {
     const auto& [file, plan] = candidate;
     if (plan->component != component) continue;
     shapes += (shapes.empty() ? "" : ", ") + plan->fingerprint.entry("shape");
     if (!pipeline::find_profile(*plan, shape)) continue;
-    if (component != "unet") {
+    if (component == "unet") return candidate;
+    try {
       check_component_plan(*plan, fingerprint(component, shape), file);
       runtime::check_fits(*plan, device_.info(), device_.kernels(), file);
+      return candidate;
+    } catch (const Error& error) {
+      if (error.code() != Errc::kIncompatiblePlan) throw;
+      reason = error;  // the folder may hold another's that fits
     }
-    return candidate;
   }
+  if (reason) throw Error(*reason);
   if (shapes.empty()) {
     throw Error(
         Errc::kIncompatiblePlan,

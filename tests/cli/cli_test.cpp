@@ -558,6 +558,17 @@ TEST(Plans, AFolderOfPlansMustHoldThemAll) {
   EXPECT_EQ(names("plans"), saved);
   ASSERT_EQ(scratch.run(draw + Words{"c.png", "--engine-dir", "engines"} + base).exit_code, 0);
   taken("engines", "d.png");
+  // With plans of two precisions each component's own are found, whichever come first.
+  for (const char* precision : {"fp32", "bf16"}) {
+    const Words chosen = {"--precision", precision};
+    ASSERT_EQ(
+        scratch.run(draw + Words{"e.png", "--engine-dir", "engines"} + base + chosen).exit_code, 0);
+  }
+  for (const char* precision : {"fp32", "bf16"}) {
+    const Words chosen = {"f.png", "--plan", "engines", "--precision", precision};
+    const Outcome got = scratch.run(draw + chosen + base);
+    EXPECT_EQ(got.exit_code, 0) << got.err;
+  }
 
   const auto refused = [&](const Words& words, const char* message) {
     const Outcome got = scratch.run(draw + Words{"x.png"} + base + words);
