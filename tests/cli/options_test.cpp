@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "process.h"
@@ -210,6 +211,47 @@ TEST_F(Options, FlagsInTheEnvironmentAndInFiles) {
   const Outcome json = scratch_.run({"devices"}, "", {{"HALFTONE_JSON", "true"}});
   EXPECT_TRUE(contains(json.out, "halftone.devices")) << json.out;
   EXPECT_FALSE(fs::exists(scratch_.path("true")));
+}
+
+// What was typed is never refused for what the environment or a file says.
+TEST_F(Options, AStrongerSourceSetsAWeakersAside) {
+  const Words draw = {"generate", "a cat", "--dry-run", "-m", golden("tiny-sdxl")};
+  const auto done = [&](const Words& words, const Scratch::Environment& environment) {
+    const Outcome got = scratch_.run(words, "", environment);
+    EXPECT_EQ(got.exit_code, 0) << got.err;
+    return got.out;
+  };
+  const auto request = [&](const Words& words, const Scratch::Environment& environment) {
+    const Json json = parse_json(done(draw + words, environment), "stdout");
+    const JsonView view = JsonView(json, "stdout").at("request");
+    return fmt::format("{}x{} {} {}", view.at("width").integer(), view.at("height").integer(),
+                       view.at("steps").integer(), view.string_or("negative_prompt", "-"));
+  };
+  std::ofstream(scratch_.path("n.txt")) << "blurry\n";
+  std::ofstream(scratch_.path("c.toml")) << "steps = 20\nsize = \"64x48\"\n";
+  EXPECT_EQ(
+      request(
+          {"-W", "32", "-H", "48", "--timesteps", "800,400", "--negative-prompt-file", "n.txt"},
+          {{"HALFTONE_SIZE", "64x64"}, {"HALFTONE_STEPS", "5"}, {"HALFTONE_NEGATIVE_PROMPT", "x"}}),
+      "32x48 2 blurry");
+  EXPECT_EQ(request({"--sigmas", "9,3,1", "--config", "c.toml"}, {}), "64x48 2 -");
+  EXPECT_EQ(
+      request({"-W", "32", "--config", "c.toml", "--steps", "1"}, {{"HALFTONE_HEIGHT", "48"}}),
+      "32x48 1 -");
+  const Outcome both =
+      scratch_.run(draw, "", {{"HALFTONE_SIZE", "64x64"}, {"HALFTONE_WIDTH", "8"}});
+  EXPECT_EQ(both.exit_code, 2) << both.err;
+
+  const Scratch::Environment common = {{"HALFTONE_SEED", "7"},
+                                       {"HALFTONE_MODEL", "emoji-xl"},
+                                       {"HALFTONE_PRECISION", "int8"},
+                                       {"HALFTONE_DEVICE", "cuda:7"}};
+  EXPECT_TRUE(contains(done({"models", "show", "emoji-xl"}, common), "family sdxl"));
+  EXPECT_TRUE(contains(done({"inspect", golden("tiny-sdxl")}, common), "unet"));
+  EXPECT_TRUE(contains(done({"devices"}, common), "cpu: "));
+  refused({"inspect", golden("tiny-sdxl"), "-memoji-xl"}, "--model: needs --layers");
+  refused({"models", "list", "--seed=7"}, "belongs to 'halftone models random'");
+  refused(xl_ + Words{"--steps", "1", "--steps", "2"}, "--steps: got 1 and 2; give one");
 }
 
 TEST_F(Options, ABadCacheIsToldOfOnce) {

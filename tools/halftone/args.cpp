@@ -60,7 +60,30 @@ const Entry* find_flag(std::span<const Entry> table, std::string_view name) {
   return found == table.end() ? nullptr : &*found;
 }
 
+// Options of which one at most has a meaning: the stronger source's sets the weaker's aside, as it
+// does with the same option. Two of one source are refused by whoever reads them.
+struct Rivals {
+  std::string_view a, b;
+};
+constexpr Rivals kRivals[] = {
+    {"--model", "--version"},
+    {"--plan", "--engine-dir"},
+    {"--size", "--width"},
+    {"--size", "--height"},
+    {"--negative-prompt", "--negative-prompt-file"},
+    {"--steps", "--timesteps"},
+    {"--steps", "--sigmas"},
+    {"--steps", "--n-steps"},
+    {"--timesteps", "--sigmas"},
+    {"--timesteps", "--sigma-schedule"},
+    {"--sigmas", "--sigma-schedule"},
+    {"--split-shortcut", "--no-split-shortcut"},
+    {"--bos-aware", "--no-bos-aware"},
+};
+
 class Preparer {
+  using Given = std::map<const CLI::Option*, std::string>;  // options and their first value
+
  public:
   Preparer(const CLI::App& app, std::string_view verb, std::span<const std::string> typed,
            const Spelling& spelling)
@@ -196,8 +219,12 @@ class Preparer {
   }
 
   void give(const CLI::Option& option, const std::string& value) {
-    given_.emplace(&option, value);
-    result_.args.push_back("--" + option.get_lnames().front());
+    const std::string flag = "--" + option.get_lnames().front();
+    const auto [first, is_first] = given_.emplace(&option, value);
+    if (!is_first && option.get_items_expected_max() == 1) {
+      throw UsageError(fmt::format("{}: got {} and {}; give one", flag, first->second, value));
+    }
+    result_.args.push_back(flag);
     result_.args.push_back(value);
   }
 
@@ -222,7 +249,19 @@ class Preparer {
     }
   }
 
+  // Whether a stronger source gave this option, or one that it would contradict.
+  bool is_settled(const CLI::Option& option, const Given& stronger) const {
+    const auto has = [&](std::string_view name) {
+      return stronger.contains(app_.get_option_no_throw(std::string(name)));
+    };
+    return stronger.contains(&option) || std::ranges::any_of(kRivals, [&](const Rivals& rivals) {
+             return (option.check_name(std::string(rivals.a)) && has(rivals.b)) ||
+                    (option.check_name(std::string(rivals.b)) && has(rivals.a));
+           });
+  }
+
   void add_environment() {
+    const Given typed = given_;
     for (const FixedAlias& alias : spelling_.fixed) {
       const std::string name = environment_name(std::string(alias.flag.substr(2)));
       const char* value = std::getenv(name.c_str());
@@ -230,7 +269,7 @@ class Preparer {
       if (!given_.contains(&option_of(std::string(alias.option.substr(2))))) choose_fixed(alias);
     }
     for (const CLI::Option* option : app_.get_options()) {
-      if (option->get_lnames().empty() || given_.contains(option)) continue;
+      if (option->get_lnames().empty() || is_settled(*option, typed)) continue;
       const std::string& name = option->get_lnames().front();
       if (name == "help") continue;
       const std::string variable = environment_name(name);
@@ -266,7 +305,7 @@ class Preparer {
       throw UsageError(fmt::format("--config {}: {}", path, error.what()));
     }
     const std::string in_file = fmt::format("--config {}: ", path);
-    const auto given_before = given_;
+    const Given stronger = given_;
     for (const CLI::ConfigItem& item : items) {
       if (item.name == "++" || item.name == "--") continue;  // section marks of CLI11
       if (!item.parents.empty() && item.parents.front() != verb_) continue;
@@ -276,7 +315,7 @@ class Preparer {
       if (const FixedAlias* alias = find_flag(spelling_.fixed, "--" + name)) {
         const bool is_on = !item.inputs.empty() && truth(item.inputs.back(), where);
         const CLI::Option& meant = option_of(std::string(alias->option.substr(2)));
-        if (is_on && !given_before.contains(&meant)) choose_fixed(*alias);
+        if (is_on && !stronger.contains(&meant)) choose_fixed(*alias);
         continue;
       }
       if (option == nullptr) {
@@ -286,7 +325,7 @@ class Preparer {
             fmt::format("--config {}: unknown key '{}'{}", path, item.name,
                         nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
       }
-      if (given_before.contains(option)) continue;
+      if (is_settled(*option, stronger)) continue;
       for (const std::string& value : item.inputs) give_any(*option, name, value, where);
     }
     give_fixed(in_file);
@@ -298,7 +337,7 @@ class Preparer {
   const Spelling& spelling_;
   size_t next_ = 0;
   std::map<std::string_view, const FixedAlias*> fixed_;  // by option
-  std::map<const CLI::Option*, std::string> given_;      // and their first value
+  Given given_;
   std::vector<std::string> positionals_;
   ParsedArgs result_;
 };
@@ -314,6 +353,15 @@ std::string normalise_name(std::string_view name) {
 ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,
                         std::span<const std::string> typed, const Spelling& spelling) {
   return Preparer(app, verb, typed, spelling).run();
+}
+
+bool is_typed(const CLI::Option& option, std::span<const std::string> typed) {
+  const auto names_it = [&](const std::string& token) {
+    if (!looks_like_option(token)) return false;
+    if (token[1] != '-') return option.check_sname(token.substr(1, 1));
+    return option.check_lname(normalise_name(token.substr(2, token.find('=') - 2)));
+  };
+  return std::any_of(typed.begin(), std::ranges::find(typed, "--"), names_it);
 }
 
 namespace {

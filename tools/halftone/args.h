@@ -52,13 +52,18 @@ struct Spelling {
 
 // Arguments in the order CLI11 wants them: "--name", "value", ..., "--", positionals. Options that
 // the user did not give are taken from the environment (HALFTONE_<NAME>), then from --config FILE,
-// whose section [verb] belongs to `verb`. Unknown options throw UsageError naming the nearest one.
+// whose section [verb] belongs to `verb`; those that contradict what was given are left out, too.
+// Unknown options throw UsageError naming the nearest one.
 struct ParsedArgs {
   std::vector<std::string> args;
   std::vector<std::string> notes;
 };
 [[nodiscard]] ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,
                                       std::span<const std::string> typed, const Spelling& spelling);
+
+// Whether this option stands on the command line: the environment and a configuration file serve
+// several verbs, so that one which does nothing with it is no reason to refuse theirs.
+[[nodiscard]] bool is_typed(const CLI::Option& option, std::span<const std::string> typed);
 
 // Parses; help is printed to stdout. Returns false when the verb has nothing left to do (help).
 // Throws UsageError.

@@ -37,7 +37,11 @@ int run_devices(Args args) {
   CommonOptions common;
   CLI::App app("Lists the devices plans can run on.", "halftone devices");
   add_common(app, common);
-  return run_verb({"devices", app, args, {}}, common, [&] { print_devices(common); });
+  return run_verb({"devices", app, args, {}}, common, [&] {
+    // The environment says which device is to be used, not which is to be listed.
+    if (!is_typed(*app.get_option("--device"), args)) common.device = "auto";
+    print_devices(common);
+  });
 }
 
 }  // namespace halftone::cli

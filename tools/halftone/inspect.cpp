@@ -37,12 +37,12 @@ void show_layers(const std::string& path, ModelArgs model, bool sqnr,
   }
 }
 
-void refuse_without_layers(const CLI::App& app) {
+void refuse_without_layers(const CLI::App& app, Args args) {
   for (const CLI::Option* option : app.get_options()) {
     const bool needs = option->get_group() == "Quantization" || option->check_lname("sqnr") ||
                        option->check_lname("prompt") || option->check_lname("precision") ||
                        option->check_lname("model");
-    if (!needs || option->count() == 0) continue;
+    if (!needs || !is_typed(*option, args)) continue;
     throw UsageError(fmt::format("{}: needs --layers", option->get_name(false, true)));
   }
 }
@@ -78,7 +78,7 @@ int run_inspect(Args args) {
     if (layers) {
       return show_layers(path, model, sqnr, prompts, common);
     }
-    refuse_without_layers(app);
+    refuse_without_layers(app, args);
     const InspectResult result = inspect({.path = resolve_model(path, common),
                                           .hf_cache = common.hf_cache,
                                           .tensors = tensors,

@@ -112,7 +112,7 @@ void random(ModelsArgs& a) {
 }
 
 // Options that another word would ignore.
-void refuse_foreign(const CLI::App& app, const std::string& what) {
+void refuse_foreign(const CLI::App& app, Args args, const std::string& what) {
   struct Belongs {
     const char* flag;
     std::vector<std::string> words;
@@ -121,15 +121,15 @@ void refuse_foreign(const CLI::App& app, const std::string& what) {
                          {"--out", {"random"}},   {"--tiny", {"random"}},
                          {"--dtype", {"random"}}, {"--seed", {"random"}}};
   for (const auto& [flag, words] : all) {
-    if (app.count(flag) == 0 || std::ranges::count(words, what) > 0) continue;
+    if (std::ranges::count(words, what) > 0 || !is_typed(*app.get_option(flag), args)) continue;
     throw UsageError(fmt::format("{}: belongs to 'halftone models {}'", flag, words.front()));
   }
 }
 
-void run(const CLI::App& app, ModelsArgs& a) {
+void run(const CLI::App& app, Args args, ModelsArgs& a) {
   if (a.words.empty()) a.words.emplace_back("list");
   const std::string& what = a.words.front();
-  refuse_foreign(app, what);
+  refuse_foreign(app, args, what);
   if (what == "list" || what == "ls") {
     list(a);
   } else if (what == "show") {
@@ -163,7 +163,7 @@ int run_models(Args args) {
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   app.add_option("--seed", a.seed, "random: seed of the weights; -1 = random");
   add_common(app, a.common);
-  return run_verb({"models", app, args, {}}, a.common, [&] { run(app, a); });
+  return run_verb({"models", app, args, {}}, a.common, [&] { run(app, args, a); });
 }
 
 }  // namespace halftone::cli
