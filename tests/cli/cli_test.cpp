@@ -382,6 +382,11 @@ TEST(Generate, OutputNames) {
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_EQ(scratch.run(kTiny + Words{"a cat", "--output-dir", "new", "-o", "x.png"}).out,
             "new/x.png\n");
+  for (const char* folder : {"new/", ".", "new/.."}) {
+    const Outcome got = scratch.run(kTiny + Words{"a cat", "-o", folder});
+    EXPECT_EQ(got.exit_code, 2) << folder;
+    EXPECT_TRUE(contains(got.err, "names a folder")) << got.err;
+  }
 }
 
 TEST(Generate, JsonTwin) {

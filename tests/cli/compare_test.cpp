@@ -215,6 +215,9 @@ TEST(Compare, WhatMeansNothingIsRefused) {
   const Outcome empty = scratch.run(compare + Words{"--b", "empty"});
   EXPECT_EQ(empty.exit_code, 2);
   EXPECT_TRUE(contains(empty.err, "holds 0 PNG pictures, wanted 1")) << empty.err;
+  const Outcome place = scratch.run(compare + Words{"--b", "bf16", "--output", "prompts.txt"});
+  EXPECT_EQ(place.exit_code, 1);
+  EXPECT_TRUE(contains(place.err, "prompts.txt: cannot make the folder")) << place.err;
   EXPECT_EQ(scratch.run(compare).exit_code, 2);
   EXPECT_EQ(scratch.run(Words{"compare"} + kTiny + Words{"--b", "bf16"}).exit_code, 2);
   const Outcome latent =

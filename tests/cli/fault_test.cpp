@@ -56,6 +56,13 @@ TEST(Faults, AFullDiskLeavesNothingHalfWritten) {
   }
 }
 
+TEST(Faults, TextThatAFullDiskCutsIsAnError) {
+  const Scratch scratch;
+  const Outcome got = scratch.run_limited({"devices"}, {.file_bytes = 100});
+  EXPECT_EQ(got.exit_code, 1);
+  EXPECT_TRUE(contains(got.err, "stdout: cannot be written")) << got.err;
+}
+
 // The cache is a convenience: without room for it pictures are drawn all the same.
 TEST(Faults, ACacheThatIsFullOrCannotBeMadeIsDoneWithout) {
   const Words generate = {"generate",    "a cat", "-m",      golden("tiny-sdxl"),

@@ -113,6 +113,13 @@ TEST_F(Options, OfQuantization) {
   const Words model = {"-m", golden("tiny-sdxl"), "--size", "64x48", "--threads", "2"};
   const Words draw = model + Words{"--steps", "1"};
   warned(Words{"compare", "a cat", "--b", "bf16", "--exclude", "ff"} + draw, "no side quantizes");
+  const Words dynamic = {"quantize", "--quant-type", "int8_dynamic", "-o", "d.json"};
+  ASSERT_EQ(scratch_.run(dynamic + model).exit_code, 0);
+  warned(Words{"compare", "a cat", "--b", "d.json", "--exclude", "ff"} + draw,
+         "--exclude: without effect: the recipe says");
+  silent(Words{"compare", "a cat", "--a", "int8_dynamic", "--b", "d.json", "--exclude", "ff"} +
+         draw);
+  warned(Words{"bench", "e2e", "a cat", "a dog", "--iterations", "1"} + draw, "only the first");
   warned(Words{"calibrate", "a cat", "--calib-size", "1", "-o", "r.rec", "--exclude", "ff"} + draw,
          "a record serves every recipe");
   ASSERT_EQ(

@@ -100,6 +100,10 @@ bool bench(const CLI::App& app, BenchArgs& a) {
                        .warmup = a.warmup,
                        .iterations = a.iterations,
                        .profile = !a.no_profile};
+  if (prompts.size() > 1) {
+    log(make_logger(a.common), LogLevel::kWarning, "bench",
+        fmt::format("{} prompts: only the first is drawn", prompts.size()));
+  }
   options.generate.prompt = prompts.empty() ? "a red apple" : prompts.front();
   if (!options.generate.seed) options.generate.seed = 0;
   SessionOptions wanted = session_options(a.model, a.common);

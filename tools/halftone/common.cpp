@@ -1,5 +1,6 @@
 #include "common.h"
 
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <csignal>
@@ -276,6 +277,10 @@ int run_verb(const VerbCall& call, CommonOptions& common, const std::function<vo
       print_devices(common);
     } else {
       work();
+    }
+    // Closed by who asked for no output; a full disk has cut it short.
+    if (std::fflush(stdout) != 0 && errno != EBADF) {
+      throw Error(Errc::kIo, "stdout: cannot be written");
     }
     return 0;
   } catch (const Error& error) {

@@ -61,6 +61,11 @@ OutputNames::OutputNames(OutputArgs args, int num_images, std::string extension)
       extension_(std::move(extension)),
       is_default_(args_.output.empty()) {
   if (is_default_) args_.output = "output" + extension_;
+  const std::string file = fs::path(args_.output).filename().string();
+  if (file.empty() || file == "." || file == "..") {
+    throw UsageError(fmt::format(
+        "--output {}: names a folder, wanted a file; --output-dir takes a folder", args_.output));
+  }
   if (fs::path(args_.output).extension().empty()) args_.output += extension_;
   const std::string got = fs::path(args_.output).extension().string();
   if (got != extension_) {

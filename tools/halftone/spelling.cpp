@@ -20,12 +20,14 @@ constexpr std::string_view kNoControl = "not part of Halftone; use a text-to-ima
 constexpr std::string_view kNoShapes =
     "each size has its own profile; use --size WxH and --batch N";
 constexpr std::string_view kNoTuning =
-    "kernels are taken from an ordered table, nothing is tuned by timing; leave it out";
+    "what is measured on a GPU is kept below --cache-dir by itself; leave it out";
 constexpr std::string_view kTable =
     "kernels are taken from an ordered table, the same at every level";
 constexpr std::string_view kInspect = "use 'halftone inspect PLAN' (-v, --json)";
 constexpr std::string_view kBenchJson =
     "use --iterations N and --json, which gives median, p10, p90 and the time per operator class";
+constexpr std::string_view kOneDevice =
+    "all components run on one --device; --low-vram loads one after the other";
 constexpr std::string_view kNoVideo = "Halftone makes images only";
 
 constexpr std::array kFixed = {
@@ -110,8 +112,8 @@ constexpr std::array kRefused = {
     RefusedFlag{"--offload-to-cpu", kNoTiling},
     RefusedFlag{"--low-vram", kNoTiling},
     RefusedFlag{"--ws", kNoTiling},
-    RefusedFlag{"--clip-on-cpu", "everything runs on the CPU in this version; leave it out"},
-    RefusedFlag{"--vae-on-cpu", "everything runs on the CPU in this version; leave it out"},
+    RefusedFlag{"--clip-on-cpu", kOneDevice},
+    RefusedFlag{"--vae-on-cpu", kOneDevice},
     RefusedFlag{"--profile-tool", "use 'halftone bench e2e', which times every operator class"},
     RefusedFlag{"--profile", "use 'halftone bench e2e', which times every operator class"},
     RefusedFlag{"--quality",

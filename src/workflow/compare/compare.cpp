@@ -145,6 +145,7 @@ class Staging {
       : output_(std::move(output)),
         folder_(output_ / fmt::format(".tmp-{}", getpid())),
         is_new_(!fs::exists(output_)) {
+    make_folders(output_);  // for a message that names what the user gave
     make_folders(folder_);
   }
   ~Staging() {
@@ -193,14 +194,19 @@ void check(const CompareOptions& options) {
   }
 }
 
-// Neither of two plain precisions is handed the options of quantization.
+// Plain precisions are not handed the options of quantization, and a recipe says the most of them.
 void warn_of_unread(const SideChoice& a, const SideChoice& b, const SessionOptions& session) {
-  const auto is_given_them = [](const SideChoice& side) {
-    return side.kind != "images" && !given_options(side.session.quantization).empty();
+  const auto reads = [](const SideChoice& side, const GivenOption& given) {
+    const QuantizationOptions& own = side.session.quantization;
+    if (side.kind == "images" || given_options(own).empty()) return false;
+    return own.recipe.empty() || !given.chooses ||
+           (given.decoder_reads && side.session.vae_precision == Precision::kI8);
   };
-  if (is_given_them(a) || is_given_them(b)) return;
-  warn_unread(session.quantization, "no side quantizes", session.logger,
-              [](const GivenOption&) { return false; });
+  const bool has_recipe =
+      !a.session.quantization.recipe.empty() || !b.session.quantization.recipe.empty();
+  warn_unread(
+      session.quantization, has_recipe ? "the recipe says what is quantized" : "no side quantizes",
+      session.logger, [&](const GivenOption& given) { return reads(a, given) || reads(b, given); });
 }
 
 }  // namespace
