@@ -44,6 +44,23 @@ void check_component(const io::Checkpoint& checkpoint, const std::string& compon
                         checkpoint.tensor_names(component));
 }
 
+// A component of another family is found out late else, by what its plan lacks.
+void check_replacement(const Model& model, const std::string& component,
+                       const std::string& folder) {
+  const auto refuse = [&](const char* text) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("{}: {} models {} {}", folder, model.family(), text, component));
+  };
+  const auto& encoders = pipeline::find_family(model.family()).text_encoders;
+  if (component.starts_with("text_encoder") && std::ranges::count(encoders, component) == 0) {
+    refuse("have no");
+  }
+  if (component != "unet") return;
+  const bool takes_sizes =
+      model.checkpoint->config("unet").string_or("addition_embed_type", "") == "text_time";
+  if (takes_sizes != (model.family() == "sdxl")) refuse("have another kind of");
+}
+
 }  // namespace
 
 std::string checkpoint_component(const std::string& component) {
@@ -104,14 +121,10 @@ Model open_model(const ModelOptions& options, const std::string& cache_dir, cons
   model.checkpoint = io::Checkpoint::open(options.model, open);
   model.facts = pipeline::read_facts(plan_metadata(*model.checkpoint, "unet"),
                                      plan_metadata(*model.checkpoint, "vae_decoder"));
-  const auto& encoders = pipeline::find_family(model.family()).text_encoders;
   for (const auto& [component, folder] : options.component_folders) {
-    if (!component.starts_with("text_encoder") || std::ranges::count(encoders, component) > 0) {
-      continue;
-    }
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("{}: {} models have no {}", folder, model.family(), component));
+    check_replacement(model, component, folder);
   }
+  const auto& encoders = pipeline::find_family(model.family()).text_encoders;
   for (const std::string_view encoder : encoders) {
     check_component(*model.checkpoint, std::string(encoder));
     model.tokenizers.push_back(open_tokenizer(*model.checkpoint, std::string(encoder)));

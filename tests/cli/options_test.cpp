@@ -69,6 +69,8 @@ TEST_F(Options, OfTheRequestThatContradict) {
   refused(sd15_ + Words{"--negative-prompt-2", "x"}, "sd15 models have one text encoder");
   refused(sd15_ + Words{"--text-encoder-2", golden("tiny-sdxl") + "/text_encoder_2"},
           "sd15 models have no text_encoder_2");
+  refused(sd15_ + Words{"--unet", golden("tiny-sdxl") + "/unet"}, "sd15 models have another kind");
+  refused(xl_ + Words{"--unet", golden("tiny-sd15") + "/unet"}, "sdxl models have another kind");
   silent(xl_ + Words{"--steps", "2", "--timesteps", "800,400"});
   silent(xl_ + Words{"--steps", "1", "--scheduler", "karras", "--sigma-schedule", "karras"});
 }
@@ -220,7 +222,7 @@ TEST_F(Options, FlagsInTheEnvironmentAndInFiles) {
   EXPECT_FALSE(fs::exists(scratch_.path("true")));
 }
 
-// What was typed is never refused for what the environment or a file says.
+// Of what contradicts, that counts which was typed.
 TEST_F(Options, AStrongerSourceSetsAWeakersAside) {
   const Words draw = {"generate", "a cat", "--dry-run", "-m", golden("tiny-sdxl")};
   const auto done = [&](const Words& words, const Scratch::Environment& environment) {
