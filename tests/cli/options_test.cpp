@@ -220,6 +220,9 @@ TEST_F(Options, FlagsInTheEnvironmentAndInFiles) {
   const Outcome json = scratch_.run({"devices"}, "", {{"HALFTONE_JSON", "true"}});
   EXPECT_TRUE(contains(json.out, "halftone.devices")) << json.out;
   EXPECT_FALSE(fs::exists(scratch_.path("true")));
+  const Outcome wrong = scratch_.run({"devices", "--abacus"}, "", {{"HALFTONE_JSON", "1"}});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(contains(wrong.out, R"("key":"--abacus")")) << wrong.out;
 }
 
 // Of what contradicts, that counts which was typed.

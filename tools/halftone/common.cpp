@@ -259,7 +259,9 @@ std::string early_json(std::span<const std::string> args) {
     if (arg == kFlag) return "-";
     if (arg.starts_with("--json=")) return arg.substr(kFlag.size() + 1);
   }
-  return "";
+  const std::string variable = environment("HALFTONE_JSON");
+  if (variable == "true" || variable == "1") return "-";
+  return variable == "false" || variable == "0" ? "" : variable;
 }
 
 }  // namespace
