@@ -246,7 +246,9 @@ class Resolver {
                       "take no sizes",
                       r.family));
     }
-    if (r.has_negative_prompt && !r.cfg) {
+    // Other tools always pass an empty one.
+    const bool says_something = !r.negative_prompt.empty() || !r.negative_prompt_2.empty();
+    if (says_something && !r.cfg) {
       result_.notes.push_back(fmt::format(
           "--negative-prompt: without effect: there is no guidance at --cfg-scale {}", r.guidance));
     }

@@ -83,6 +83,7 @@ TEST_F(Options, OfTheRequestWithoutEffect) {
   warned(one + Words{"-p", "a dog", "-n", "blurry", "--cfg-scale", "0"}, "no guidance");
   fs::remove(scratch_.path("a_1.png"));
   silent(one + Words{"-n", "blurry", "--cfg-scale", "2"});
+  silent(one + Words{"-n", "", "--cfg-scale", "1"});
   silent(one + Words{"--original-size", "64x64"});
   for (const char* flag : {"--original-size", "--target-size", "--crop-top-left"}) {
     warned(sd15_ + Words{flag, "32x32"}, "sd15 models take no sizes");
@@ -167,6 +168,7 @@ TEST_F(Options, OfOtherVerbs) {
   refused(build + large + Words{"--optShapes", "sample:4x4x8x8"}, "--optShapes: got 4 rows");
   refused(build + Words{"--minShapes", "x:2x4x16x16", "--maxShapes", "x:2x4x16x8"}, "--maxShapes");
   silent(build + small + large + Words{"--optShapes", "sample:2x4x32x16"});
+  silent(build + Words{"--shapes", "sample:2x4x16x16,timestep:1,encoder_hidden_states:2x77x2048"});
   refused({"devices", "--device", "abacus"}, "--device abacus: not found");
   EXPECT_TRUE(contains(scratch_.run({"devices", "--device", "cpu"}).out, "cpu: "));
   refused({"models", "list", "--seed", "3"}, "belongs to 'halftone models random'");

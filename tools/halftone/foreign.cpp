@@ -144,6 +144,8 @@ DenoiserShape parse_one(const std::string& text, std::string_view flag, const Lo
       throw UsageError(
           fmt::format("{}: {} has {} sizes, wanted {}", flag, name, dims.size(), input->rank));
     }
+    if (input->rank == 1 && dims[0] == 1)
+      continue;  // one timestep for all rows, as exports have it
     if ((shape.rows != 0 && shape.rows != dims[0]) || dims[0] > kMaxRows) {
       throw UsageError(fmt::format("{}: {} has {} rows, wanted {}", flag, name, dims[0],
                                    shape.rows != 0 ? fmt::format("{} as the others", shape.rows)
