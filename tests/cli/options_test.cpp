@@ -128,6 +128,8 @@ TEST_F(Options, OfQuantization) {
   ASSERT_EQ(
       scratch_.run(Words{"build", "--component", "unet", "--save", "u.plan"} + model).exit_code, 0);
   warned(xl_ + Words{"--steps", "1", "--plan", "u.plan", "--exclude", "ff"}, "the plan says");
+  const Words bench = Words{"bench", "e2e", "--iterations", "1", "--plan", "u.plan"} + draw;
+  silent(bench + Words{"--compare", "fp32"});
 
   const Words plain = xl_ + Words{"--steps", "1"};
   refused(plain + Words{"--precision", "int8", "--quant-type", "fp8"}, "contradict");

@@ -1,5 +1,6 @@
 // halftone bench e2e: whole images, repeatedly; halftone bench kernels: single kernels.
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -83,6 +84,22 @@ std::string speedup_table(const BenchReport& a, const BenchReport& b, const std:
   return text + energy_row(a.power, b.power);
 }
 
+bool is_plain(Precision precision) {
+  return precision == Precision::kF32 || precision == Precision::kBF16 ||
+         precision == Precision::kF16;
+}
+
+// What --compare asks for. A plan is of the one precision, and a plain one is not quantized.
+std::optional<SessionOptions> compared_session(const BenchArgs& a) {
+  if (a.compare.empty()) return std::nullopt;
+  ModelArgs other = a.model;
+  other.precision = a.compare;
+  SessionOptions second = session_options(other, a.common);
+  second.plan.clear();
+  if (is_plain(second.precision)) second.quantization = {};
+  return second;
+}
+
 // Returns false when --reference-check found a wrong node.
 bool bench(const CLI::App& app, BenchArgs& a) {
   const std::string kind = a.request.positionals.empty() ? "" : a.request.positionals.front();
@@ -107,11 +124,12 @@ bool bench(const CLI::App& app, BenchArgs& a) {
   options.generate.prompt = prompts.empty() ? "a red apple" : prompts.front();
   if (!options.generate.seed) options.generate.seed = 0;
   SessionOptions wanted = session_options(a.model, a.common);
+  const std::optional<SessionOptions> second = compared_session(a);
   QuantizationOptions& quantization = wanted.quantization;
-  const bool is_plain = wanted.precision == Precision::kF32 ||
-                        wanted.precision == Precision::kBF16 || wanted.precision == Precision::kF16;
-  if (!a.compare.empty() && is_plain && quantization.scheme.empty() && quantization.recipe.empty())
+  if (second && is_plain(wanted.precision) && quantization.scheme.empty() &&
+      quantization.recipe.empty()) {
     quantization = {};  // meant for what it is compared with
+  }
   if (a.dry_run) {
     print_dry_run(wanted, options.generate);
     return true;
@@ -121,12 +139,9 @@ bool bench(const CLI::App& app, BenchArgs& a) {
   const BenchReport report = session.bench(options);
   std::string json = to_json_lines(report);
   std::string table = bench_table(report);
-  if (!a.compare.empty()) {
-    ModelArgs other = a.model;
-    other.precision = a.compare;
-    const SessionOptions second = session_options(other, a.common);
-    calibrate_if_missing(second);
-    Session session_b(second);
+  if (second) {
+    calibrate_if_missing(*second);
+    Session session_b(*second);
     const BenchReport report_b = session_b.bench(options);
     json += "\n" + to_json_lines(report_b);
     table += bench_table(report_b) + speedup_table(report, report_b, a.model.precision, a.compare);
