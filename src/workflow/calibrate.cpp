@@ -526,6 +526,39 @@ bool is_missing(const fs::path& record, int samples) {
          (samples > 0 && quant::load_record(record).samples < samples);
 }
 
+// Makes or extends the record that belongs to `file`, the denoiser's, without being asked for one.
+// Under way it has a name of its own: what was cut off is never taken for whole, and the next run
+// goes on with it, or begins anew where it is of other prompts or damaged.
+void complete(backend::Device& device, CalibrateOptions options, std::string_view component,
+              const fs::path& file) {
+  const auto of_component = [&](const fs::path& denoiser) {
+    return component == kDecoder ? decoder_record(denoiser) : denoiser;
+  };
+  const fs::path begun = file.parent_path() / fmt::format("{}.partial{}", file.stem().string(),
+                                                          file.extension().string());
+  const fs::path partial = of_component(begun);
+  const fs::path record = of_component(file);
+  options.record = begun.string();
+  std::error_code failed;
+  const bool extends = fs::exists(record, failed);
+  if (extends) fs::copy_file(record, partial, fs::copy_options::skip_existing, failed);
+  try {
+    static_cast<void>(Calibrator(device, options, component).run());
+  } catch (const Error& error) {
+    const bool is_unfit =
+        error.code() == Errc::kInvalidArgument || error.code() == Errc::kCorruptFile;
+    if (is_unfit && extends) fs::remove(partial, failed);
+    if (!is_unfit || !fs::exists(partial, failed)) throw;
+    options.restart = true;
+    static_cast<void>(Calibrator(device, options, component).run());
+  }
+  fs::rename(partial, record, failed);
+  if (failed && !fs::exists(record)) {  // else another process was faster
+    throw Error(Errc::kIo, fmt::format("{}: cannot become {}: {}", partial.string(),
+                                       record.string(), failed.message()));
+  }
+}
+
 }  // namespace
 
 void calibrate_if_missing(backend::Device& device, const SessionOptions& session,
@@ -551,7 +584,7 @@ void calibrate_if_missing(backend::Device& device, const SessionOptions& session
     log(session.logger, LogLevel::kInfo, "quant",
         fmt::format("too small or no calibration record yet: calibrating into {}",
                     record.string()));
-    static_cast<void>(Calibrator(device, options, component).run());
+    complete(device, options, component, file);
   };
   const auto recipe = recipe_of(session.quantization, session.precision, model);
   if (recipe && recipe->needs_record()) make(kDenoiser, file);

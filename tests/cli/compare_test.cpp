@@ -316,5 +316,42 @@ TEST(Calibrate, KilledRunGoesOn) {
   EXPECT_GE(JsonView(parsed(rest), "stdout").at("resumed_samples").integer(), 1);
 }
 
+// A record that nobody asked for is used when it is whole: what was cut off has another name, and
+// the next run goes on with it.
+TEST(Calibrate, CutOffOnTheWayToAPictureIsNotTakenForWhole) {
+  const Scratch scratch;
+  fs::copy(golden("tiny-sdxl"), scratch.path("model"), fs::copy_options::recursive);
+  fs::create_directory(scratch.path("model/prompts"));
+  Words prompts;
+  for (int i = 0; i < 40; ++i) prompts.push_back("a thing " + std::to_string(i));
+  write_prompts(scratch.path("model/prompts/calibration.txt"), prompts);
+  const Words draw = {"generate",    "a cat", "-m",        "model", "--size",       "64x48",
+                      "--steps",     "2",     "--threads", "2",     "--precision",  "int8",
+                      "--cache-dir", "cache", "-o",        "x.png", "--json=r.json"};
+  const fs::path folder = scratch.path("cache/calibration");
+  const auto records = [&](bool partial) {
+    int found = 0;
+    if (!fs::exists(folder)) return found;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.ends_with(".safetensors") || name.starts_with(".")) continue;
+      found += contains(name, ".partial.") == partial ? 1 : 0;
+    }
+    return found;
+  };
+  const Outcome killed = scratch.run_with(draw, [&](pid_t process, const fs::path&) {
+    for (int i = 0; i < 3000 && records(true) == 0; ++i) usleep(1000);
+    kill(process, SIGKILL);
+  });
+  EXPECT_NE(killed.exit_code, 0);
+  EXPECT_EQ(records(true), 1) << killed.err;
+  EXPECT_EQ(records(false), 0) << killed.err;
+  const Outcome rest = scratch.run(draw);
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_EQ(records(true), 0);
+  EXPECT_EQ(records(false), 1);
+  EXPECT_TRUE(contains(slurp(scratch.path("r.json")), ".c32.")) << rest.err;
+}
+
 }  // namespace
 }  // namespace halftone::cli_test
