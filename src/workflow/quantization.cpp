@@ -76,6 +76,20 @@ void check_record(const quant::CalibrationRecord& record, const Model& model,
 }
 
 // The record that a recipe with static scales wants; `command` makes it.
+// `command` makes such a record.
+quant::CalibrationRecord load_record(const fs::path& path, std::string_view command) {
+  try {
+    return quant::load_record(path);
+  } catch (const Error& error) {
+    if (error.code() != Errc::kCorruptFile) throw;
+    ErrorDetails details = error.details() == nullptr ? ErrorDetails{} : *error.details();
+    details.file = path.string();
+    details.remedy =
+        fmt::format("run '{} --restart' to make it anew (or name another with --ranges)", command);
+    throw Error(error.code(), fmt::format("{}; {}", error.what(), details.remedy), details);
+  }
+}
+
 void read_record(const fs::path& path, std::string_view command, const Model& model,
                  Quantization& result) {
   if (path.empty() || !is_file(path)) {
@@ -85,7 +99,7 @@ void read_record(const fs::path& path, std::string_view command, const Model& mo
                             path.empty() ? "(without a cache folder)" : path.string(),
                             result.recipe.scheme, command));
   }
-  auto record = std::make_shared<quant::CalibrationRecord>(quant::load_record(path));
+  auto record = std::make_shared<quant::CalibrationRecord>(load_record(path, command));
   check_record(*record, model, path);
   result.record_hash = record->hash();
   result.record = std::move(record);

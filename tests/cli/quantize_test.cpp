@@ -285,6 +285,12 @@ TEST_F(Quantized, TheDecoderInInt8AndInFp8) {
     }
   }
   EXPECT_EQ(pictures.size(), 3U);
+  std::ofstream(scratch_.path("cut.vae.safetensors")) << "cut off";
+  const Outcome damaged =
+      generate({"--precision", "fp32", "--vae-precision", "fp8", "--ranges", "cut.safetensors"});
+  EXPECT_EQ(damaged.exit_code, 3) << damaged.err;
+  EXPECT_TRUE(contains(damaged.err, "--vae-precision fp8 --restart' to make it anew"))
+      << damaged.err;
   const Outcome other = generate({"--vae-precision", "fp4"});
   EXPECT_EQ(other.exit_code, 2) << other.err;
 }
