@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/forwarding_device.h"
 #include "runtime/executor.h"
 
 namespace halftone::runtime {
@@ -15,41 +16,28 @@ const TensorType kType{DType::kF32, {1, kCount}};
 
 // The CPU behind the rules of another kind of memory: it remembers which addresses are its own and
 // what was uploaded there.
-class FarDevice final : public backend::Device {
+class FarDevice final : public backend::ForwardingDevice {
  public:
   explicit FarDevice(bool host_visible)
-      : cpu_(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})),
-        info_(cpu_->info()) {
+      : ForwardingDevice(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})),
+        info_(ForwardingDevice::info()) {
     info_.name = "far";
     info_.host_visible_memory = host_visible;
   }
   [[nodiscard]] const backend::DeviceInfo& info() const override { return info_; }
-  [[nodiscard]] std::span<const backend::Kernel* const> kernels() const override {
-    return cpu_->kernels();
-  }
-  [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
-    return cpu_->create_stream();
-  }
   [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
-    auto buffer = cpu_->allocate(bytes);
+    auto buffer = ForwardingDevice::allocate(bytes);
     own_.insert(buffer->data());
     return buffer;
   }
   void upload(void* device, const void* host, size_t bytes) override {
     uploaded_.insert(device);
-    cpu_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, size_t bytes) override {
-    cpu_->download(host, device, bytes);
-  }
-  void copy(void* dst, const void* src, size_t bytes, backend::Stream& stream) override {
-    cpu_->copy(dst, src, bytes, stream);
+    ForwardingDevice::upload(device, host, bytes);
   }
   [[nodiscard]] bool is_own(const void* address) const { return own_.contains(address); }
   [[nodiscard]] size_t num_uploads() const { return uploaded_.size(); }
 
  private:
-  std::unique_ptr<backend::Device> cpu_;
   backend::DeviceInfo info_;
   std::set<const void*> own_, uploaded_;
 };

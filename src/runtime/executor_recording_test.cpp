@@ -7,6 +7,7 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/forwarding_device.h"
 #include "runtime/executor.h"
 
 namespace halftone::runtime {
@@ -47,11 +48,10 @@ class RecordingStream final : public backend::Stream {
   Counts& counts_;
 };
 
-class RecordingDevice final : public backend::Device {
+class RecordingDevice final : public backend::ForwardingDevice {
  public:
-  [[nodiscard]] const backend::DeviceInfo& info() const override { return cpu_->info(); }
-  [[nodiscard]] std::span<const backend::Kernel* const> kernels() const override {
-    return cpu_->kernels();
+  RecordingDevice()
+      : ForwardingDevice(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})) {
   }
   [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
     return std::make_unique<RecordingStream>(counts);
@@ -59,25 +59,9 @@ class RecordingDevice final : public backend::Device {
   [[nodiscard]] std::unique_ptr<backend::Stream> create_side_stream() override {
     return has_side ? std::make_unique<RecordingStream>(counts) : nullptr;
   }
-  [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
-    return cpu_->allocate(bytes);
-  }
-  void upload(void* device, const void* host, size_t bytes) override {
-    cpu_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, size_t bytes) override {
-    cpu_->download(host, device, bytes);
-  }
-  void copy(void* dst, const void* src, size_t bytes, backend::Stream& stream) override {
-    cpu_->copy(dst, src, bytes, stream);
-  }
 
   Counts counts;
   bool has_side = false;
-
- private:
-  std::unique_ptr<backend::Device> cpu_ =
-      backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
 };
 
 class NoWeights final : public WeightSource {

@@ -10,6 +10,7 @@
 #include "halftone/session.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/forwarding_device.h"
 #include "workflow/generator.h"
 #include "workflow/kernel_bench.h"
 
@@ -37,37 +38,18 @@ class FakeMeter final : public backend::PowerMeter {
 };
 
 // A CPU that has such a meter, or says why it has none.
-class MeteredCpu final : public backend::Device {
+class MeteredCpu final : public backend::ForwardingDevice {
  public:
-  explicit MeteredCpu(std::optional<double> seconds) : seconds_(seconds) {}
-  [[nodiscard]] const backend::DeviceInfo& info() const override { return cpu_->info(); }
-  [[nodiscard]] std::span<const backend::Kernel* const> kernels() const override {
-    return cpu_->kernels();
-  }
-  [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
-    return cpu_->create_stream();
-  }
-  [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
-    return cpu_->allocate(bytes);
-  }
-  void upload(void* device, const void* host, size_t bytes) override {
-    cpu_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, size_t bytes) override {
-    cpu_->download(host, device, bytes);
-  }
-  void copy(void* dst, const void* src, size_t bytes, backend::Stream& stream) override {
-    cpu_->copy(dst, src, bytes, stream);
-  }
+  explicit MeteredCpu(std::optional<double> seconds)
+      : ForwardingDevice(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})),
+        seconds_(seconds) {}
   [[nodiscard]] std::unique_ptr<backend::PowerMeter> open_power_meter(
       std::string& missing) override {
-    if (!seconds_) return cpu_->open_power_meter(missing);
+    if (!seconds_) return ForwardingDevice::open_power_meter(missing);
     return std::make_unique<FakeMeter>(*seconds_);
   }
 
  private:
-  std::unique_ptr<backend::Device> cpu_ =
-      backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   std::optional<double> seconds_;
 };
 

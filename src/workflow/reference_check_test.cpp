@@ -8,6 +8,7 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/forwarding_device.h"
 #include "backend/metered_device.h"
 #include "reference/reference.h"
 #include "workflow/generator.h"
@@ -41,10 +42,11 @@ std::unique_ptr<backend::Launch> prepare_wrong(const graph::OpDesc& desc,
 }
 
 // The CPU with that kernel in the place of its own.
-class WrongDevice final : public Device {
+class WrongDevice final : public backend::ForwardingDevice {
  public:
-  WrongDevice() {
-    const auto own = device_->kernels();
+  WrongDevice()
+      : ForwardingDevice(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})) {
+    const auto own = ForwardingDevice::kernels();
     kernels_.assign(own.begin(), own.end());
     const auto at = std::ranges::find(kernels_, graph::OpKind::kLayerNorm, &backend::Kernel::op);
     right_kernel = *at;
@@ -53,29 +55,11 @@ class WrongDevice final : public Device {
     wrong_.prepare = prepare_wrong;
     *at = &wrong_;
   }
-  [[nodiscard]] const backend::DeviceInfo& info() const override { return device_->info(); }
   [[nodiscard]] std::span<const backend::Kernel* const> kernels() const override {
     return kernels_;
   }
-  [[nodiscard]] std::unique_ptr<backend::Stream> create_stream() override {
-    return device_->create_stream();
-  }
-  [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
-    return device_->allocate(bytes);
-  }
-  void upload(void* device, const void* host, size_t bytes) override {
-    device_->upload(device, host, bytes);
-  }
-  void download(void* host, const void* device, size_t bytes) override {
-    device_->download(host, device, bytes);
-  }
-  void copy(void* dst, const void* src, size_t bytes, backend::Stream& stream) override {
-    device_->copy(dst, src, bytes, stream);
-  }
 
  private:
-  std::unique_ptr<Device> device_ =
-      backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   std::vector<const backend::Kernel*> kernels_;
   backend::Kernel wrong_{};
 };

@@ -351,6 +351,17 @@ TEST(Calibrate, CutOffOnTheWayToAPictureIsNotTakenForWhole) {
   EXPECT_EQ(records(true), 0);
   EXPECT_EQ(records(false), 1);
   EXPECT_TRUE(contains(slurp(scratch.path("r.json")), ".c32.")) << rest.err;
+  // One that is damaged is made anew.
+  fs::path whole;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") whole = entry.path();
+  }
+  std::ofstream(folder / (whole.stem().string() + ".partial.safetensors")) << "cut off";
+  fs::remove(whole);
+  const Outcome anew = scratch.run(draw);
+  EXPECT_EQ(anew.exit_code, 0) << anew.err;
+  EXPECT_EQ(records(true), 0);
+  EXPECT_EQ(records(false), 1);
 }
 
 }  // namespace
