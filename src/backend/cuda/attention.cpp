@@ -20,7 +20,7 @@ namespace {
 using graph::Role;
 using TensorId = CudnnGraph::TensorId;
 
-constexpr size_t kCudnnWorkspace = size_t{16} << 20;
+constexpr size_t kCudnnWorkspace = size_t{4} << 20;
 constexpr size_t kMatmulWorkspace = size_t{16} << 20;
 constexpr int kCandidates = 2;
 constexpr int64_t kMaxCudnnHeadDim = 128;

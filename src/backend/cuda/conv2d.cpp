@@ -1,5 +1,7 @@
 // Convolutions: own kernels for the narrow ends of a network; cuDNN with bias and residual in its
 // epilogue where it takes them, else followed by our own; and the plain kernel for the rest.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "halftone/error.h"
@@ -14,7 +16,6 @@ namespace {
 using graph::Role;
 using TensorId = CudnnGraph::TensorId;
 
-constexpr size_t kLibraryWorkspace = size_t{64} << 20;
 constexpr int kCandidates = 3;
 // cuDNN 9.19's generated kernels read bias and residual of other widths at misaligned addresses,
 // and an operand that differs by batch row at any width: row adds are left to our epilogue.
@@ -37,9 +38,17 @@ Support supports_cudnn(const graph::OpDesc& desc, const DeviceInfo& info) {
   return Support::yes();
 }
 
-size_t workspace_cudnn(const graph::OpDesc& /*desc*/, const DeviceInfo& /*info*/,
-                       Config /*config*/) {
-  return kLibraryWorkspace;
+// What cuDNN may take: f32 sums of y in four parts. Small convolutions divide their terms so; the
+// large ones would take what they are given (transforms), hence a limit.
+size_t library_workspace(const TensorType& y) {
+  constexpr size_t kLeast = size_t{1} << 20;
+  constexpr size_t kMost = size_t{64} << 20;
+  const auto sums = static_cast<size_t>(y.shape.num_elements()) * sizeof(float);
+  return std::clamp(4 * sums, kLeast, kMost);
+}
+
+size_t workspace_cudnn(const graph::OpDesc& desc, const DeviceInfo& /*info*/, Config /*config*/) {
+  return library_workspace(desc.output());
 }
 
 // [n, h, w, c] in memory as cuDNN's (n, c, h, w).
@@ -106,7 +115,7 @@ std::unique_ptr<CudnnGraph> make_graph(const Problem& p, bool fused) {
     graph->pointwise(CudnnPointwise::kAdd, from, added[i], to);
     from = to;
   }
-  graph->choose(p.key(fused), kCandidates, p.operands.workspace, kLibraryWorkspace);
+  graph->choose(p.key(fused), kCandidates, p.operands.workspace, library_workspace(p.y.type));
   return graph;
 }
 

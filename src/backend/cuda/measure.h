@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,9 @@ namespace halftone::backend::cuda {
 // Milliseconds of one call of `enqueue` (which puts work on the device's stream and succeeds): the
 // shortest mean of four replays of a graph of eight calls, after a call outside of it.
 [[nodiscard]] double measure_ms(const std::function<void()>& enqueue);
+
+// A kernel of the library neither starts early nor lets its successor: what overlapping gains.
+inline constexpr double kOverlapMs = 0.001;
 
 // The faster of two launches that do the same, as measured or as the tuning cache knows under
 // `key`; a known winner alone is prepared. `head_start_ms` is taken off the own one's time.
@@ -25,6 +29,16 @@ namespace halftone::backend::cuda {
 // for them, the weight itself is read over and over.
 [[nodiscard]] std::unique_ptr<Launch> faster_from_memory(
     const std::string& key, const graph::OpDesc& desc, const Operands& operands,
+    const std::function<std::unique_ptr<Launch>(const Operands&)>& own,
+    const std::function<std::unique_ptr<Launch>(const Operands&)>& library,
+    double head_start_ms = 0);
+
+// The same for an op whose time depends on the values that it reads: zeros take the place of the
+// inputs in `roles` while it is measured. Before the first run they lie in memory that nothing has
+// written, where anything may be found. Where the device has no room for zeros, that is measured.
+[[nodiscard]] std::unique_ptr<Launch> faster_on_zeros(
+    const std::string& key, const graph::OpDesc& desc, const Operands& operands,
+    std::initializer_list<graph::Role> roles,
     const std::function<std::unique_ptr<Launch>(const Operands&)>& own,
     const std::function<std::unique_ptr<Launch>(const Operands&)>& library,
     double head_start_ms = 0);

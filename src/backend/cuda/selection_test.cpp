@@ -288,6 +288,25 @@ TEST(Selection, AmaxOnHopperOnly) {
   }
 }
 
+// Networks in bf16 (FLUX's range) lose nothing by it.
+TEST(Selection, CodesToBf16OnTheFamilyToo) {
+  for (const DType dtype : {DType::kI8, DType::kF8E4M3}) {
+    Op product = linear(dtype);
+    std::get<graph::Linear>(product.attrs).out = DType::kBF16;
+    EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
+    std::get<graph::Linear>(product.attrs).geglu = true;
+    EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
+    std::get<graph::Linear>(product.attrs).amax = true;
+    product.in[2].type.shape = {1};
+    EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
+    for (const int64_t size : {16, 128}) {
+      Op image = conv(dtype, size);
+      std::get<graph::Conv2d>(image.attrs).out = DType::kBF16;
+      EXPECT_EQ(chosen(image, device("sm_90")), "cuda.conv2d.hopper");
+    }
+  }
+}
+
 // Both halves of a layer norm between linears; without them the norm stays a kernel of its own.
 TEST(Selection, RowStatisticsOnHopperOnly) {
   const auto describing = [](Op op) {

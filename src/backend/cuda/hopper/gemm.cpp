@@ -149,7 +149,7 @@ std::string unsupported_reason(const GemmShape& s) {
   for (const GemmKernel& kernel : gemm_kernels()) {
     if (serves(s, kernel)) return {};
   }
-  if (s.amax) return "amax: only of linears with 8-bit operands and f16 results, no activation";
+  if (s.amax) return "amax: only of linears with 8-bit operands and 16-bit results, no activation";
   if (s.group_columns != 0) return "no kernel measures groups of so many columns of these types";
   return "no kernel was built for these types";
 }

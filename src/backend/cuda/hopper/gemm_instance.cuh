@@ -14,11 +14,4 @@ template <Element kIn, Element kOut, Form kForm, bool kConv, int kBm, int kBn, i
   return describe<T>(reinterpret_cast<const void*>(&gemm_kernel<T>), kMeasuresGroups<T>);
 }
 
-// A linear's that takes amax.
-template <Element kIn, Form kForm, int kBm, int kBn, int kCluster, bool kPingPong, int kPromote = 0>
-[[nodiscard]] GemmKernel amax_instance() {
-  return instance<kIn, Element::kF16, kForm, false, kBm, kBn, 128, kCluster, kPingPong, kPromote, 1,
-                  true>();
-}
-
 }  // namespace halftone::backend::cuda::hopper

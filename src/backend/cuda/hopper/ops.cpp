@@ -23,10 +23,8 @@ using hopper::Gemm;
 using hopper::GemmShape;
 
 constexpr size_t kMeasured = 8;  // the estimate's favourites that are timed
-// A kernel of the library neither starts early nor lets its successor: what overlapping gains. Not
-// the family's for the few rows of texts, whose encoders run side by side: the library's small
-// blocks share an SM.
-constexpr double kOverlapMs = 0.001;
+// Up to so many rows nothing is taken off the family's time for overlapping: texts' encoders run
+// side by side, and the library's small blocks share an SM.
 constexpr int64_t kTextRows = 200;
 constexpr int64_t kFewRows = 512;
 constexpr double kWorthwhile = 0.98;     // a later one must win by this much

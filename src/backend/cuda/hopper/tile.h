@@ -93,7 +93,7 @@ struct Tile {
   static_assert(kSplit == 1 || (kSplit == 2 && kCluster == 1 && kPingPong && kBm == 64));
   static_assert(kStages * 16 + 48 <= kBarrierBytes);
   // As wide as a place for a tile's amax at least, so that there are as many of them.
-  static_assert(!kAmax || (kOut == Element::kF16 && kScaled && kOutN >= kAmaxColumns));
+  static_assert(!kAmax || (bytes_of(kOut) == 2 && kScaled && kOutN >= kAmaxColumns));
   static_assert(!kAmax || (!kConv && kForm != Form::kActivated && kSplit == 1));
   static_assert(kStageBytes % 1024 == 0 && kStagingBytes % 1024 == 0);
 };

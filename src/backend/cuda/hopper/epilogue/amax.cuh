@@ -18,14 +18,21 @@ inline constexpr int kAmaxBytes = T::kBlocks * 16;
 
 // Of the elements that a thread has of a block: those of row r, and those of r + 8. NaNs lose
 // against everything.
+template <Element kOut>
 struct RowsAmax {
   uint32_t upper = 0;
   uint32_t lower = 0;
 
   static __device__ __forceinline__ uint32_t larger(uint32_t amax, uint32_t pair) {
-    asm("{\n.reg .b32 magnitude;\nabs.f16x2 magnitude, %1;\nmax.f16x2 %0, %0, magnitude;\n}"
-        : "+r"(amax)
-        : "r"(pair));
+    if constexpr (kOut == Element::kF16) {
+      asm("{\n.reg .b32 magnitude;\nabs.f16x2 magnitude, %1;\nmax.f16x2 %0, %0, magnitude;\n}"
+          : "+r"(amax)
+          : "r"(pair));
+    } else {
+      asm("{\n.reg .b32 magnitude;\nabs.bf16x2 magnitude, %1;\nmax.bf16x2 %0, %0, magnitude;\n}"
+          : "+r"(amax)
+          : "r"(pair));
+    }
     return amax;
   }
 
@@ -61,7 +68,8 @@ __device__ __forceinline__ void write_amax(const KernelArgs& args, uint32_t from
   const uint32_t amax = max(max(warps[0], warps[1]), max(warps[2], warps[3]));
   if (block < T::kBlocks && row < args.m && part < parts) {
     args.epilogue.amax[int64_t{row / 64} * parts + part] =
-        __half2float(__ushort_as_half(static_cast<uint16_t>(amax)));
+        T::kOut == Element::kF16 ? __half2float(__ushort_as_half(static_cast<uint16_t>(amax)))
+                                 : __uint_as_float(amax << 16);
   }
 }
 

@@ -358,7 +358,7 @@ struct TileEpilogue {
   struct Nothing {};
   __device__ __forceinline__ void measure(Nothing& /*none*/, const uint32_t (&/*words*/)[4],
                                           int /*block*/, int /*chunk*/) const {}
-  __device__ __forceinline__ void measure(RowsAmax& rows_amax, const uint32_t (&words)[4],
+  __device__ __forceinline__ void measure(RowsAmax<T::kOut>& rows_amax, const uint32_t (&words)[4],
                                           int /*block*/, int /*chunk*/) const {
     rows_amax.add(words);
   }
@@ -377,7 +377,7 @@ struct TileEpilogue {
   // Of all chunks.
   template <class Measure>
   __device__ __forceinline__ void end_measure(const Measure (&measured)[T::kBlocks]) const {
-    if constexpr (std::is_same_v<Measure, RowsAmax>) {
+    if constexpr (std::is_same_v<Measure, RowsAmax<T::kOut>>) {
 #pragma unroll
       for (int block = 0; block < T::kBlocks; ++block) {
         const uint32_t of_warp =
@@ -458,7 +458,7 @@ struct TileEpilogue {
         return;
       }
     }
-    using Always = std::conditional_t<T::kAmax, RowsAmax, Nothing>;
+    using Always = std::conditional_t<T::kAmax, RowsAmax<T::kOut>, Nothing>;
     write_residual_or_not<false, Always>(acc, half_way);
   }
 };

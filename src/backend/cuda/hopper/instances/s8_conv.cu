@@ -1,25 +1,11 @@
-#include "backend/cuda/hopper/gemm_instance.cuh"
 #include "backend/cuda/hopper/instances.h"
+#include "backend/cuda/hopper/instances/tiles_of_codes.cuh"
 
 namespace halftone::backend::cuda::hopper {
 
 std::vector<GemmKernel> s8_conv_kernels() {
   using enum Element;
-  using enum Form;
-  return {
-      instance<kS8, kF16, kPlain, true, 128, 160, 128, 1, false>(),
-      instance<kS8, kF16, kPlain, true, 128, 160, 128, 2, false>(),
-      instance<kS8, kF16, kPlain, true, 128, 160, 64, 2, false>(),
-      instance<kS8, kF16, kPlain, true, 256, 160, 64, 1, false>(),
-      instance<kS8, kF16, kPlain, true, 256, 160, 64, 2, false>(),
-      instance<kS8, kF16, kPlain, true, 64, 80, 128, 2, true>(),
-      instance<kS8, kF16, kPlain, true, 64, 80, 128, 1, true, 0, 2>(),
-      instance<kS8, kF16, kPlain, true, 64, 160, 128, 1, true, 0, 2>(),
-      instance<kS8, kBF16, kPlain, true, 128, 128, 128, 1, false>(),
-      instance<kS8, kBF16, kPlain, true, 128, 160, 128, 2, false>(),
-      instance<kS8, kBF16, kPlain, true, 128, 256, 128, 2, false>(),
-      instance<kS8, kBF16, kPlain, true, 256, 128, 128, 1, false>(),
-  };
+  return s8_conv_tiles<kF16>();
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -1,19 +1,16 @@
-#include "backend/cuda/hopper/gemm_instance.cuh"
+#include <algorithm>
+#include <iterator>
+
 #include "backend/cuda/hopper/instances.h"
+#include "backend/cuda/hopper/instances/tiles_of_codes.cuh"
 
 namespace halftone::backend::cuda::hopper {
 
 std::vector<GemmKernel> s8_geglu_kernels() {
   using enum Element;
-  using enum Form;
-  return {
-      instance<kS8, kS8, kGeglu, false, 128, 160, 128, 1, true>(),
-      instance<kS8, kS8, kGeglu, false, 128, 160, 128, 2, true>(),
-      instance<kS8, kS8, kGeglu, false, 128, 160, 128, 2, false>(),
-      instance<kS8, kF16, kGeglu, false, 128, 160, 128, 1, true>(),
-      instance<kS8, kF16, kGeglu, false, 128, 160, 128, 2, true>(),
-      instance<kS8, kF16, kGeglu, false, 128, 160, 128, 2, false>(),
-  };
+  std::vector<GemmKernel> kernels = geglu_tiles<kS8, kS8>();
+  std::ranges::copy(geglu_tiles<kS8, kF16>(), std::back_inserter(kernels));
+  return kernels;
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -1,0 +1,11 @@
+#include "backend/cuda/hopper/instances.h"
+#include "backend/cuda/hopper/instances/tiles_of_codes.cuh"
+
+namespace halftone::backend::cuda::hopper {
+
+std::vector<GemmKernel> e4m3_amax_bf16_kernels() {
+  using enum Element;
+  return amax_tiles<kE4M3, kBF16>();
+}
+
+}  // namespace halftone::backend::cuda::hopper
