@@ -72,6 +72,10 @@ constexpr KernelShape coded(KernelShape shape) {
   shape.coded = true;
   return shape;
 }
+constexpr KernelShape with_gelu(KernelShape shape) {
+  shape.gelu = true;
+  return shape;
+}
 constexpr KernelShape projecting(KernelShape shape) {
   shape.projects = true;
   return shape;
@@ -173,10 +177,10 @@ constexpr KernelShape kShapes[] = {
     rows_of(Kind::kQuantize, kTurbo, 60, 256, 5120),
     linear(kSd3, 24, 8192, 4608, 1536),
     linear(kSd3, 24, 8192, 1536, 1536),
-    linear(kSd3, 24, 8192, 6144, 1536),
+    with_gelu(linear(kSd3, 24, 8192, 6144, 1536)),
     linear(kSd3, 24, 8192, 1536, 6144),
     linear(kSd3, 24, 308, 4608, 1536),
-    linear(kSd3, 24, 308, 6144, 1536),
+    with_gelu(linear(kSd3, 24, 308, 6144, 1536)),
     attention(kSd3, 24, 2, 24, 4250, 4250),
     conv(kVae, 7, 1, 256, 512, 512),
     conv(kVae, 5, 1, 512, 256, 256),
@@ -294,11 +298,11 @@ std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:
     case Kind::kGeglu:
-      return fmt::format("{} {}x{}x{}{}{}{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear",
-                         rows, out, in, residual ? " residual" : "", describes ? " describing" : "",
-                         normalizes ? " normalizing" : "", weight_only ? " weight only" : "",
-                         one_scale ? " one scale" : "", measured ? " measured" : "",
-                         coded ? " to f8e4m3" : "");
+      return fmt::format("{} {}x{}x{}{}{}{}{}{}{}{}{}", kind == Kind::kGeglu ? "geglu" : "linear",
+                         rows, out, in, gelu ? " gelu" : "", residual ? " residual" : "",
+                         describes ? " describing" : "", normalizes ? " normalizing" : "",
+                         weight_only ? " weight only" : "", one_scale ? " one scale" : "",
+                         measured ? " measured" : "", coded ? " to f8e4m3" : "");
     case Kind::kConv:
       return fmt::format("conv3x3 {}x{}x{} {}->{}{}", batch, size, size, in, out,
                          measured ? " measured" : "");
@@ -369,6 +373,7 @@ graph::OpAttrs KernelShape::attrs(DType dtype) const {
   graph::Linear op;
   if (weight_only) return op;
   op.geglu = kind == Kind::kGeglu;
+  if (gelu) op.activation = graph::Activation::kGeluTanh;
   op.out = coded ? DType::kF8E4M3 : result;
   op.row_statistics = describes;
   op.amax = measured;

@@ -40,6 +40,8 @@ struct KernelShape {
   // Of a self-attention in 8 bits: the linear of q, k and v, which ends in f8e4m3, and the
   // attention of such codes, which ends in those of the element type.
   bool coded = false;
+  // Linears: behind them the GELU (tanh) of transformers whose feed-forward has no gate.
+  bool gelu = false;
   // An attention that computes its queries from x, which has as many channels as its heads.
   bool projects = false;
   // A linear of x in f16 by a weight of 8-bit codes, without a bias, which comes from memory.

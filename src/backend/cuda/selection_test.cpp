@@ -294,6 +294,9 @@ TEST(Selection, CodesToBf16OnTheFamilyToo) {
     Op product = linear(dtype);
     std::get<graph::Linear>(product.attrs).out = DType::kBF16;
     EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
+    std::get<graph::Linear>(product.attrs).activation = graph::Activation::kGeluTanh;
+    EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
+    std::get<graph::Linear>(product.attrs).activation = graph::Activation::kNone;
     std::get<graph::Linear>(product.attrs).geglu = true;
     EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
     std::get<graph::Linear>(product.attrs).amax = true;
@@ -304,6 +307,18 @@ TEST(Selection, CodesToBf16OnTheFamilyToo) {
       std::get<graph::Conv2d>(image.attrs).out = DType::kBF16;
       EXPECT_EQ(chosen(image, device("sm_90")), "cuda.conv2d.hopper");
     }
+  }
+}
+
+// A feed-forward without a gate ends in what the next linear reads.
+TEST(Selection, ActivatedToCodesOnTheFamily) {
+  for (const DType dtype : {DType::kI8, DType::kF8E4M3}) {
+    Op product = linear(dtype);
+    auto& op = std::get<graph::Linear>(product.attrs);
+    op.activation = graph::Activation::kGeluTanh;
+    op.out = dtype;
+    product.in.push_back({Role::kYScale, {DType::kF32, {1}}});
+    EXPECT_EQ(chosen(product, device("sm_90")), "cuda.linear.hopper");
   }
 }
 

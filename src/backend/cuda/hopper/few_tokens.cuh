@@ -228,7 +228,7 @@ struct Eight {
 template <Activation kActivation>
 __device__ __forceinline__ void activate_all(float (&v)[8]) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) v[i] = activate(v[i], kActivation);
+  for (int i = 0; i < 8; ++i) v[i] = activate<false>(v[i], kActivation);
 }
 // One choice for eight values: chosen for each, it would be most of the kernel's code.
 __device__ __forceinline__ void activate_eight(float (&v)[8], Activation activation) {

@@ -126,6 +126,7 @@ std::string unsupported_reason(const GemmShape& s) {
     return "rows of y or of the residual are no multiple of 16 bytes";
   }
   if (s.residual && out == 1) return "no residual before a requantized output";
+  if (s.residual && s.activated && in == 1) return "no residual behind an activation of codes";
   if (s.interleaved && s.n / 4 * out % kCopyAlignment != 0) {
     return "the channels of a parity are no multiple of 16 bytes";
   }

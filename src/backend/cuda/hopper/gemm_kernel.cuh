@@ -401,13 +401,20 @@ struct Consumer {
       int of_warpgroup = thread;
       asm volatile("" : "+r"(of_warpgroup));
       if (ends_rows()) {
-        TileEpilogue<T, Acc>{args,      position,          rows,
-                             columns,   staging,           ring.amax(index),
-                             inverse_y, of_warpgroup % 32, of_warpgroup / 32}
-            .write(acc, [&] {
-              if constexpr (kReadsAhead) read(tile + step);
-              if constexpr (T::kStoresHalves) store_written(position, 0, T::kFirstPanels);
-            });
+        const auto end = [&](auto activation) {
+          TileEpilogue<T, Acc, activation()>{args,      position,          rows,
+                                             columns,   staging,           ring.amax(index),
+                                             inverse_y, of_warpgroup % 32, of_warpgroup / 32}
+              .write(acc, [&] {
+                if constexpr (kReadsAhead) read(tile + step);
+                if constexpr (T::kStoresHalves) store_written(position, 0, T::kFirstPanels);
+              });
+        };
+        if constexpr (T::kScaled && T::kForm == Form::kActivated) {
+          with_activation(args.epilogue.activation, end);
+        } else {
+          end(AsActivation<Activation::kNone>{});
+        }
       } else if constexpr (kReadsAhead) {
         read(tile + step);
       }

@@ -13,12 +13,14 @@ using InstancePart = std::vector<GemmKernel> (*)();
 [[nodiscard]] std::vector<GemmKernel> s8_linear_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_linear_bf16_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_geglu_kernels();
+[[nodiscard]] std::vector<GemmKernel> s8_activated_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_amax_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_amax_bf16_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_conv_kernels();
 [[nodiscard]] std::vector<GemmKernel> s8_conv_bf16_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_linear_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_linear_bf16_kernels();
+[[nodiscard]] std::vector<GemmKernel> e4m3_activated_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_amax_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_amax_bf16_kernels();
 [[nodiscard]] std::vector<GemmKernel> e4m3_conv_kernels();
@@ -29,11 +31,11 @@ using InstancePart = std::vector<GemmKernel> (*)();
 [[nodiscard]] std::vector<GemmKernel> bf16_conv_kernels();
 
 inline constexpr InstancePart kInstanceParts[] = {
-    s8_linear_kernels,        s8_linear_bf16_kernels, s8_geglu_kernels,       s8_amax_kernels,
-    s8_amax_bf16_kernels,     s8_conv_kernels,        s8_conv_bf16_kernels,   e4m3_linear_kernels,
-    e4m3_linear_bf16_kernels, e4m3_amax_kernels,      e4m3_amax_bf16_kernels, e4m3_conv_kernels,
-    e4m3_conv_bf16_kernels,   f16_linear_kernels,     bf16_linear_kernels,    f16_conv_kernels,
-    bf16_conv_kernels,
+    s8_linear_kernels,      s8_linear_bf16_kernels,   s8_geglu_kernels,       s8_activated_kernels,
+    s8_amax_kernels,        s8_amax_bf16_kernels,     s8_conv_kernels,        s8_conv_bf16_kernels,
+    e4m3_linear_kernels,    e4m3_linear_bf16_kernels, e4m3_activated_kernels, e4m3_amax_kernels,
+    e4m3_amax_bf16_kernels, e4m3_conv_kernels,        e4m3_conv_bf16_kernels, f16_linear_kernels,
+    bf16_linear_kernels,    f16_conv_kernels,         bf16_conv_kernels,
 };
 
 using ProjectInstancePart = std::vector<ProjectKernel> (*)();

@@ -209,7 +209,9 @@ struct PairOfColumns {
   float2 bias;
 };
 
-template <class T, class Acc>
+// kActivation: of activated tiles with scales, which have a form for each; else what is done is
+// asked at run time.
+template <class T, class Acc, Activation kActivation = Activation::kNone>
 struct TileEpilogue {
   const KernelArgs& args;
   TilePosition at;
@@ -291,10 +293,11 @@ struct TileEpilogue {
       q.lower.x *= gelu<T::kRequantize>(gate.lower.x);
       q.lower.y *= gelu<T::kRequantize>(gate.lower.y);
     } else if constexpr (T::kForm == Form::kActivated) {
-      q.upper.x = activate(q.upper.x, args.epilogue.activation);
-      q.upper.y = activate(q.upper.y, args.epilogue.activation);
-      q.lower.x = activate(q.lower.x, args.epilogue.activation);
-      q.lower.y = activate(q.lower.y, args.epilogue.activation);
+      const Activation activation = T::kScaled ? kActivation : args.epilogue.activation;
+      q.upper.x = activate<T::kRequantize>(q.upper.x, activation);
+      q.upper.y = activate<T::kRequantize>(q.upper.y, activation);
+      q.lower.x = activate<T::kRequantize>(q.lower.x, activation);
+      q.lower.y = activate<T::kRequantize>(q.lower.y, activation);
     }
     return q;
   }
@@ -434,7 +437,7 @@ struct TileEpilogue {
   template <bool kRowScales, class Measure, class F>
   __device__ __forceinline__ void write_residual_or_not(const Acc (&acc)[T::kBlocks][T::kBn / 2],
                                                         F half_way) const {
-    if constexpr (!T::kRequantize) {
+    if constexpr (!T::kRequantize && !(T::kScaled && T::kForm == Form::kActivated)) {
       if (args.epilogue.residual) {
         write_form<kRowScales, true, Measure>(acc, half_way);
         return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -71,18 +72,44 @@ __device__ __forceinline__ float sigmoid(float x) {
   return reciprocal(1.0f + power_of_two(x * -kLog2E));
 }
 
+template <bool kCodes>
 __device__ __forceinline__ float activate(float x, Activation activation) {
   switch (activation) {
     case Activation::kSilu:
       return x * sigmoid(x);
     case Activation::kGelu:
-      return gelu<false>(x);
+      return gelu<kCodes>(x);
     case Activation::kGeluTanh:
       return x * sigmoid(1.5957691f * fmaf(0.044715f * x * x, x, x));
     case Activation::kQuickGelu:
       return x * sigmoid(1.702f * x);
     default:
       return x;
+  }
+}
+
+template <Activation kActivation>
+using AsActivation = std::integral_constant<Activation, kActivation>;
+
+// f with the activation as a constant: chosen for each value, it keeps the compiler from
+// interleaving them.
+template <class F>
+__device__ __forceinline__ void with_activation(Activation activation, F f) {
+  switch (activation) {
+    case Activation::kSilu:
+      f(AsActivation<Activation::kSilu>{});
+      break;
+    case Activation::kGelu:
+      f(AsActivation<Activation::kGelu>{});
+      break;
+    case Activation::kGeluTanh:
+      f(AsActivation<Activation::kGeluTanh>{});
+      break;
+    case Activation::kQuickGelu:
+      f(AsActivation<Activation::kQuickGelu>{});
+      break;
+    default:
+      f(AsActivation<Activation::kNone>{});
   }
 }
 

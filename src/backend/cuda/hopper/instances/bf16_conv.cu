@@ -1,17 +1,14 @@
-#include "backend/cuda/hopper/gemm_instance.cuh"
+// The last one is for the numbers of channels of VAEs.
 #include "backend/cuda/hopper/instances.h"
+#include "backend/cuda/hopper/instances/tiles_of_16_bits.cuh"
 
 namespace halftone::backend::cuda::hopper {
 
 std::vector<GemmKernel> bf16_conv_kernels() {
   using enum Element;
-  using enum Form;
-  return {
-      instance<kBF16, kBF16, kPlain, true, 128, 160, 128, 2, false>(),
-      instance<kBF16, kBF16, kPlain, true, 256, 160, 64, 1, false>(),
-      instance<kBF16, kBF16, kPlain, true, 128, 256, 128, 2, false>(),
-      instance<kBF16, kBF16, kPlain, true, 128, 128, 128, 2, false>(),
-  };
+  std::vector<GemmKernel> kernels = conv_tiles<kBF16>();
+  kernels.push_back(instance<kBF16, kBF16, Form::kPlain, true, 128, 128, 128, 2, false>());
+  return kernels;
 }
 
 }  // namespace halftone::backend::cuda::hopper

@@ -54,6 +54,18 @@ template <Element kIn, Element kOut>
   };
 }
 
+// With SiLU or a GELU. kOut may be codes here too.
+template <Element kIn, Element kOut>
+[[nodiscard]] std::vector<GemmKernel> activated_tiles() {
+  using enum Form;
+  constexpr int kPromote = kIn == Element::kE4M3 ? 8 : 0;
+  return {
+      instance<kIn, kOut, kActivated, false, 128, 160, 128, 2, true>(),
+      instance<kIn, kOut, kActivated, false, 128, 160, 128, 2, false, kPromote>(),
+      instance<kIn, kOut, kActivated, false, 64, 80, 128, 2, true>(),
+  };
+}
+
 // Linears that take amax.
 template <Element kIn, Element kOut>
 [[nodiscard]] std::vector<GemmKernel> amax_tiles() {
