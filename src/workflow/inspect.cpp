@@ -1,15 +1,18 @@
 #include "workflow/inspect.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "halftone/error.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "io/checkpoint.h"
 #include "io/image.h"
@@ -160,6 +163,34 @@ bool is_png(const std::string& path) {
           : fmt::format("{}: is no plan, PNG picture, .safetensors file or model's folder", path));
 }
 
+// The plans of a folder that is no model's, as 'build --save' leaves them.
+std::vector<fs::path> plans_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code failed;
+  if (fs::exists(folder / "model_index.json", failed)) return files;
+  for (const auto& entry : fs::directory_iterator(folder, failed)) {
+    const fs::path extension = entry.path().extension();
+    if (extension == ".plan" || extension == ".engine") files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+InspectResult inspect_plans(const std::vector<fs::path>& files, const InspectOptions& options) {
+  InspectResult result{.kind = "plans", .text = {}, .json = {}};
+  Json plans = Json::array();
+  for (const fs::path& file : files) {
+    const InspectResult one =
+        inspect_plan(*runtime::load_plan(file), file.string(), options.verbose);
+    plans.push(parse_json(one.json, file.string()));
+    result.text += one.text;
+  }
+  Json json = header("inspect");
+  json.set("kind", result.kind).set("path", options.path).set("plans", std::move(plans));
+  result.json = to_text(json);
+  return result;
+}
+
 }  // namespace
 
 bool is_meant_as_plan(const std::string& path) {
@@ -169,7 +200,11 @@ bool is_meant_as_plan(const std::string& path) {
 InspectResult inspect(const InspectOptions& options) {
   std::error_code ignored;
   const fs::path path(options.path);
-  if (!fs::exists(path, ignored) || fs::is_directory(path, ignored)) return inspect_model(options);
+  if (fs::is_directory(path, ignored)) {
+    if (const auto plans = plans_in(path); !plans.empty()) return inspect_plans(plans, options);
+    return inspect_model(options);
+  }
+  if (!fs::exists(path, ignored)) return inspect_model(options);
   if (path.extension() == ".safetensors") return inspect_safetensors(options);
   if (is_png(options.path)) return inspect_image(options.path);
   if (!is_meant_as_plan(options.path)) refuse_other(options.path);

@@ -11,10 +11,9 @@
 namespace halftone::workflow {
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, const std::string& text) {
-  throw Error(Errc::kIncompatiblePlan, fmt::format("{}: {}", file, text));
+[[noreturn]] void refuse(const PlanWish& wish, const std::string& text) {
+  throw Error(Errc::kIncompatiblePlan, fmt::format("{}: {}", wish.file, text));
 }
-[[noreturn]] void refuse(const PlanWish& wish, const std::string& text) { refuse(wish.file, text); }
 
 // Whether a comma-separated list of a fingerprint has this name.
 bool lists(const std::string& list, const std::string& name) {
@@ -115,7 +114,7 @@ void check_plan_file(const runtime::Plan& plan, const Model& model, const PlanWi
 }
 
 void check_component_plan(const runtime::Plan& plan, const runtime::Fingerprint& wanted,
-                          const std::string& file) {
+                          const PlanWish& wish) {
   constexpr std::array kEntries = {"model",       "lora",    "precision", "text_layers_skipped",
                                    "recipe",      "weights", "simulate",  "calibration",
                                    "quantization"};
@@ -124,9 +123,10 @@ void check_component_plan(const runtime::Plan& plan, const runtime::Fingerprint&
     const std::string own = wanted.entry(key);
     if (built_for == own) continue;
     const auto shown = [](const std::string& text) { return text.empty() ? "none" : text; };
-    refuse(file, fmt::format("built for {} {}, asked for {}; run 'halftone build' for it", key,
+    refuse(wish, fmt::format("built for {} {}, asked for {}; run 'halftone build' for it", key,
                              shown(built_for), shown(own)));
   }
+  check_left_out(plan, wish);
 }
 
 }  // namespace halftone::workflow

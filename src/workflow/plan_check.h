@@ -25,8 +25,9 @@ struct PlanWish {
 void check_plan_file(const runtime::Plan& plan, const Model& model, const PlanWish& wish);
 
 // Of another component's, which has no choice left once the denoiser's is made: as above, held
-// against the fingerprint of the plan that would be built.
+// against the fingerprint of the plan that would be built, and against the wish's file and what is
+// to be left out.
 void check_component_plan(const runtime::Plan& plan, const runtime::Fingerprint& wanted,
-                          const std::string& file);
+                          const PlanWish& wish);
 
 }  // namespace halftone::workflow

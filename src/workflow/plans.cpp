@@ -14,7 +14,6 @@
 #include "quant/taps.h"
 #include "runtime/plan_file.h"
 #include "workflow/layer_table.h"
-#include "workflow/plan_check.h"
 #include "workflow/suffix.h"
 
 namespace halftone::workflow {
@@ -125,6 +124,15 @@ bool PlanMaker::is_from_file(const std::string& component) const {
   return has_plan_folder_ || (!options_.plan.empty() && component == "unet");
 }
 
+PlanWish PlanMaker::wish(const std::string& file) const {
+  return {.file = file,
+          .loras = lora_identity("unet"),
+          .precision = options_.precision,
+          .quantization = options_.quantization,
+          .disabled_passes = options_.disabled_passes,
+          .disabled_kernels = options_.disabled_kernels};
+}
+
 void PlanMaker::keep_fitting() {
   std::vector<FilePlan> fitting;
   std::optional<Error> reason;
@@ -132,13 +140,7 @@ void PlanMaker::keep_fitting() {
     const auto& [file, plan] = candidate;
     try {
       if (!has_plan_folder_ || plan->component == "unet") {
-        check_plan_file(*plan, model_,
-                        {.file = file,
-                         .loras = lora_identity("unet"),
-                         .precision = options_.precision,
-                         .quantization = options_.quantization,
-                         .disabled_passes = options_.disabled_passes,
-                         .disabled_kernels = options_.disabled_kernels});
+        check_plan_file(*plan, model_, wish(file));
         runtime::check_fits(*plan, device_.info(), device_.kernels(), file);
       }
       fitting.push_back(std::move(candidate));
@@ -328,7 +330,7 @@ const PlanMaker::FilePlan& PlanMaker::from_file(const std::string& component,
     if (!pipeline::find_profile(*plan, shape)) continue;
     if (component == "unet") return candidate;
     try {
-      check_component_plan(*plan, fingerprint(component, shape), file);
+      check_component_plan(*plan, fingerprint(component, shape), wish(file));
       runtime::check_fits(*plan, device_.info(), device_.kernels(), file);
       return candidate;
     } catch (const Error& error) {

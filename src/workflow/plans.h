@@ -14,6 +14,7 @@
 #include "pipeline/components.h"
 #include "runtime/plan_cache.h"
 #include "workflow/model.h"
+#include "workflow/plan_check.h"
 #include "workflow/quantization.h"
 
 namespace halftone {
@@ -94,6 +95,7 @@ class PlanMaker {
   void warn_of_unread(Precision asked) const;
   // Of the unet's plans those that fit the other options. Throws what the last one lacks when none
   // does.
+  [[nodiscard]] PlanWish wish(const std::string& file) const;
   void keep_fitting();
   // Names the file that keeps a quantized component's finished weights between starts.
   void keep_constants(const std::string& component, pipeline::PlanSource& source) const;

@@ -538,6 +538,12 @@ TEST(Plans, AFolderOfPlansMustHoldThemAll) {
   const Words base = {"-m", "emoji-xl", "--size", "64x64", "--threads", "2"};
   const Words draw = Words{"generate", "a cat", "--steps", "1", "--seed", "1", "-o"};
   ASSERT_EQ(scratch.run(Words{"build", "--save", "plans"} + base).exit_code, 0);
+  const Outcome shown = scratch.run({"inspect", "plans", "--json"});
+  ASSERT_EQ(shown.exit_code, 0) << shown.err;
+  const Json document = parse_json(shown.out, "stdout");
+  EXPECT_EQ(JsonView(document, "stdout").at("kind").string(), "plans");
+  EXPECT_EQ(JsonView(document, "stdout").at("plans").items().size(), 4U);
+  EXPECT_TRUE(contains(scratch.run({"inspect", "plans"}).out, "vae_decoder"));
   const auto names = [&](const char* folder) {
     Words found;
     for (const auto& entry : fs::directory_iterator(scratch.path(folder))) {
@@ -590,6 +596,16 @@ TEST(Plans, AFolderOfPlansMustHoldThemAll) {
     refused({"--plan", plan, "--disable-pass", "fuse_epilogue"}, "with the pass fuse_epilogue");
     refused({"--plan", plan, "--disable-kernel", "cpu.*"}, "without --disable-kernel cpu.*");
   }
+  const Words without = {"--disable-pass", "fuse_epilogue"};
+  ASSERT_EQ(
+      scratch
+          .run(Words{"build", "--component", "unet", "--save", "plans/unet.plan"} + base + without)
+          .exit_code,
+      0);
+  refused(Words{"--plan", "plans"} + without, "text_encoder.plan: was built with the pass");
+  ASSERT_EQ(scratch.run(Words{"build", "--component", "unet", "--save", "plans/unet.plan"} + base)
+                .exit_code,
+            0);
   fs::remove(scratch.path("plans/vae_decoder.plan"));
   refused({"--plan", "plans"}, "plans: holds no plan of vae_decoder");
   const Words fp32 = {"--precision", "fp32", "--component", "unet", "--save", "plans/other.plan"};

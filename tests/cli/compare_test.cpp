@@ -227,6 +227,28 @@ TEST(Compare, WhatMeansNothingIsRefused) {
   EXPECT_FALSE(fs::exists(scratch.path("report")));
 }
 
+// Before the first side is drawn.
+TEST(Compare, TheSecondSideIsCheckedAtFirst) {
+  const Scratch scratch;
+  write_prompts(scratch.path("prompts.txt"), {"a cat"});
+  const Words compare = {"compare", "-m", golden("tiny-sdxl"), "--prompts-file", "prompts.txt",
+                         "--steps", "1",  "--progress",        "plain",          "--a",
+                         "fp32",    "--b"};
+  const Words build = {"build",       "-m",   golden("tiny-sdxl"), "--size", "64x48",
+                       "--precision", "fp32", "--component",       "unet",   "--save",
+                       "unet.plan"};
+  ASSERT_EQ(scratch.run(build).exit_code, 0);
+  const Outcome fits = scratch.run(compare + Words{"unet.plan", "--size", "64x48"});
+  EXPECT_EQ(fits.exit_code, 0) << fits.err;
+  EXPECT_TRUE(contains(fits.err, "denoise")) << fits.err;
+  const Outcome other = scratch.run(compare + Words{"unet.plan", "--size", "96x96"});
+  EXPECT_EQ(other.exit_code, 6) << other.err;
+  EXPECT_FALSE(contains(other.err, "denoise")) << other.err;
+  const Outcome bare = scratch.run(compare + Words{"int8", "--size", "64x48"});  // without a record
+  EXPECT_EQ(bare.exit_code, 3) << bare.err;
+  EXPECT_FALSE(contains(bare.err, "denoise")) << bare.err;
+}
+
 // Stopped or failed, it leaves an older comparison as it was, and no picture of its own.
 TEST(Compare, KeepsNothingOfARunThatDoesNotEnd) {
   const Scratch scratch;

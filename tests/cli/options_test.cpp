@@ -258,6 +258,27 @@ TEST_F(Options, AStrongerSourceSetsAWeakersAside) {
       scratch_.run(draw, "", {{"HALFTONE_SIZE", "64x64"}, {"HALFTONE_WIDTH", "8"}});
   EXPECT_EQ(both.exit_code, 2) << both.err;
 
+  // Of a precision and a scheme only where one is of integers and the other of FP8.
+  const auto unet = [&](const Words& words, const Scratch::Environment& environment) {
+    const std::string text = done(draw + Words{"--cache-dir", "none"} + words, environment);
+    const Json json = parse_json(text, "stdout");
+    for (const JsonView& plan : JsonView(json, "stdout").at("plans").items()) {
+      if (plan.at("component").string() == "unet") return plan.at("precision").string();
+    }
+    return std::string("no unet: ") + text;
+  };
+  const std::string fp8 = "fp8_e4m3_e4m3_dynamic";
+  EXPECT_TRUE(contains(unet({"--quant-type", fp8}, {{"HALFTONE_PRECISION", "int8"}}), "+" + fp8));
+  EXPECT_TRUE(contains(unet({"--quant-type", fp8}, {{"HALFTONE_INT8", "1"}}), "+" + fp8));
+  EXPECT_EQ(unet({"--scheme", "int8_dynamic"}, {{"HALFTONE_PRECISION", "bf16"}}),
+            "bf16+int8_dynamic");
+  EXPECT_EQ(unet({"--precision", "bf16"}, {{"HALFTONE_QUANT_TYPE", fp8}}), "bf16+" + fp8);
+  refused(draw + Words{"--precision", "int8", "--quant-type", fp8}, "contradict each other");
+  done({"quantize", "-m", golden("tiny-sdxl"), "--scheme", "int8_dynamic", "-o", "r.json"}, {});
+  EXPECT_EQ(unet({"--precision", "bf16", "--recipe", "r.json"},
+                 {{"HALFTONE_QUANT_TYPE", "fp8"}, {"HALFTONE_ATTENTION", "fp8"}}),
+            "bf16+int8_dynamic");
+
   const Scratch::Environment common = {{"HALFTONE_SEED", "7"},
                                        {"HALFTONE_MODEL", "emoji-xl"},
                                        {"HALFTONE_PRECISION", "int8"},

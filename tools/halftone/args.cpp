@@ -60,10 +60,12 @@ const Entry* find_flag(std::span<const Entry> table, std::string_view name) {
   return found == table.end() ? nullptr : &*found;
 }
 
-// Options of which one at most has a meaning: the stronger source's sets the weaker's aside, as it
-// does with the same option. Two of one source are refused by whoever reads them.
+// Options of which one at most has a meaning, where there is no `rival` for all their values: the
+// stronger source's sets the weaker's aside, as it does with the same option. Two of one source are
+// refused by whoever reads them.
 struct Rivals {
   std::string_view a, b;
+  bool (*rival)(std::string_view value_a, std::string_view value_b) = nullptr;
 };
 constexpr Rivals kRivals[] = {
     {"--model", "--version"},
@@ -79,6 +81,19 @@ constexpr Rivals kRivals[] = {
     {"--sigmas", "--sigma-schedule"},
     {"--split-shortcut", "--no-split-shortcut"},
     {"--bos-aware", "--no-bos-aware"},
+    {"--precision", "--quant-type", differ_in_format},
+    {"--recipe", "--quant-type"},
+    {"--recipe", "--quantize-config"},
+    {"--recipe", "--quantization-level"},
+    {"--recipe", "--quant-algo"},
+    {"--recipe", "--alpha"},
+    {"--recipe", "--activations"},
+    {"--recipe", "--static-min-sqnr"},
+    {"--recipe", "--attention"},
+    {"--recipe", "--split-shortcut"},
+    {"--recipe", "--no-split-shortcut"},
+    {"--recipe", "--bos-aware"},
+    {"--recipe", "--no-bos-aware"},
 };
 
 class Preparer {
@@ -249,15 +264,21 @@ class Preparer {
     }
   }
 
-  // Whether a stronger source gave this option, or one that it would contradict.
-  bool is_settled(const CLI::Option& option, const Given& stronger) const {
-    const auto has = [&](std::string_view name) {
-      return stronger.contains(app_.get_option_no_throw(std::string(name)));
+  // Whether a stronger source gave this option, or one that `value` would contradict.
+  bool is_settled(const CLI::Option& option, std::string_view value, const Given& stronger) const {
+    if (stronger.contains(&option)) return true;
+    // Whether the stronger source gave `name`, with a value that `rivals` says so of.
+    const auto gave = [&](std::string_view name, const auto& is_rival) {
+      const auto found = stronger.find(app_.get_option_no_throw(std::string(name)));
+      return found != stronger.end() && is_rival(found->second);
     };
-    return stronger.contains(&option) || std::ranges::any_of(kRivals, [&](const Rivals& rivals) {
-             return (option.check_name(std::string(rivals.a)) && has(rivals.b)) ||
-                    (option.check_name(std::string(rivals.b)) && has(rivals.a));
-           });
+    return std::ranges::any_of(kRivals, [&](const Rivals& r) {
+      if (option.check_name(std::string(r.a))) {
+        return gave(r.b, [&](std::string_view b) { return !r.rival || r.rival(value, b); });
+      }
+      return option.check_name(std::string(r.b)) &&
+             gave(r.a, [&](std::string_view a) { return !r.rival || r.rival(a, value); });
+    });
   }
 
   void add_environment() {
@@ -266,15 +287,17 @@ class Preparer {
       const std::string name = environment_name(std::string(alias.flag.substr(2)));
       const char* value = std::getenv(name.c_str());
       if (value == nullptr || *value == '\0' || !truth(value, name)) continue;
-      if (!given_.contains(&option_of(std::string(alias.option.substr(2))))) choose_fixed(alias);
+      const CLI::Option& meant = option_of(std::string(alias.option.substr(2)));
+      if (!is_settled(meant, alias.value, typed)) choose_fixed(alias);
     }
     for (const CLI::Option* option : app_.get_options()) {
-      if (option->get_lnames().empty() || is_settled(*option, typed)) continue;
+      if (option->get_lnames().empty()) continue;
       const std::string& name = option->get_lnames().front();
       if (name == "help") continue;
       const std::string variable = environment_name(name);
       const char* value = std::getenv(variable.c_str());
-      if (value != nullptr && *value != '\0') give_any(*option, name, value, variable);
+      if (value == nullptr || *value == '\0' || is_settled(*option, value, typed)) continue;
+      give_any(*option, name, value, variable);
     }
     give_fixed("the environment: ");
   }
@@ -315,7 +338,7 @@ class Preparer {
       if (const FixedAlias* alias = find_flag(spelling_.fixed, "--" + name)) {
         const bool is_on = !item.inputs.empty() && truth(item.inputs.back(), where);
         const CLI::Option& meant = option_of(std::string(alias->option.substr(2)));
-        if (is_on && !stronger.contains(&meant)) choose_fixed(*alias);
+        if (is_on && !is_settled(meant, alias->value, stronger)) choose_fixed(*alias);
         continue;
       }
       if (option == nullptr) {
@@ -325,8 +348,9 @@ class Preparer {
             fmt::format("--config {}: unknown key '{}'{}", path, item.name,
                         nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
       }
-      if (is_settled(*option, stronger)) continue;
-      for (const std::string& value : item.inputs) give_any(*option, name, value, where);
+      for (const std::string& value : item.inputs) {
+        if (!is_settled(*option, value, stronger)) give_any(*option, name, value, where);
+      }
     }
     give_fixed(in_file);
   }
@@ -348,6 +372,11 @@ std::string normalise_name(std::string_view name) {
   std::string result(name);
   std::replace(result.begin(), result.end(), '_', '-');
   return result;
+}
+
+bool differ_in_format(std::string_view precision, std::string_view scheme) {
+  return (precision == "int8" && scheme.starts_with("fp8")) ||
+         (precision == "fp8" && scheme.starts_with("int"));
 }
 
 ParsedArgs prepare_args(const CLI::App& app, std::string_view verb,

@@ -47,6 +47,9 @@ struct Spelling {
   std::span<const NotedFlag> noted;
 };
 
+// Whether one of the values of --precision and --quant-type is of integers, the other of FP8.
+[[nodiscard]] bool differ_in_format(std::string_view precision, std::string_view scheme);
+
 // `_` becomes `-` in the name of a long option.
 [[nodiscard]] std::string normalise_name(std::string_view name);
 

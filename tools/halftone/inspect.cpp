@@ -55,8 +55,10 @@ int run_inspect(Args args) {
   bool tensors = false, metadata = false, layers = false, sqnr = false;
   ModelArgs model;
   std::vector<std::string> prompts;
-  CLI::App app("Shows what is in a plan, model, safetensors file or image. Only headers are read.",
-               "halftone inspect");
+  CLI::App app(
+      "Shows what is in a plan (or a folder of them), model, safetensors file or image. Only "
+      "headers are read.",
+      "halftone inspect");
   app.add_option("path", path, "File, folder or ORG/NAME")->required();
   app.add_flag("--tensors", tensors, "List every tensor");
   app.add_flag(

@@ -334,9 +334,7 @@ std::string usable_cache(const std::string& folder, const Logger& logger) {
 }
 
 void check_scheme(Precision precision, const std::string& scheme) {
-  const bool contradicts = (precision == Precision::kI8 && scheme.starts_with("fp8")) ||
-                           (precision == Precision::kF8 && scheme.starts_with("int"));
-  if (!contradicts) return;
+  if (!differ_in_format(to_string(precision), scheme)) return;
   throw UsageError(fmt::format("--precision {} and --quant-type {} contradict each other; give one",
                                to_string(precision), scheme));
 }

@@ -219,6 +219,8 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   const SideChoice side_a = choose_side(options.a, options);
   const SideChoice side_b = choose_side(options.b, options);
   warn_of_unread(side_a, side_b, options.session);
+  // What is wrong with the second side is not told after minutes of drawing the first.
+  for (const SideChoice* side : {&side_a, &side_b}) check_side(device, *side, options);
   const Staging staging(options.output);
   const fs::path& folder = staging.folder();
   LatentTraces traces(options.prompts.size());

@@ -226,6 +226,16 @@ SideChoice choose_side(const std::string& spec, const CompareOptions& options) {
                           spec, names));
 }
 
+void check_side(backend::Device& device, const SideChoice& choice, const CompareOptions& options) {
+  if (choice.kind == "images") return;
+  calibrate_if_missing(device, choice.session);
+  SessionOptions silent = choice.session;
+  silent.logger = {};
+  GenerateOptions first = options.generate;
+  first.prompt = options.prompts.front();
+  static_cast<void>(Generator(device, silent).dry_run(first));
+}
+
 SideRun run_side(backend::Device& device, const std::string& spec, const SideChoice& choice,
                  const CompareOptions& options, const fs::path& folder,
                  const LatentSink& on_latent) {
@@ -237,7 +247,6 @@ SideRun run_side(backend::Device& device, const std::string& spec, const SideCho
     run.pictures = choice.pictures;
     return run;
   }
-  calibrate_if_missing(device, choice.session);
   SideRunner(device, choice, options, folder, on_latent).run(run);
   const bool is_fp8 = std::any_of(
       run.side.plans.begin(), run.side.plans.end(),

@@ -37,6 +37,10 @@ struct SideRun {
   std::vector<ModuleTime> modules;  // medians over the prompts
 };
 
+// Throws what drawing this side would throw before its first step: a plan or recipe that does not
+// fit, a model that is none. Makes a calibration record that is missing.
+void check_side(backend::Device& device, const SideChoice& choice, const CompareOptions& options);
+
 // Draws every prompt into `folder` (NNN.png); kind "images" only lists its pictures.
 [[nodiscard]] SideRun run_side(backend::Device& device, const std::string& spec,
                                const SideChoice& choice, const CompareOptions& options,
