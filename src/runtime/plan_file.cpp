@@ -162,6 +162,14 @@ bool is_plan_file(const std::filesystem::path& path) {
   return std::ranges::equal(bytes, std::as_bytes(std::span(kMagic)));
 }
 
+std::vector<std::filesystem::path> plans_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const std::string& name : list_folder(folder)) {
+    if (name.ends_with(".plan")) files.push_back(folder / name);
+  }
+  return files;
+}
+
 void check_fits(const Plan& plan, const backend::DeviceInfo& device,
                 std::span<const backend::Kernel* const> kernels, const std::string& origin) {
   for (const auto& [key, value] : library_entries(device, kernels)) {

@@ -23,6 +23,8 @@ void save_plan(const Plan& plan, const std::filesystem::path& file);  // atomic
 [[nodiscard]] std::shared_ptr<const Plan> load_plan(const std::filesystem::path& file);
 // By its first bytes. Throws as File.
 [[nodiscard]] bool is_plan_file(const std::filesystem::path& file);
+// The .plan files of a folder, by name. Throws kNotFound or kIo.
+[[nodiscard]] std::vector<std::filesystem::path> plans_in(const std::filesystem::path& folder);
 
 // Semantic checks of deserialize on a plan in memory (also run on every plan that the compiler
 // makes).

@@ -1,6 +1,5 @@
 #include "workflow/inspect.h"
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <filesystem>
@@ -163,19 +162,6 @@ bool is_png(const std::string& path) {
           : fmt::format("{}: is no plan, PNG picture, .safetensors file or model's folder", path));
 }
 
-// The plans of a folder that is no model's, as 'build --save' leaves them.
-std::vector<fs::path> plans_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code failed;
-  if (fs::exists(folder / "model_index.json", failed)) return files;
-  for (const auto& entry : fs::directory_iterator(folder, failed)) {
-    const fs::path extension = entry.path().extension();
-    if (extension == ".plan" || extension == ".engine") files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
-  return files;
-}
-
 InspectResult inspect_plans(const std::vector<fs::path>& files, const InspectOptions& options) {
   InspectResult result{.kind = "plans", .text = {}, .json = {}};
   Json plans = Json::array();
@@ -193,6 +179,13 @@ InspectResult inspect_plans(const std::vector<fs::path>& files, const InspectOpt
 
 }  // namespace
 
+std::vector<fs::path> plans_of(const fs::path& folder) {
+  std::error_code ignored;
+  const bool is_model = fs::exists(folder / "model_index.json", ignored);
+  if (is_model || !fs::is_directory(folder, ignored)) return {};
+  return runtime::plans_in(folder);
+}
+
 bool is_meant_as_plan(const std::string& path) {
   return path.ends_with(".plan") || path.ends_with(".engine") || runtime::is_plan_file(path);
 }
@@ -200,11 +193,8 @@ bool is_meant_as_plan(const std::string& path) {
 InspectResult inspect(const InspectOptions& options) {
   std::error_code ignored;
   const fs::path path(options.path);
-  if (fs::is_directory(path, ignored)) {
-    if (const auto plans = plans_in(path); !plans.empty()) return inspect_plans(plans, options);
-    return inspect_model(options);
-  }
-  if (!fs::exists(path, ignored)) return inspect_model(options);
+  if (const auto plans = plans_of(path); !plans.empty()) return inspect_plans(plans, options);
+  if (!fs::exists(path, ignored) || fs::is_directory(path, ignored)) return inspect_model(options);
   if (path.extension() == ".safetensors") return inspect_safetensors(options);
   if (is_png(options.path)) return inspect_image(options.path);
   if (!is_meant_as_plan(options.path)) refuse_other(options.path);

@@ -98,12 +98,38 @@ QuantizeReport of_model(backend::Device& device, const LayersOptions& options,
   return quantize(device, quantizing);
 }
 
+// The denoiser's plan of a folder of plans; empty = there are no plans.
+fs::path denoiser_plan_in(const fs::path& folder) {
+  const std::vector<fs::path> plans = plans_of(folder);
+  std::string others;
+  fs::path found;
+  for (const fs::path& file : plans) {
+    if (runtime::load_plan(file)->component != "unet") continue;
+    if (!found.empty()) others += (others.empty() ? "" : ", ") + file.filename().string();
+    if (found.empty()) found = file;
+  }
+  if (!others.empty()) {
+    refuse(fmt::format("{}: holds several plans of the unet; name one: {}, {}", folder.string(),
+                       found.filename().string(), others));
+  }
+  if (found.empty() && !plans.empty()) {
+    refuse(
+        fmt::format("{}: holds no plan of the unet, whose layers --layers shows", folder.string()));
+  }
+  return found;
+}
+
 }  // namespace
 
 QuantizeReport inspect_layers(backend::Device& device, const LayersOptions& options) {
   SessionOptions session = options.session;
   const fs::path path = options.path;
   std::error_code ignored;
+  if (const fs::path plan = denoiser_plan_in(path); !plan.empty()) {
+    LayersOptions of_file = options;
+    of_file.path = plan.string();
+    return of_plan(of_file);
+  }
   const bool is_file = fs::is_regular_file(path, ignored);
   if (!is_file || path.extension() == ".safetensors") {
     session.model.model = options.path;

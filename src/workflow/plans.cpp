@@ -157,10 +157,8 @@ void PlanMaker::take_files() {
   std::error_code ignored;
   has_plan_folder_ = std::filesystem::is_directory(options_.plan, ignored);
   if (has_plan_folder_) {
-    for (const std::string& name : list_folder(options_.plan)) {
-      if (!name.ends_with(".plan")) continue;
-      const std::string file = (std::filesystem::path(options_.plan) / name).string();
-      files_.push_back({file, runtime::load_plan(file)});
+    for (const std::filesystem::path& file : runtime::plans_in(options_.plan)) {
+      files_.push_back({file.string(), runtime::load_plan(file)});
     }
   } else {
     files_.push_back({options_.plan, runtime::load_plan(options_.plan)});

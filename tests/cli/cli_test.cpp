@@ -544,6 +544,9 @@ TEST(Plans, AFolderOfPlansMustHoldThemAll) {
   EXPECT_EQ(JsonView(document, "stdout").at("kind").string(), "plans");
   EXPECT_EQ(JsonView(document, "stdout").at("plans").items().size(), 4U);
   EXPECT_TRUE(contains(scratch.run({"inspect", "plans"}).out, "vae_decoder"));
+  const Outcome layers = scratch.run({"inspect", "plans", "--layers"});
+  EXPECT_EQ(layers.exit_code, 2) << layers.err;
+  EXPECT_TRUE(contains(layers.err, "unet.plan: a plan of unet that computes in")) << layers.err;
   const auto names = [&](const char* folder) {
     Words found;
     for (const auto& entry : fs::directory_iterator(scratch.path(folder))) {
@@ -575,6 +578,8 @@ TEST(Plans, AFolderOfPlansMustHoldThemAll) {
     ASSERT_EQ(
         scratch.run(draw + Words{"e.png", "--engine-dir", "engines"} + base + chosen).exit_code, 0);
   }
+  const Outcome both = scratch.run({"inspect", "engines", "--layers"});
+  EXPECT_TRUE(contains(both.err, "engines: holds several plans of the unet; name one")) << both.err;
   for (const char* precision : {"fp32", "bf16"}) {
     const Words chosen = {"f.png", "--plan", "engines", "--precision", precision};
     const Outcome got = scratch.run(draw + chosen + base);

@@ -14,6 +14,7 @@
 #include "io/image.h"
 #include "metrics/summary.h"
 #include "quant/schemes/scheme.h"
+#include "runtime/plan_file.h"
 #include "workflow/calibrate.h"
 #include "workflow/generator.h"
 
@@ -51,12 +52,6 @@ bool natural_less(const std::string& a, const std::string& b) {
   }
   if (a.size() - i != b.size() - j) return a.size() - i < b.size() - j;
   return a < b;
-}
-
-bool holds_plans(const fs::path& folder) {
-  const auto names = list_folder(folder);
-  return std::any_of(names.begin(), names.end(),
-                     [](const std::string& name) { return name.ends_with(".plan"); });
 }
 
 // Progress of one prompt as progress of the side: which picture is in flight.
@@ -206,7 +201,7 @@ SideChoice choose_side(const std::string& spec, const CompareOptions& options) {
       choice.session.model.model = spec;
       return choice;
     }
-    if (holds_plans(path)) {
+    if (!runtime::plans_in(path).empty()) {
       choice.kind = "plan";
       choice.session.plan = spec;
       return choice;
