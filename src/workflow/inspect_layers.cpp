@@ -1,6 +1,7 @@
 #include "workflow/inspect_layers.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "halftone/error.h"
 
@@ -101,22 +102,18 @@ QuantizeReport of_model(backend::Device& device, const LayersOptions& options,
 // The denoiser's plan of a folder of plans; empty = there are no plans.
 fs::path denoiser_plan_in(const fs::path& folder) {
   const std::vector<fs::path> plans = plans_of(folder);
-  std::string others;
-  fs::path found;
+  if (plans.empty()) return {};
+  std::vector<std::string> denoisers;
   for (const fs::path& file : plans) {
-    if (runtime::load_plan(file)->component != "unet") continue;
-    if (!found.empty()) others += (others.empty() ? "" : ", ") + file.filename().string();
-    if (found.empty()) found = file;
+    if (runtime::load_plan(file)->component == "unet")
+      denoisers.push_back(file.filename().string());
   }
-  if (!others.empty()) {
-    refuse(fmt::format("{}: holds several plans of the unet; name one: {}, {}", folder.string(),
-                       found.filename().string(), others));
-  }
-  if (found.empty() && !plans.empty()) {
-    refuse(
-        fmt::format("{}: holds no plan of the unet, whose layers --layers shows", folder.string()));
-  }
-  return found;
+  if (denoisers.size() == 1) return folder / denoisers.front();
+  refuse(denoisers.empty()
+             ? fmt::format("{}: holds no plan of the unet, whose layers --layers shows",
+                           folder.string())
+             : fmt::format("{}: holds several plans of the unet; name one: {}", folder.string(),
+                           fmt::join(denoisers, ", ")));
 }
 
 }  // namespace

@@ -93,9 +93,10 @@ class PlanMaker {
   void take_files();
   // Warns of quantization options that change nothing.
   void warn_of_unread(Precision asked) const;
+  // What the other options ask of the plan in `file`.
+  [[nodiscard]] PlanWish wish(const std::string& file) const;
   // Of the unet's plans those that fit the other options. Throws what the last one lacks when none
   // does.
-  [[nodiscard]] PlanWish wish(const std::string& file) const;
   void keep_fitting();
   // Names the file that keeps a quantized component's finished weights between starts.
   void keep_constants(const std::string& component, pipeline::PlanSource& source) const;

@@ -244,6 +244,13 @@ TEST(Compare, TheSecondSideIsCheckedAtFirst) {
   const Outcome other = scratch.run(compare + Words{"unet.plan", "--size", "96x96"});
   EXPECT_EQ(other.exit_code, 6) << other.err;
   EXPECT_FALSE(contains(other.err, "denoise")) << other.err;
+  // Nor is the first side calibrated.
+  Words int8 = compare;
+  *std::ranges::find(int8, "fp32") = "int8";
+  *std::ranges::find(int8, golden("tiny-sdxl")) = "emoji-xl";
+  const Outcome calibrated = scratch.run(int8 + Words{"unet.plan", "--cache-dir", "cache"});
+  EXPECT_EQ(calibrated.exit_code, 6) << calibrated.err;
+  EXPECT_FALSE(fs::exists(scratch.path("cache/calibration")));
   const Outcome bare = scratch.run(compare + Words{"int8", "--size", "64x48"});  // without a record
   EXPECT_EQ(bare.exit_code, 3) << bare.err;
   EXPECT_FALSE(contains(bare.err, "denoise")) << bare.err;

@@ -103,6 +103,7 @@ void expect_tiles(const Problem& p, int sms) {
   }
   // 13-bit sums of e4m3.
   const float slack = s.in == Element::kE4M3 ? 2e-3F : s.geglu || s.activated ? 1e-4F : 1e-5F;
+  ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
     SCOPED_TRACE(kernel.name());
@@ -184,6 +185,7 @@ void expect_tiles_of_codes(const Problem& p, int sms) {
   DeviceTensor result(y);
   // 13-bit sums of e4m3; a GELU in front of codes (epilogue/math.cuh).
   const float slack = s.in == Element::kE4M3 ? 2e-3F : 5e-4F;
+  ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
     SCOPED_TRACE(kernel.name());
@@ -198,24 +200,58 @@ void expect_tiles_of_codes(const Problem& p, int sms) {
   }
 }
 
+std::vector<Problem> problems_of_codes(Element in, Element out) {
+  std::vector<Problem> list = {
+      linear("plain", in, out, 200, 336, 400, false),
+      one_scale(linear("many tiles, one scale", in, out, 1500, 1280, 336, false))};
+  if (in != out) return list;  // q, k and v of an FP8 attention
+  const Element t = in;
+  for (const Problem& p :
+       {linear("gated", t, t, 333, 336, 400, false, true),
+        one_scale(linear("many tiles, gated", t, t, 1300, 1296, 336, false, true)),
+        activated(linear("SiLU", t, t, 200, 336, 400, false), Activation::kSilu),
+        one_scale(activated(linear("GELU", t, t, 1500, 1280, 336, false), Activation::kGelu)),
+        activated(linear("GELU, tanh", t, t, 77, 80, 192, false), Activation::kGeluTanh),
+        activated(linear("quick", t, t, 333, 336, 400, false), Activation::kQuickGelu)}) {
+    list.push_back(p);
+  }
+  return list;
+}
+
+constexpr std::array kToCodes = {std::pair{Element::kS8, Element::kS8},
+                                 std::pair{Element::kS8, Element::kE4M3},
+                                 std::pair{Element::kE4M3, Element::kE4M3}};
+
 TEST(HopperTiles, EachFromCodesToCodesEqualsDoubleAndItself) {
   const int sms = num_sms();
   if (sms == 0) GTEST_SKIP() << "no CUDA device of compute capability 9";
-  for (const Element t : {Element::kS8, Element::kE4M3}) {
-    for (const Problem& p :
-         {linear("plain", t, t, 200, 336, 400, false),
-          one_scale(linear("many tiles, one scale", t, t, 1500, 1280, 336, false)),
-          linear("gated", t, t, 333, 336, 400, false, true),
-          one_scale(linear("many tiles, gated", t, t, 1300, 1296, 336, false, true)),
-          activated(linear("SiLU", t, t, 200, 336, 400, false), Activation::kSilu),
-          one_scale(activated(linear("GELU", t, t, 1500, 1280, 336, false), Activation::kGelu)),
-          activated(linear("GELU, tanh", t, t, 77, 80, 192, false), Activation::kGeluTanh),
-          activated(linear("quick", t, t, 333, 336, 400, false), Activation::kQuickGelu)}) {
+  for (const auto& [in, out] : kToCodes) {
+    for (const Problem& p : problems_of_codes(in, out)) {
       SCOPED_TRACE(p.name);
-      SCOPED_TRACE(static_cast<int>(t));
+      SCOPED_TRACE(static_cast<int>(in));
       ASSERT_EQ(unsupported_reason(p.shape), "");
       expect_tiles_of_codes(p, sms);
     }
+  }
+}
+
+// Needs no GPU: a tile that no problem fits would be held to nothing.
+TEST(HopperTiles, EachHasAProblem) {
+  std::vector<Problem> all;
+  const auto add = [&](const std::vector<Problem>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (const auto& [in, out] : kOfCodes) add(problems(in, out));
+  for (const auto& [in, out] : kToCodes) add(problems_of_codes(in, out));
+  for (const Element element : {Element::kF16, Element::kBF16}) add(problems(element, element));
+  const auto kernels = backend::cuda::hopper::gemm_kernels();
+  std::vector<bool> visited(kernels.size());
+  for (const Problem& p : all) {
+    for (const uint16_t i : candidates(p.shape, 132)) visited[i] = true;
+  }
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    EXPECT_TRUE(visited[i]) << kernels[i].name() << " of " << static_cast<int>(kernels[i].in)
+                            << " to " << static_cast<int>(kernels[i].out);
   }
 }
 

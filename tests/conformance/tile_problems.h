@@ -73,7 +73,7 @@ struct Problem {
 [[nodiscard]] std::vector<float> floats(const Tensor& t);
 [[nodiscard]] double gated(double value, double gate);
 
-// Operands of a problem, the same ones for each seed of it.
+// Operands of a problem, the same ones each time.
 struct Data {
   Tensor x, weight, residual, bias, row_add, row_scale, column_scale;
 
@@ -91,18 +91,21 @@ class Expected {
 
   [[nodiscard]] const std::vector<float>& y() const { return y_; }
   [[nodiscard]] float largest() const { return largest_; }
+  // The most that products change a result by: it must be well above what a kernel may be off by.
+  [[nodiscard]] float effect() const { return effect_; }
 
  private:
   [[nodiscard]] double dot(const float* x, const float* w) const;
   [[nodiscard]] double product(int64_t m, int64_t n) const;
   [[nodiscard]] size_t index(int64_t row) const { return static_cast<size_t>(row * s_.channels); }
-  [[nodiscard]] float column(const Problem& p, const Data& d, int64_t m, int64_t n) const;
+  [[nodiscard]] float scaled(const Problem& p, const Data& d, int64_t m, int64_t n) const;
 
   const backend::cuda::hopper::GemmShape& s_;
   std::vector<float> x_;
   std::vector<float> w_;
   std::vector<float> y_;
   float largest_ = 0;
+  float effect_ = 0;
 };
 
 // One rounding of the result and `slack` of the largest.

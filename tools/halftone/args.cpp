@@ -61,11 +61,12 @@ const Entry* find_flag(std::span<const Entry> table, std::string_view name) {
 }
 
 // Options of which one at most has a meaning, where there is no `rival` for all their values: the
-// stronger source's sets the weaker's aside, as it does with the same option. Two of one source are
-// refused by whoever reads them.
+// stronger source's sets the weaker's aside, as it does with the same option (with `only_b` only
+// b's is, by a). Two that are left are refused by whoever reads them.
 struct Rivals {
   std::string_view a, b;
   bool (*rival)(std::string_view value_a, std::string_view value_b) = nullptr;
+  bool only_b = false;
 };
 constexpr Rivals kRivals[] = {
     {"--model", "--version"},
@@ -84,16 +85,16 @@ constexpr Rivals kRivals[] = {
     {"--precision", "--quant-type", differ_in_format},
     {"--recipe", "--quant-type"},
     {"--recipe", "--quantize-config"},
-    {"--recipe", "--quantization-level"},
-    {"--recipe", "--quant-algo"},
-    {"--recipe", "--alpha"},
-    {"--recipe", "--activations"},
-    {"--recipe", "--static-min-sqnr"},
-    {"--recipe", "--attention"},
-    {"--recipe", "--split-shortcut"},
-    {"--recipe", "--no-split-shortcut"},
-    {"--recipe", "--bos-aware"},
-    {"--recipe", "--no-bos-aware"},
+    {"--recipe", "--quantization-level", nullptr, true},
+    {"--recipe", "--quant-algo", nullptr, true},
+    {"--recipe", "--alpha", nullptr, true},
+    {"--recipe", "--activations", nullptr, true},
+    {"--recipe", "--static-min-sqnr", nullptr, true},
+    {"--recipe", "--attention", nullptr, true},
+    {"--recipe", "--split-shortcut", nullptr, true},
+    {"--recipe", "--no-split-shortcut", nullptr, true},
+    {"--recipe", "--bos-aware", nullptr, true},
+    {"--recipe", "--no-bos-aware", nullptr, true},
 };
 
 class Preparer {
@@ -273,7 +274,7 @@ class Preparer {
       return found != stronger.end() && is_rival(found->second);
     };
     return std::ranges::any_of(kRivals, [&](const Rivals& r) {
-      if (option.check_name(std::string(r.a))) {
+      if (!r.only_b && option.check_name(std::string(r.a))) {
         return gave(r.b, [&](std::string_view b) { return !r.rival || r.rival(value, b); });
       }
       return option.check_name(std::string(r.b)) &&

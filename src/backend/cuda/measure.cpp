@@ -1,6 +1,7 @@
 #include "backend/cuda/measure.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -122,14 +123,14 @@ class WeightCopies {
   std::vector<void*> places_;
 };
 
-// Operands some of whose inputs are zeros, all the same ones.
+// Operands whose q, k and v are zeros, all the same ones.
 class ZeroInputs {
  public:
-  ZeroInputs(const graph::OpDesc& desc, const Operands& operands,
-             std::initializer_list<graph::Role> roles)
+  ZeroInputs(const graph::OpDesc& desc, const Operands& operands)
       : operands_(operands), views_(operands.inputs.begin(), operands.inputs.end()) {
+    constexpr std::array kRoles = {graph::Role::kQ, graph::Role::kK, graph::Role::kV};
     size_t bytes = 0;
-    for (const graph::Role role : roles) {
+    for (const graph::Role role : kRoles) {
       const TensorView& view = *find_view(desc, operands, role);
       const auto rows = static_cast<size_t>(view.type.shape.num_rows());
       bytes =
@@ -142,7 +143,7 @@ class ZeroInputs {
     }
     memory_.reset(memory);
     check(cudaMemsetAsync(memory, 0, bytes, context().stream), "clearing memory");
-    for (const graph::Role role : roles) {
+    for (const graph::Role role : kRoles) {
       views_[static_cast<size_t>(find_view(desc, operands, role) - operands.inputs.data())].data =
           memory;
     }
@@ -180,17 +181,22 @@ std::unique_ptr<Launch> faster(const std::string& key,
   return own_wins ? std::move(of_own) : std::move(of_library);
 }
 
-std::unique_ptr<Launch> faster_on_zeros(
-    const std::string& key, const graph::OpDesc& desc, const Operands& operands,
-    std::initializer_list<graph::Role> roles,
-    const std::function<std::unique_ptr<Launch>(const Operands&)>& own,
-    const std::function<std::unique_ptr<Launch>(const Operands&)>& library, double head_start_ms) {
+std::unique_ptr<Launch> faster_on_operands(const std::string& key, const graph::OpDesc& /*desc*/,
+                                           const Operands& operands, const LaunchMaker& own,
+                                           const LaunchMaker& library) {
+  return faster(
+      key, [&] { return own(operands); }, [&] { return library(operands); });
+}
+
+std::unique_ptr<Launch> faster_on_zeros(const std::string& key, const graph::OpDesc& desc,
+                                        const Operands& operands, const LaunchMaker& own,
+                                        const LaunchMaker& library) {
   const auto of = [&](const Operands& with) {
     return faster(
-        key, [&] { return own(with); }, [&] { return library(with); }, head_start_ms);
+        key, [&] { return own(with); }, [&] { return library(with); }, kOverlapMs);
   };
   if (!context().tuning.find(key)) {
-    const ZeroInputs zeros(desc, operands, roles);
+    const ZeroInputs zeros(desc, operands);
     const std::unique_ptr<Launch> measured = of(zeros.operands());
   }
   return of(operands);  // its winner is known now

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <string>
 
@@ -33,19 +32,29 @@ inline constexpr double kOverlapMs = 0.001;
     const std::function<std::unique_ptr<Launch>(const Operands&)>& library,
     double head_start_ms = 0);
 
-// The same for an op whose time depends on the values that it reads: zeros take the place of the
-// inputs in `roles` while it is measured. Before the first run they lie in memory that nothing has
-// written, where anything may be found. Where the device has no room for zeros, that is measured.
-[[nodiscard]] std::unique_ptr<Launch> faster_on_zeros(
-    const std::string& key, const graph::OpDesc& desc, const Operands& operands,
-    std::initializer_list<graph::Role> roles,
-    const std::function<std::unique_ptr<Launch>(const Operands&)>& own,
-    const std::function<std::unique_ptr<Launch>(const Operands&)>& library,
-    double head_start_ms = 0);
+// A launch of one of the two on other operands.
+using LaunchMaker = std::function<std::unique_ptr<Launch>(const Operands&)>;
+
+// How faster_kernel() chooses: on the op's own operands.
+[[nodiscard]] std::unique_ptr<Launch> faster_on_operands(const std::string& key,
+                                                         const graph::OpDesc& desc,
+                                                         const Operands& operands,
+                                                         const LaunchMaker& own,
+                                                         const LaunchMaker& library);
+
+// For attention, whose time depends on the values that it reads: zeros take the place of q, k and v
+// while it is measured, and the own one has a head start of kOverlapMs. Before the first run they
+// lie in memory that nothing has written, where anything may be found. Where the device has no room
+// for zeros, that is measured.
+[[nodiscard]] std::unique_ptr<Launch> faster_on_zeros(const std::string& key,
+                                                      const graph::OpDesc& desc,
+                                                      const Operands& operands,
+                                                      const LaunchMaker& own,
+                                                      const LaunchMaker& library);
 
 // A kernel that is the faster of two where both serve an op. kKey(desc, operands) tells one case
 // from another in the tuning cache; the own kernel needs no workspace.
-template <const Kernel& kOwn, const Kernel& kLibrary, auto kKey>
+template <const Kernel& kOwn, const Kernel& kLibrary, auto kKey, auto kChoose = faster_on_operands>
 [[nodiscard]] constexpr Kernel faster_kernel(std::string_view name, graph::OpKind op) {
   return plain_kernel(
       name, op,
@@ -55,9 +64,10 @@ template <const Kernel& kOwn, const Kernel& kLibrary, auto kKey>
       },
       [](const graph::OpDesc& desc, const DeviceInfo& info, Config config,
          const Operands& operands) {
-        return faster(
-            kKey(desc, operands), [&] { return kOwn.prepare(desc, info, config, operands); },
-            [&] { return kLibrary.prepare(desc, info, config, operands); });
+        return kChoose(
+            kKey(desc, operands), desc, operands,
+            [&](const Operands& with) { return kOwn.prepare(desc, info, config, with); },
+            [&](const Operands& with) { return kLibrary.prepare(desc, info, config, with); });
       },
       [](const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
         return kLibrary.workspace_bytes(desc, info, config);

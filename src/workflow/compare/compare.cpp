@@ -16,6 +16,7 @@
 #include "metrics/image_metrics.h"
 #include "metrics/summary.h"
 #include "pipeline/clock.h"
+#include "workflow/calibrate.h"
 #include "workflow/compare/latent_traces.h"
 #include "workflow/compare/page.h"
 #include "workflow/compare/scores.h"
@@ -219,8 +220,12 @@ CompareReport compare(backend::Device& device, backend::Device& host,
   const SideChoice side_a = choose_side(options.a, options);
   const SideChoice side_b = choose_side(options.b, options);
   warn_of_unread(side_a, side_b, options.session);
-  // What is wrong with the second side is not told after minutes of drawing the first.
-  for (const SideChoice* side : {&side_a, &side_b}) check_side(device, *side, options);
+  // What is wrong with a side is not told after minutes of drawing the other, or of calibrating.
+  for (const bool calibrates : {false, true}) {
+    for (const SideChoice* side : {&side_a, &side_b}) {
+      if (may_need_record(side->session) == calibrates) check_side(device, *side, options);
+    }
+  }
   const Staging staging(options.output);
   const fs::path& folder = staging.folder();
   LatentTraces traces(options.prompts.size());

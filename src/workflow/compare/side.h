@@ -37,8 +37,8 @@ struct SideRun {
   std::vector<ModuleTime> modules;  // medians over the prompts
 };
 
-// Throws what drawing this side would throw before its first step: a plan or recipe that does not
-// fit, a model that is none. Makes a calibration record that is missing.
+// Throws what a dry run of this side's first prompt throws: of a plan or recipe that does not fit,
+// a model that is none. Makes a calibration record that is missing first.
 void check_side(backend::Device& device, const SideChoice& choice, const CompareOptions& options);
 
 // Draws every prompt into `folder` (NNN.png); kind "images" only lists its pictures.

@@ -103,28 +103,6 @@ std::string key_of(const graph::OpDesc& desc, const Operands& operands) {
                      p.y_pitch, context().num_sms);
 }
 
-// How long the own kernel takes depends on scores: where maxima rise, tiles are taken twice.
-template <const Kernel& kOwn, const Kernel& kLibrary>
-constexpr Kernel either_kernel(std::string_view name) {
-  return plain_kernel(
-      name, graph::OpKind::kAttention,
-      [](const graph::OpDesc& desc, const DeviceInfo& info) {
-        if (Support own = kOwn.supports(desc, info); !own.ok) return own;
-        return kLibrary.supports(desc, info);
-      },
-      [](const graph::OpDesc& desc, const DeviceInfo& info, Config config,
-         const Operands& operands) {
-        return faster_on_zeros(
-            key_of(desc, operands), desc, operands, {Role::kQ, Role::kK, Role::kV},
-            [&](const Operands& with) { return kOwn.prepare(desc, info, config, with); },
-            [&](const Operands& with) { return kLibrary.prepare(desc, info, config, with); },
-            kOverlapMs);
-      },
-      [](const graph::OpDesc& desc, const DeviceInfo& info, Config config) {
-        return kLibrary.workspace_bytes(desc, info, config);
-      });
-}
-
 // --- few keys
 
 Support supports_few_keys(const graph::OpDesc& desc, const DeviceInfo& info) {
@@ -274,10 +252,13 @@ hopper::ProjectProblem project_problem_of(const graph::OpDesc& desc, const Opera
 
 const Kernel attention_hopper = plain_kernel("cuda.attention.hopper", graph::OpKind::kAttention,
                                              supports_attention, prepare_attention);
+// How long the own kernel takes depends on scores: where maxima rise, tiles are taken twice.
 const Kernel attention_either =
-    either_kernel<attention_hopper, attention_cudnn>("cuda.attention.hopper_or_cudnn");
-const Kernel attention_to_codes_either = either_kernel<attention_hopper, attention_to_codes_cudnn>(
-    "cuda.attention.to_codes.hopper_or_cudnn");
+    faster_kernel<attention_hopper, attention_cudnn, key_of, faster_on_zeros>(
+        "cuda.attention.hopper_or_cudnn", graph::OpKind::kAttention);
+const Kernel attention_to_codes_either =
+    faster_kernel<attention_hopper, attention_to_codes_cudnn, key_of, faster_on_zeros>(
+        "cuda.attention.to_codes.hopper_or_cudnn", graph::OpKind::kAttention);
 const Kernel attention_few_keys_hopper =
     plain_kernel("cuda.attention.few_keys.hopper", graph::OpKind::kAttention, supports_few_keys,
                  prepare_few_keys);

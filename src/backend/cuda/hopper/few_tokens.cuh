@@ -225,25 +225,12 @@ struct Eight {
   }
 };
 
-template <Activation kActivation>
-__device__ __forceinline__ void activate_all(float (&v)[8]) {
-#pragma unroll
-  for (int i = 0; i < 8; ++i) v[i] = activate<false>(v[i], kActivation);
-}
 // One choice for eight values: chosen for each, it would be most of the kernel's code.
 __device__ __forceinline__ void activate_eight(float (&v)[8], Activation activation) {
-  switch (activation) {
-    case Activation::kSilu:
-      return activate_all<Activation::kSilu>(v);
-    case Activation::kGelu:
-      return activate_all<Activation::kGelu>(v);
-    case Activation::kGeluTanh:
-      return activate_all<Activation::kGeluTanh>(v);
-    case Activation::kQuickGelu:
-      return activate_all<Activation::kQuickGelu>(v);
-    default:
-      return;
-  }
+  with_activation(activation, [&](auto chosen) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = activate<false>(v[i], chosen());
+  });
 }
 
 // What a thread needs to end its share of y: 8 channels of each 16th token. Read before the

@@ -5,8 +5,6 @@
 
 namespace halftone::backend::cuda::hopper {
 
-// How accumulators leave: as they are (with an activation chosen at run time), or gated. With GEGLU
-// the two halves of a tile are rows n.. and N + n.. of the weight, the output has half the columns.
 inline constexpr int kThreads = 384;  // of a block: one producer and two consumer warpgroups
 
 // Of stages. Narrow tiles with 8 wait for the second level cache: 64x80 takes a tenth longer.
@@ -16,6 +14,9 @@ inline constexpr int kMostStages = HALFTONE_HOPPER_STAGES;
 inline constexpr int kMostStages = 12;
 #endif
 
+// How accumulators leave: as they are, with an activation that the arguments name, or gated. With
+// GEGLU the two halves of a tile are rows n.. and N + n.. of the weight, the output has half the
+// columns.
 enum class Form : uint8_t { kPlain, kActivated, kGeglu };
 
 // kPingPong: the two consumer warpgroups take tiles in turn, the epilogue of one hides behind the

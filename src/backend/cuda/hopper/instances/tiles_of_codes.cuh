@@ -1,5 +1,5 @@
-// The tiles of products of codes that end in 16 bits: the same ones for f16 and for bf16, each
-// compiled in a file of its own.
+// The tiles of products of codes: those that end in 16 bits the same ones for f16 and for bf16,
+// each compiled in a file of its own.
 #pragma once
 
 #include <vector>
