@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "backend/cuda/hopper/element_of.h"
+
 namespace halftone::conformance {
 
 using backend::cuda::hopper::Activation;
@@ -58,18 +60,10 @@ double activate(double x, Activation activation) {
 }  // namespace
 
 DType dtype_of(Element element) {
-  switch (element) {
-    case Element::kS8:
-      return DType::kI8;
-    case Element::kE4M3:
-      return DType::kF8E4M3;
-    case Element::kF16:
-      return DType::kF16;
-    case Element::kBF16:
-      return DType::kBF16;
-    default:
-      return DType::kF32;
+  for (const DType dtype : {DType::kI8, DType::kF8E4M3, DType::kF16, DType::kBF16}) {
+    if (backend::cuda::hopper::element_of(dtype) == element) return dtype;
   }
+  return DType::kF32;
 }
 
 int num_sms() {
