@@ -20,13 +20,14 @@ std::string to_json_lines(const KernelBenchReport& report) {
   first.set("workload", "peaks").set("device", report.device).set("arch", report.arch);
   first.set("source", report.peaks.source).set("tflops", std::move(peaks));
   first.set("gbyte_per_second", report.peaks.gbyte_per_second);
-  first.set("sustain_s", report.sustain_s);
+  first.set("batch_size", report.batch_size).set("sustain_s", report.sustain_s);
   std::string text = to_text(first);
   for (const KernelTime& row : report.kernels) {
     Json json = workflow::header("bench");
     json.set("workload", "kernel").set("network", row.model).set("shape", row.shape);
     json.set("dtype", row.dtype).set("kernel", row.kernel).set("calls", row.calls);
-    json.set("median_us", row.us).set("gflop", row.gflop).set("tflops", row.tflops);
+    json.set("median_us", row.us).set("p10_us", row.p10_us).set("p90_us", row.p90_us);
+    json.set("gflop", row.gflop).set("tflops", row.tflops);
     json.set("gbyte_per_second", row.gbyte_per_second);
     json.set("share", row.share > 0 ? Json(row.share) : Json());
     workflow::set_power(json, row.power);

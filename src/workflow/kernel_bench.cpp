@@ -68,7 +68,7 @@ struct Sampling {
 };
 
 struct Measured {
-  double ms = 0;  // the median of a call
+  double ms = 0, p10_ms = 0, p90_ms = 0;  // of a call; ms is the median
   PowerUse power{};
   std::string missing{};  // of it
 };
@@ -175,7 +175,9 @@ class Operation {
     for (int i = 0; i < sampling.iterations; ++i) samples.push_back(time(calls, run));
     measured.power = watch.stop(0, measured.missing);
     std::ranges::sort(samples);
+    measured.p10_ms = metrics::quantile(samples, 0.1);
     measured.ms = metrics::quantile(samples, 0.5);
+    measured.p90_ms = metrics::quantile(samples, 0.9);
     return measured;
   }
 
@@ -303,22 +305,23 @@ namespace {
 
 // A shape in a type.
 struct Job {
-  const KernelShape* shape;
+  KernelShape shape;
   DType dtype;
 };
 
 std::vector<Job> chosen_jobs(const backend::DeviceInfo& info, const std::vector<DType>& types,
                              const KernelBenchOptions& options) {
   std::vector<Job> jobs;
-  for (const KernelShape& shape : kernel_shapes()) {
-    if (!options.network.empty() && shape.network != options.network) continue;
+  for (const KernelShape& of_one : kernel_shapes()) {
+    if (!options.network.empty() && of_one.network != options.network) continue;
+    const KernelShape shape = of_one.of_images(options.batch_size);
     if (shape.text().find(options.filter) == std::string::npos) continue;
     for (const DType dtype : types) {
       if (!shape.takes(dtype)) continue;
       // On a CPU 8-bit attention is a simulation.
       const bool attends = shape.kind == KernelShape::Kind::kAttention;
       if (attends && size_of(dtype) == 1 && !info.has("cuda")) continue;
-      jobs.push_back({&shape, dtype});
+      jobs.push_back({shape, dtype});
     }
   }
   return jobs;
@@ -326,17 +329,19 @@ std::vector<Job> chosen_jobs(const backend::DeviceInfo& info, const std::vector<
 
 KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& job,
                        const Sampling& sampling, const Peaks& peaks, const Logger& logger) {
-  KernelTime row{.shape = job.shape->text(),
-                 .model = std::string(job.shape->network),
+  KernelTime row{.shape = job.shape.text(),
+                 .model = std::string(job.shape.network),
                  .dtype = std::string(to_string(job.dtype)),
                  .kernel = std::string(kernel.name),
-                 .calls = job.shape->calls,
+                 .calls = job.shape.calls,
                  .power = {},
                  .problem = {}};
   row.gflop = graph::flop_of(operation.desc()) * 1e-9;
   try {
     const Measured measured = operation.measure(kernel, sampling);
     row.us = measured.ms * 1e3;
+    row.p10_us = measured.p10_ms * 1e3;
+    row.p90_us = measured.p90_ms * 1e3;
     row.tflops = row.gflop / measured.ms;
     row.gbyte_per_second = operation.gigabytes() / (measured.ms * 1e-3);
     row.power = measured.power;
@@ -361,6 +366,12 @@ KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& jo
 KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOptions& options) {
   check_network(options.network);
   const std::vector<DType> types = chosen_types(device.info(), options);
+  constexpr int kMostImages = 64;
+  if (options.batch_size < 1 || options.batch_size > kMostImages) {
+    throw Error(Errc::kInvalidArgument,
+                fmt::format("batch size of kernels: got {}, wanted 1 to {} images",
+                            options.batch_size, kMostImages));
+  }
   constexpr double kMostSustained = 60;
   if (!(options.sustain_s >= 0 && options.sustain_s <= kMostSustained)) {
     throw Error(Errc::kInvalidArgument, fmt::format("--sustain: got {}, wanted 0 to {} seconds",
@@ -368,6 +379,7 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
   }
   KernelBenchReport report{.device = device.info().name,
                            .arch = device.info().arch,
+                           .batch_size = options.batch_size,
                            .sustain_s = options.sustain_s,
                            .peaks = peaks_of(device, types),
                            .kernels = {}};
@@ -386,7 +398,7 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
                           .before_sample = before_sample,
                           .meter = meter.get()};
   for (const Job& job : jobs) {
-    Operation operation(device, *job.shape, job.dtype);
+    Operation operation(device, job.shape, job.dtype);
     for (const Kernel* kernel : operation.kernels()) {
       report.kernels.push_back(
           time_kernel(operation, *kernel, job, sampling, report.peaks, options.logger));

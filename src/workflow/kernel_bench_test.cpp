@@ -8,6 +8,7 @@
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "graph/cost.h"
 #include "workflow/kernel_shapes.h"
 
 namespace halftone::workflow {
@@ -43,6 +44,20 @@ TEST(KernelShapes, HaveTypesThatFit) {
   }
 }
 
+TEST(KernelShapes, OfSeveralImagesHaveRowsOrImagesInProportion) {
+  for (const KernelShape& shape : kernel_shapes()) {
+    const DType dtype = shape.takes(DType::kF16) ? DType::kF16 : DType::kI8;
+    const auto flop = [&](const KernelShape& s) {
+      const auto operands = s.operands(dtype);
+      return graph::flop_of({s.attrs(dtype), operands, infer_outputs(s.attrs(dtype), operands)});
+    };
+    const KernelShape eight = shape.of_images(8);
+    EXPECT_EQ(flop(eight), 8 * flop(shape)) << shape.text();
+    EXPECT_NE(eight.text(), shape.text());
+    EXPECT_EQ(eight.calls, shape.calls);
+  }
+}
+
 TEST(KernelBench, TimesEveryKernelOfAShape) {
   const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
   const KernelBenchReport report = bench_kernels(*device, {.network = "turbo-512-b1",
@@ -51,7 +66,9 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
                                                            .iterations = 1});
   ASSERT_FALSE(report.kernels.empty());
   EXPECT_EQ(report.kernels.front().shape, "attention 1x20x256x256 width 64");
-  EXPECT_GT(report.kernels.front().us, 0);
+  EXPECT_GT(report.kernels.front().p10_us, 0);
+  EXPECT_GE(report.kernels.front().us, report.kernels.front().p10_us);
+  EXPECT_GE(report.kernels.front().p90_us, report.kernels.front().us);
   EXPECT_GT(report.kernels.front().share, 0);
   EXPECT_GT(report.peaks.gbyte_per_second, 0);
   EXPECT_THROW(static_cast<void>(bench_kernels(*device, {.network = "sdxl"})), Error);

@@ -294,6 +294,14 @@ std::vector<graph::TypedOperand> attention_operands(const KernelShape& s, DType 
 
 }  // namespace
 
+KernelShape KernelShape::of_images(int64_t count) const {
+  KernelShape all = *this;
+  const bool has_batch =
+      kind == Kind::kConv || kind == Kind::kAttention || kind == Kind::kGroupNorm;
+  (has_batch ? all.batch : all.rows) *= count;
+  return all;
+}
+
 std::string KernelShape::text() const {
   switch (kind) {
     case Kind::kLinear:

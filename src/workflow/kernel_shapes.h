@@ -48,6 +48,8 @@ struct KernelShape {
   bool weight_only = false;
   static constexpr int64_t kGroups = 32;
 
+  // The same of so many images at once; `calls` stay.
+  [[nodiscard]] KernelShape of_images(int64_t count) const;
   [[nodiscard]] std::string text() const;
   // Whether the op exists in an element type.
   [[nodiscard]] bool takes(DType dtype) const;

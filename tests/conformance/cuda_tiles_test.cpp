@@ -85,6 +85,14 @@ EpilogueArgs scaled(const Problem& p, const DeviceTensor& bias, const DeviceTens
   return e;
 }
 
+// What sums of e4m3 may be off by, as a part of the largest result. They keep 13 bits and lose what is
+// below (docs/numerics.md): where that was reckoned, at most 0.8e-3 of a result of 2,880 terms that
+// are promoted every 1,024, 2.6e-3 where they are not.
+float slack_of_sums(const GemmShape& s, const GemmKernel& kernel) {
+  const bool many = s.channels * s.kernel_h * s.kernel_w > 1024;
+  return many && !kernel.promotes ? 5e-3F : 2e-3F;
+}
+
 void expect_tiles(const Problem& p, int sms) {
   const GemmShape& s = p.shape;
   const Data data(p);
@@ -101,12 +109,13 @@ void expect_tiles(const Problem& p, int sms) {
     e.row_add = row_add.data();
     e.rows_per_image = static_cast<int>(s.out_h * s.out_w);
   }
-  // 13-bit sums of e4m3.
-  const float slack = s.in == Element::kE4M3 ? 2e-3F : s.geglu || s.activated ? 1e-4F : 1e-5F;
-  ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
     SCOPED_TRACE(kernel.name());
+    const float slack = s.in == Element::kE4M3     ? slack_of_sums(s, kernel)
+                        : s.geglu || s.activated ? 1e-4F
+                                                 : 1e-5F;
+    ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
     const Gemm gemm(
         s, kernel,
         {x.data(), weight.data(), result.data(), s.residual ? residual.data() : nullptr, true}, e,
@@ -183,12 +192,12 @@ void expect_tiles_of_codes(const Problem& p, int sms) {
   Tensor y(TensorType{dtype_of(s.out), {s.m, s.n}});
   Tensor again = y.clone();
   DeviceTensor result(y);
-  // 13-bit sums of e4m3; a GELU in front of codes (epilogue/math.cuh).
-  const float slack = s.in == Element::kE4M3 ? 2e-3F : 5e-4F;
-  ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
     SCOPED_TRACE(kernel.name());
+    // 5e-4: a GELU in front of codes (epilogue/math.cuh).
+    const float slack = s.in == Element::kE4M3 ? slack_of_sums(s, kernel) : 5e-4F;
+    ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
     const Gemm gemm(s, kernel, {x.data(), weight.data(), result.data(), nullptr, true}, e, sms);
     result.spoil();
     gemm.launch(nullptr);

@@ -59,6 +59,7 @@ void bench_single_kernels(const BenchArgs& a) {
                                                   .network = a.network,
                                                   .filter = a.filter,
                                                   .dtypes = a.dtypes,
+                                                  .batch_size = a.request.batch_size,
                                                   .iterations = a.iterations,
                                                   .sustain_s = a.sustain,
                                                   .logger = make_logger(a.common),
@@ -172,7 +173,7 @@ int run_bench(Args args) {
       "vae-1024-measured: with group statistics; turbo-512-b1-norms: with row statistics; "
       "sdxl-1024-b2-tensor: one dynamic scale, with and without amax; turbo-512-b1-text and "
       "sdxl-1024-b2-text: the text's keys and values with 8-bit weights from memory; "
-      "default all");
+      "default all; each for --batch-size images");
   app.add_option("--filter", a.filter, "kernels: only shapes whose text holds this");
   app.add_option("--dtype", a.dtypes, "kernels: f32, bf16, f16, i8, f8e4m3; repeatable")
       ->allow_extra_args(false);
