@@ -71,6 +71,24 @@ output "y" %4
   EXPECT_EQ(print(compiled_by(kPass, kJoined)), print(graph::parse(kJoined)));
 }
 
+// Many small images, which together are 32 MiB.
+TEST(GroupNormStatistics, AreOfManyImagesToo) {
+  constexpr std::string_view kMany = R"(input %0 "x" f32[64,32,32,8] step
+weight %1 "w" f32[N,3,3,8]
+weight %2 "g" f32[N]
+node "conv" conv2d{stride=1 pad_begin=1 pad_end=1 activation=none} x=%0 weight=%1 -> %3 f32[64,32,32,N] step
+node "norm" group_norm{groups=4 eps=1e-05 activation=silu} x=%3 gamma=%2 beta=%2 -> %4 f32[64,32,32,N] step
+output "y" %4
+)";
+  const auto of_channels = [&](const std::string& n) {
+    std::string text(kMany);
+    for (size_t at = 0; (at = text.find('N', at)) != std::string::npos;) text.replace(at, 1, n);
+    return reads(compiled_by(kPass, text), "norm", kRole);
+  };
+  EXPECT_TRUE(of_channels("128"));
+  EXPECT_FALSE(of_channels("124"));
+}
+
 // Images of rows that are no whole number of pieces or too few, and what has no maker that can
 // measure.
 TEST(GroupNormStatistics, StayAwayFromTheRest) {
