@@ -91,24 +91,6 @@ TEST(ProjectedQueries, OfCodesToCodes) {
                reference::evaluate(separate, inputs, weights()));
 }
 
-// Of many tokens the linear is faster by itself.
-TEST(ProjectedQueries, OfManyTokensStayALinear) {
-  const auto projecting = [](const std::string& tokens) {
-    std::string text = R"(input %0 "x" f16[2,N,64] step
-input %1 "c" f16[2,5,64] prompt
-weight %2 "w" f16[64,64]
-node "a.q" linear{activation=none geglu=false} x=%0 weight=%2 -> %3 f16[2,N,64] step
-node "a" attention{heads=1 scale=0.5 causal=false} q=%3 k=%1 v=%1 -> %4 f16[2,N,64] step
-output "y" %4
-)";
-    for (size_t at = 0; (at = text.find('N', at)) != std::string::npos;)
-      text.replace(at, 1, tokens);
-    return num_projecting(compiled(graph::parse(text), {}));
-  };
-  EXPECT_EQ(projecting("49152"), 1U);  // 6 Mi elements
-  EXPECT_EQ(projecting("49153"), 0U);
-}
-
 // A linear that reads row statistics is left alone.
 TEST(ProjectedQueries, OfAFoldedNormStayALinear) {
   CompileOptions options;
