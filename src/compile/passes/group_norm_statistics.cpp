@@ -13,9 +13,9 @@ using graph::Role;
 // Of an image: 256 x 256. On an H200 a VAE decoder at 1024 gained 2 % from there on, a UNet of
 // 128 x 128 and less nothing (docs/performance.md).
 constexpr int64_t kLeastPixels = 65536;
-// Of all images: what the second level cache of a GPU (50 MB of an H200) no longer holds. 42 MB
-// gained nothing, 84 and 168 1.5 % of a step of 16 images.
-constexpr size_t kLeastBytes = size_t{64} << 20;
+// Of all images: what the second level cache of a GPU (50 MB of an H200) does not hold beside what
+// else is read and written.
+constexpr size_t kLeastBytes = size_t{32} << 20;
 
 // What writes the images, perhaps as rows of tokens.
 std::optional<size_t> writer_of(const Rewriter& rewriter, graph::ValueId x) {
