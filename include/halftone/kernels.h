@@ -19,7 +19,7 @@ struct KernelBenchOptions {
   std::string filter{};               // only shapes whose text contains it
   std::vector<std::string> dtypes{};  // "f32", "f16", "bf16", "i8", "f8e4m3"; empty = the device's
   int batch_size = 1;  // images at once: the networks are those of one image; [1, 64]
-  int iterations = 5;                 // samples a kernel
+  int iterations = 5;  // samples a kernel
   // Seconds that each kernel runs before its samples are taken: what a device sustains is less than
   // what it does cool. [0, 60].
   double sustain_s = 0;

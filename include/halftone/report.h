@@ -152,13 +152,13 @@ struct Peaks {
 
 // One shape that the networks use, on one kernel. Medians.
 struct KernelTime {
-  std::string shape;   // "linear 2048x1280x1280"
-  std::string model;   // "sdxl-1024-b2"
-  std::string dtype;   // what is multiplied
-  std::string kernel;  // ours, or a library's
-  int calls = 0;       // in one forward of the network
-  double us = 0, gflop = 0;       // median of the samples
-  double p10_us = 0, p90_us = 0;  // of the same samples
+  std::string shape;                        // "linear 2048x1280x1280"
+  std::string model;                        // "sdxl-1024-b2"
+  std::string dtype;                        // what is multiplied
+  std::string kernel;                       // ours, or a library's
+  int calls = 0;                            // in one forward of the network
+  double us = 0, gflop = 0;                 // median of the samples
+  double p10_us = 0, p90_us = 0;            // of the same samples
   double tflops = 0, gbyte_per_second = 0;  // bytes: operands and results once
   double share = 0;     // of the element type's peak; of memory's where nothing is multiplied
   PowerUse power;       // with KernelBenchOptions::sustain_s; no images

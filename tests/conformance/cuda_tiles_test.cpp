@@ -85,9 +85,9 @@ EpilogueArgs scaled(const Problem& p, const DeviceTensor& bias, const DeviceTens
   return e;
 }
 
-// What sums of e4m3 may be off by, as a part of the largest result. They keep 13 bits and lose what is
-// below (docs/numerics.md): where that was reckoned, at most 0.8e-3 of a result of 2,880 terms that
-// are promoted every 1,024, 2.6e-3 where they are not.
+// What sums of e4m3 may be off by, as a part of the largest result. They keep 13 bits and lose what
+// is below (docs/numerics.md): where that was reckoned, at most 0.8e-3 of a result of 2,880 terms
+// that are promoted every 1,024, 2.6e-3 where they are not.
 float slack_of_sums(const GemmShape& s, const GemmKernel& kernel) {
   const bool many = s.channels * s.kernel_h * s.kernel_w > 1024;
   return many && !kernel.promotes ? 5e-3F : 2e-3F;
@@ -112,7 +112,7 @@ void expect_tiles(const Problem& p, int sms) {
   for (const uint16_t i : candidates(s, sms)) {
     const GemmKernel& kernel = backend::cuda::hopper::gemm_kernels()[i];
     SCOPED_TRACE(kernel.name());
-    const float slack = s.in == Element::kE4M3     ? slack_of_sums(s, kernel)
+    const float slack = s.in == Element::kE4M3   ? slack_of_sums(s, kernel)
                         : s.geglu || s.activated ? 1e-4F
                                                  : 1e-5F;
     ASSERT_GT(expected.effect(), 20 * slack * expected.largest());
