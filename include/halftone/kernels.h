@@ -18,7 +18,8 @@ struct KernelBenchOptions {
   std::string network{};
   std::string filter{};               // only shapes whose text contains it
   std::vector<std::string> dtypes{};  // "f32", "f16", "bf16", "i8", "f8e4m3"; empty = the device's
-  int batch_size = 1;  // images at once: the networks are those of one image; [1, 64]
+  int batch_size =
+      1;  // images at once; of more, a network named b2 has as many times its rows; [1, 64]
   int iterations = 5;  // samples a kernel
   // Seconds that each kernel runs before its samples are taken: what a device sustains is less than
   // what it does cool. [0, 60].
@@ -36,8 +37,8 @@ struct KernelBenchReport {
 };
 
 // Every linear, convolution, attention, norm and quantizing of the networks, on every kernel of the
-// device that takes it, the libraries' among them; random data, the same buffers each time. Throws
-// kInvalidArgument for names that mean nothing.
+// device that takes it, the libraries' among them; random data (8-bit operands: codes of nearly
+// normal values), the same buffers each time. Throws kInvalidArgument for names that mean nothing.
 [[nodiscard]] KernelBenchReport bench_kernels(const KernelBenchOptions& options);
 // One JSON object a line.
 [[nodiscard]] std::string to_json_lines(const KernelBenchReport& report);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <new>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -54,7 +55,8 @@ Tensor elements_of(DType dtype, const std::vector<float>& values) {
 
 // Values without a pattern: 16 bits and more have magnitudes from 0.25 to 0.5. Codes are as those
 // of normal values whose largest is 3.4 deviations away, since what is multiplied decides what a
-// hot device draws: int8 up to 127, E4M3 (which is as it is at any power of two) up to 1.75.
+// hot device draws: int8 up to 127, E4M3, whose codes look the same at
+// any power-of-two scale, up to 1.75.
 std::vector<std::byte> random_bytes(const TensorType& type, bool positive) {
   uint64_t state = 88172645463325252U;
   std::vector<std::byte> bytes(type.num_bytes());
@@ -123,21 +125,27 @@ class Operation {
     return list;
   }
 
+  // All of it or, where memory is short, nothing.
   void upload() {
     if (!inputs_.empty()) return;
+    std::vector<std::unique_ptr<Buffer>> buffers;
+    std::vector<TensorView> inputs, outputs;
     for (const graph::TypedOperand& operand : in_) {
       using enum graph::Role;
       constexpr graph::Role kScales[] = {kXScale, kWScale, kYScale, kQScale, kKScale, kVScale};
       const bool is_scale = std::ranges::find(kScales, operand.role) != std::end(kScales);
       const std::vector<std::byte> bytes = random_bytes(operand.type, is_scale);
-      buffers_.push_back(device_.allocate(bytes.size()));
-      device_.upload(buffers_.back()->data(), bytes.data(), bytes.size());
-      inputs_.emplace_back(operand.type, buffers_.back()->data());
+      buffers.push_back(device_.allocate(bytes.size()));
+      device_.upload(buffers.back()->data(), bytes.data(), bytes.size());
+      inputs.emplace_back(operand.type, buffers.back()->data());
     }
     for (const graph::TypedOperand& operand : out_) {
-      buffers_.push_back(device_.allocate(operand.type.num_bytes()));
-      outputs_.emplace_back(operand.type, buffers_.back()->data());
+      buffers.push_back(device_.allocate(operand.type.num_bytes()));
+      outputs.emplace_back(operand.type, buffers.back()->data());
     }
+    buffers_ = std::move(buffers);
+    inputs_ = std::move(inputs);
+    outputs_ = std::move(outputs);
   }
 
   // Of the operands and results, each once.
@@ -372,9 +380,11 @@ KernelTime time_kernel(Operation& operation, const Kernel& kernel, const Job& jo
     } else {
       row.share = peak > 0 ? row.tflops / peak : 0;
     }
-  } catch (const Error& error) {  // a library that has no algorithm
+  } catch (const Error& error) {  // a library that has no algorithm, a device without the memory
     if (error.code() == Errc::kCancelled) throw;
     row.problem = error.what();
+  } catch (const std::bad_alloc&) {
+    row.problem = "the host has not enough memory for the operands";
   }
   log(logger, LogLevel::kDebug, "bench",
       fmt::format("{} {} {}: {:.1f} us", row.shape, row.dtype, row.kernel, row.us));
@@ -388,9 +398,8 @@ KernelBenchReport bench_kernels(backend::Device& device, const KernelBenchOption
   const std::vector<DType> types = chosen_types(device.info(), options);
   constexpr int kMostImages = 64;
   if (options.batch_size < 1 || options.batch_size > kMostImages) {
-    throw Error(Errc::kInvalidArgument,
-                fmt::format("batch size of kernels: got {}, wanted 1 to {} images",
-                            options.batch_size, kMostImages));
+    throw Error(Errc::kInvalidArgument, fmt::format("--batch-size: got {}, wanted 1 to {} images",
+                                                    options.batch_size, kMostImages));
   }
   constexpr double kMostSustained = 60;
   if (!(options.sustain_s >= 0 && options.sustain_s <= kMostSustained)) {

@@ -52,7 +52,11 @@ TEST(KernelShapes, OfSeveralImagesHaveRowsOrImagesInProportion) {
       return graph::flop_of({s.attrs(dtype), operands, infer_outputs(s.attrs(dtype), operands)});
     };
     const KernelShape eight = shape.of_images(8);
-    EXPECT_EQ(flop(eight), 8 * flop(shape)) << shape.text();
+    const auto bytes_of_x = [&](const KernelShape& s) {
+      return s.operands(dtype).front().type.num_bytes();
+    };
+    EXPECT_EQ(flop(eight), 8 * flop(shape)) << shape.text();  // norms have none
+    EXPECT_EQ(bytes_of_x(eight), 8 * bytes_of_x(shape)) << shape.text();
     EXPECT_NE(eight.text(), shape.text());
     EXPECT_EQ(eight.calls, shape.calls);
   }
@@ -63,7 +67,7 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
   const KernelBenchReport report = bench_kernels(*device, {.network = "turbo-512-b1",
                                                            .filter = "attention 1x20x256",
                                                            .dtypes = {"f32"},
-                                                           .iterations = 1});
+                                                           .iterations = 5});
   ASSERT_FALSE(report.kernels.empty());
   EXPECT_EQ(report.kernels.front().shape, "attention 1x20x256x256 width 64");
   EXPECT_GT(report.kernels.front().p10_us, 0);
@@ -72,6 +76,21 @@ TEST(KernelBench, TimesEveryKernelOfAShape) {
   EXPECT_GT(report.kernels.front().share, 0);
   EXPECT_GT(report.peaks.gbyte_per_second, 0);
   EXPECT_THROW(static_cast<void>(bench_kernels(*device, {.network = "sdxl"})), Error);
+}
+
+TEST(KernelBench, TakesSeveralImages) {
+  const auto device = backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}});
+  KernelBenchOptions options{
+      .network = "turbo-512-b1", .filter = "quantize", .dtypes = {"i8"}, .batch_size = 2};
+  options.iterations = 1;
+  const KernelBenchReport report = bench_kernels(*device, options);
+  ASSERT_FALSE(report.kernels.empty());
+  EXPECT_EQ(report.kernels.front().shape, "quantize 512x5120");
+  EXPECT_EQ(report.batch_size, 2);
+  for (const int wrong : {-1, 0, 65}) {
+    options.batch_size = wrong;
+    EXPECT_THROW(static_cast<void>(bench_kernels(*device, options)), Error) << wrong;
+  }
 }
 
 TEST(KernelBench, RunsAKernelForAWhileFirst) {

@@ -86,11 +86,11 @@ EpilogueArgs scaled(const Problem& p, const DeviceTensor& bias, const DeviceTens
 }
 
 // What sums of e4m3 may be off by, as a part of the largest result. They keep 13 bits and lose what
-// is below (docs/numerics.md): where that was reckoned, at most 0.8e-3 of a result of 2,880 terms
-// that are promoted every 1,024, 2.6e-3 where they are not.
+// is below (docs/numerics.md). 2,880 terms, the most that no kernel promotes here: 3.1e-3 by a
+// model of that, 3.0e-3 as measured; promoted every 1,024: 0.9e-3 by the model.
 float slack_of_sums(const GemmShape& s, const GemmKernel& kernel) {
   const bool many = s.channels * s.kernel_h * s.kernel_w > 1024;
-  return many && !kernel.promotes ? 5e-3F : 2e-3F;
+  return many && !kernel.promotes ? 4e-3F : 2e-3F;
 }
 
 void expect_tiles(const Problem& p, int sms) {

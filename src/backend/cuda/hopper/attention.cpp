@@ -1,6 +1,8 @@
 #include "backend/cuda/hopper/attention.h"
 
+#include <algorithm>
 #include <array>
+#include <limits>
 
 #include "backend/cuda/error.h"
 #include "backend/cuda/hopper/gemm_args.h"
@@ -25,6 +27,22 @@ void AttentionLaunch::operator()(const void* args, cudaStream_t stream) const {
   config.numAttrs = overlaps_launches() ? 1 : 0;
   void* arguments[] = {const_cast<void*>(args)};
   check(cudaLaunchKernelExC(&config, kernel, arguments), "launching attention");
+}
+
+int few_keys_tiles_of_block(int64_t tiles, int64_t heads, int64_t num_sms, int64_t resident) {
+  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t rounds = divide_up(tiles, kFewKeysGroups);
+  int64_t best = rounds;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int64_t of_block = rounds; of_block > 0; --of_block) {
+    const int64_t blocks = divide_up(rounds, of_block) * heads;
+    const int64_t half_rounds = std::max(divide_up(blocks, num_sms), resident) * (2 * of_block + 1);
+    if (half_rounds < least) {
+      least = half_rounds;
+      best = of_block;
+    }
+  }
+  return static_cast<int>(best * kFewKeysGroups);
 }
 
 CUtensorMap head_rows_map(const AttentionProblem& p, Element element, const void* data,

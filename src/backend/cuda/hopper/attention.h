@@ -80,7 +80,15 @@ class Attention {
 
 // Few keys, all of them in shared memory; causal or not.
 inline constexpr int kFewKeys = 128;
-inline constexpr int kTextKeys = 80;  // what CLIP's 77 tokens need
+inline constexpr int kTextKeys = 80;      // what CLIP's 77 tokens need
+inline constexpr int kFewKeysGroups = 2;  // warpgroups of a block, each at a tile of its own
+// How many of its tiles of 64 queries a block takes at a head, a multiple of kFewKeysGroups: so
+// that the multiprocessor with the most blocks has the least to do. A block takes as long as its
+// rounds and half of one before them, and fewer blocks than a multiprocessor holds, `resident`,
+// take as long as those: a model that tells the measured times of bench/results/h200/batch16.txt
+// apart.
+[[nodiscard]] int few_keys_tiles_of_block(int64_t tiles, int64_t heads, int64_t num_sms,
+                                          int64_t resident);
 struct FewKeysArgs {
   AttentionKernelArgs base;
   int tiles = 0;            // of 64 queries a head

@@ -2,14 +2,13 @@
 // stay in shared memory; each of a block's two warpgroups works on its own through every second
 // tile of 64 queries, with the next one under way. What bounds it is reading q and writing y.
 #include <algorithm>
-#include <limits>
 
 #include "backend/cuda/hopper/few_keys.cuh"
 
 namespace halftone::backend::cuda::hopper {
 namespace {
 
-constexpr int kGroups = 2;  // warpgroups
+constexpr int kGroups = kFewKeysGroups;
 constexpr int kTileQueries = 64;
 constexpr int kQueryStages = 2;  // of a warpgroup; each takes its tile's output too
 constexpr int kBlockThreads = kGroups * 128;
@@ -163,25 +162,6 @@ AttentionLaunch launch_of(const AttentionProblem& p) {
   return launch;
 }
 
-// How a head's tiles are divided between blocks: so that the multiprocessor with the most has the
-// least to do. A block takes as long as its rounds of kGroups tiles and half of one before them,
-// and `resident` of them as long as one (measured: docs/performance.md).
-int tiles_of_block(int64_t tiles, int64_t heads, int64_t num_sms, int64_t resident) {
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t rounds = divide_up(tiles, kGroups);
-  int64_t best = rounds;
-  int64_t least = std::numeric_limits<int64_t>::max();
-  for (int64_t of_block = rounds; of_block > 0; --of_block) {
-    const int64_t blocks = divide_up(rounds, of_block) * heads;
-    const int64_t half_rounds = std::max(divide_up(blocks, num_sms), resident) * (2 * of_block + 1);
-    if (half_rounds < least) {
-      least = half_rounds;
-      best = of_block;
-    }
-  }
-  return static_cast<int>(best * kGroups);
-}
-
 }  // namespace
 
 FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : args_{} {
@@ -190,7 +170,8 @@ FewKeysAttention::FewKeysAttention(const AttentionProblem& p, int num_sms) : arg
   args_.base.q = head_rows_map(p, p.element, p.q, p.queries, p.q_pitch, kTileQueries);
   args_.causal = p.causal;
   args_.tiles = static_cast<int>((p.queries + kTileQueries - 1) / kTileQueries);
-  args_.tiles_per_block = tiles_of_block(args_.tiles, p.heads * p.batch, num_sms, text ? 3 : 2);
+  args_.tiles_per_block =
+      few_keys_tiles_of_block(args_.tiles, p.heads * p.batch, num_sms, text ? 3 : 2);
   launch_ = text ? launch_of<kTextKeys>(p) : launch_of<kFewKeys>(p);
   launch_.grid =
       dim3(static_cast<unsigned>((args_.tiles + args_.tiles_per_block - 1) / args_.tiles_per_block),
