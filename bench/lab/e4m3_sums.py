@@ -62,8 +62,8 @@ def main():
                      for seed in range(args.draws)]
             l2, worst = zip(*draws)
             print(f"{terms} terms, {kind}, {bits} bits: "
-                  f"relative L2 {min(l2):.2e} to {max(l2):.2e}, worst of {args.results} {min(worst):.2e} to {max(worst):.2e} of the largest",
-                  flush=True)
+                  f"relative L2 {min(l2):.2e} to {max(l2):.2e}, worst of {args.results} "
+                  f"{min(worst):.2e} to {max(worst):.2e} of the largest", flush=True)
 
 
 if __name__ == "__main__":
