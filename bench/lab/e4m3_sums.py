@@ -5,7 +5,7 @@ exponent and keep BITS bits behind the leading one of that; what is below is cut
 of the result too. Operands are uniform in [-1, 1] and scales in [0.5, 1], as in the tests of all
 tiles (tests/conformance/tile_problems.cpp), rounding of the result to 16 bits left out.
 
-usage: e4m3_sums.py [--results N] [--bits BITS ...]
+usage: e4m3_sums.py [--results N] [--draws N] [--bits BITS ...]
 """
 import argparse
 

@@ -18,8 +18,8 @@ struct KernelBenchOptions {
   std::string network{};
   std::string filter{};               // only shapes whose text contains it
   std::vector<std::string> dtypes{};  // "f32", "f16", "bf16", "i8", "f8e4m3"; empty = the device's
-  int batch_size =
-      1;  // images at once; of more, a network named b2 has as many times its rows; [1, 64]
+  // Images at once: of more than one a network named b2 has as many times its rows. [1, 64].
+  int batch_size = 1;
   int iterations = 5;  // samples a kernel
   // Seconds that each kernel runs before its samples are taken: what a device sustains is less than
   // what it does cool. [0, 60].

@@ -150,15 +150,15 @@ struct Peaks {
   double gbyte_per_second = 0;
 };
 
-// One shape that the networks use, on one kernel. Medians.
+// One shape that the networks use, on one kernel. Medians, where not named otherwise.
 struct KernelTime {
-  std::string shape;                        // "linear 2048x1280x1280"
-  std::string model;                        // "sdxl-1024-b2"
-  std::string dtype;                        // what is multiplied
-  std::string kernel;                       // ours, or a library's
-  int calls = 0;                            // in one forward of the network
-  double us = 0, gflop = 0;                 // median of the samples
-  double p10_us = 0, p90_us = 0;            // of the same samples
+  std::string shape;   // "linear 2048x1280x1280"
+  std::string model;   // "sdxl-1024-b2"
+  std::string dtype;   // what is multiplied
+  std::string kernel;  // ours, or a library's
+  int calls = 0;       // in one forward of the network
+  double us = 0, gflop = 0;
+  double p10_us = 0, p90_us = 0;
   double tflops = 0, gbyte_per_second = 0;  // bytes: operands and results once
   double share = 0;     // of the element type's peak; of memory's where nothing is multiplied
   PowerUse power;       // with KernelBenchOptions::sustain_s; no images

@@ -166,9 +166,8 @@ InspectResult inspect_plans(const std::vector<fs::path>& files, const InspectOpt
   InspectResult result{.kind = "plans", .text = {}, .json = {}};
   Json plans = Json::array();
   for (const fs::path& file : files) {
-    const InspectResult one =
-        inspect_plan(*runtime::load_plan(file), file.string(), options.verbose);
-    plans.push(parse_json(one.json, file.string()));
+    PlanDescription one = describe_plan(*runtime::load_plan(file), file.string(), options.verbose);
+    plans.push(std::move(one.json));
     result.text += one.text;
   }
   Json json = header("inspect");
@@ -198,7 +197,8 @@ InspectResult inspect(const InspectOptions& options) {
   if (path.extension() == ".safetensors") return inspect_safetensors(options);
   if (is_png(options.path)) return inspect_image(options.path);
   if (!is_meant_as_plan(options.path)) refuse_other(options.path);
-  return inspect_plan(*runtime::load_plan(path), options.path, options.verbose);
+  PlanDescription plan = describe_plan(*runtime::load_plan(path), options.path, options.verbose);
+  return {.kind = "plan", .text = std::move(plan.text), .json = to_text(plan.json)};
 }
 
 }  // namespace halftone::workflow

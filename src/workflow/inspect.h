@@ -7,6 +7,7 @@
 
 #include "halftone/inspect.h"
 
+#include "base/json.h"
 #include "runtime/plan.h"
 
 namespace halftone::workflow {
@@ -19,7 +20,11 @@ namespace halftone::workflow {
 // Whether a file was meant to be a plan: by its first bytes or, damaged, by its name.
 [[nodiscard]] bool is_meant_as_plan(const std::string& path);
 
-[[nodiscard]] InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path,
-                                         bool verbose);
+struct PlanDescription {
+  std::string text;
+  Json json;
+};
+[[nodiscard]] PlanDescription describe_plan(const runtime::Plan& plan, const std::string& path,
+                                            bool verbose);
 
 }  // namespace halftone::workflow

@@ -140,7 +140,7 @@ std::string text_memory(const Profile& profile) {
 
 }  // namespace
 
-InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path, bool verbose) {
+PlanDescription describe_plan(const runtime::Plan& plan, const std::string& path, bool verbose) {
   Json json = header("inspect");
   json.set("kind", "plan").set("path", path).set("component", plan.component);
   json.set("fingerprint", plan.fingerprint.hash());
@@ -173,7 +173,7 @@ InspectResult inspect_plan(const runtime::Plan& plan, const std::string& path, b
     text += text_memory(profile);
   }
   json.set("profiles", std::move(profiles));
-  return {.kind = "plan", .text = std::move(text), .json = to_text(json)};
+  return {.text = std::move(text), .json = std::move(json)};
 }
 
 }  // namespace halftone::workflow

@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <cmath>
+#include <new>
 
 #include <gtest/gtest.h>
 
 #include "halftone/error.h"
 
 #include "backend/cpu/cpu_device.h"
+#include "backend/forwarding_device.h"
 #include "graph/cost.h"
 #include "workflow/kernel_shapes.h"
 
@@ -90,6 +92,40 @@ TEST(KernelBench, TakesSeveralImages) {
   for (const int wrong : {-1, 0, 65}) {
     options.batch_size = wrong;
     EXPECT_THROW(static_cast<void>(bench_kernels(*device, options)), Error) << wrong;
+  }
+}
+
+// Has no room for one size of buffer, or its host has none.
+class FullDevice final : public backend::ForwardingDevice {
+ public:
+  FullDevice(size_t bytes, bool host)
+      : ForwardingDevice(backend::cpu::create_cpu_device({.threads = 1, .disabled_features = {}})),
+        bytes_(bytes),
+        host_(host) {}
+  [[nodiscard]] std::unique_ptr<backend::Buffer> allocate(size_t bytes) override {
+    if (bytes == bytes_ && host_) throw std::bad_alloc();
+    if (bytes == bytes_) throw Error(Errc::kOutOfMemory, "no room");
+    return ForwardingDevice::allocate(bytes);
+  }
+
+ private:
+  size_t bytes_;
+  bool host_;
+};
+
+// The weight is the second operand: the next kernel must not take the first one for all.
+TEST(KernelBench, SaysWhereMemoryIsMissing) {
+  for (const bool host : {false, true}) {
+    FullDevice device(size_t{1280} * 1280 * 4, host);
+    const KernelBenchReport report = bench_kernels(device, {.network = "turbo-512-b1",
+                                                            .filter = "linear 256x1280x1280",
+                                                            .dtypes = {"f32"},
+                                                            .iterations = 1});
+    ASSERT_FALSE(report.kernels.empty());
+    for (const KernelTime& row : report.kernels) {
+      EXPECT_NE(row.problem.find(host ? "host" : "no room"), std::string::npos) << row.problem;
+      EXPECT_EQ(row.us, 0);
+    }
   }
 }
 

@@ -63,8 +63,7 @@ int run_inspect(Args args) {
   app.add_flag("--tensors", tensors, "List every tensor");
   app.add_flag("--layers", layers,
                "How each layer of a plan (or a folder's), a recipe or a model is quantized: bits, "
-               "amax, scale, SQNR, "
-               "why");
+               "amax, scale, SQNR, why");
   app.add_option("-m,--model", model.model, "With --layers RECIPE: its model");
   app.add_flag("--sqnr", sqnr,
                "With --layers: measure each layer now (draws a picture); else what an earlier run "
